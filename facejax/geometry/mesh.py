@@ -1,0 +1,117 @@
+"""Triangle meshes: static topology, the Mesh pytree, vertex normals.
+
+Frame: right-handed, x to the image's right (the subject's left), y up, z toward the viewer; millimetres.
+Triangles are counter-clockwise seen from outside. UV has v down, like image rows (docs/conventions.md).
+"""
+
+import functools
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from facejax.geometry.math import safe_normalize
+
+
+class MeshTopology:
+    """What never changes while vertices move; numpy arrays, hashed and compared by identity.
+
+    A static field of pytrees must be hashable, which arrays are not: hence a plain class.
+
+    Attributes:
+      triangles: [F, 3] int32, vertex ids, counter-clockwise from outside.
+      num_vertices: V.
+      uv: [S, 2] float32 in [0, 1], v down, or None. S >= V where seams split vertices.
+      uv_triangles: [F, 3] int32 into `uv`; the same triangles in the same order.
+      uv_vertex: [S] int32, the vertex that each UV vertex belongs to.
+    """
+
+    def __init__(self, triangles, num_vertices, uv=None, uv_triangles=None, uv_vertex=None):
+        self.triangles = np.ascontiguousarray(triangles, np.int32)
+        self.num_vertices = int(num_vertices)
+        if self.triangles.ndim != 2 or self.triangles.shape[1] != 3:
+            raise ValueError(f"triangles must be [F, 3], found {self.triangles.shape}")
+        if self.triangles.size and not (
+            0 <= self.triangles.min() and self.triangles.max() < self.num_vertices
+        ):
+            raise ValueError(
+                f"triangles name vertices {self.triangles.min()}..{self.triangles.max()} but the "
+                f"mesh has {self.num_vertices} vertices"
+            )
+        self.uv = None if uv is None else np.ascontiguousarray(uv, np.float32)
+        if self.uv is not None and uv_triangles is None:  # no seams: one UV per vertex
+            uv_triangles, uv_vertex = self.triangles, np.arange(self.num_vertices)
+        self.uv_triangles = (
+            None if uv_triangles is None else np.ascontiguousarray(uv_triangles, np.int32)
+        )
+        if self.uv_triangles is not None and uv_vertex is None:
+            uv_vertex = np.zeros(len(self.uv), np.int32)
+            uv_vertex[self.uv_triangles.reshape(-1)] = self.triangles.reshape(-1)
+        self.uv_vertex = None if uv_vertex is None else np.ascontiguousarray(uv_vertex, np.int32)
+
+    @functools.cached_property
+    def vertex_faces(self) -> np.ndarray:
+        """[V, N] int32: the triangles around each vertex, padded with F."""
+        num = np.bincount(self.triangles.reshape(-1), minlength=self.num_vertices)
+        order = np.argsort(self.triangles.reshape(-1), kind="stable")
+        vertex = self.triangles.reshape(-1)[order]
+        slot = np.arange(len(order)) - np.repeat(np.cumsum(num) - num, num)
+        table = np.full((self.num_vertices, max(int(num.max(initial=0)), 1)), len(self.triangles))
+        table[vertex, slot] = order // 3
+        return table.astype(np.int32)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Content hash, for caches on disk and for recognising a topology."""
+        h = hashlib.blake2b(digest_size=8)
+        for a in (self.triangles, self.uv, self.uv_triangles):
+            h.update(b"-" if a is None else a.tobytes())
+        return h.hexdigest()
+
+
+@struct.dataclass
+class Mesh:
+    """A surface with optional appearance; batch dims lead. Frame and units as in the module.
+
+    Attributes:
+      vertices: [..., V, 3] mm.
+      topology: static MeshTopology.
+      vertex_colors: [..., V, 3] in [0, 1], or None.
+      texture: [..., Ht, Wt, 3] in [0, 1], row 0 at v = 0, or None.
+      normal_map: [..., Hn, Wn, 3] object-space unit normals in UV layout, or None.
+    """
+
+    vertices: jax.Array
+    topology: MeshTopology = struct.field(pytree_node=False)
+    vertex_colors: jax.Array | None = None
+    texture: jax.Array | None = None
+    normal_map: jax.Array | None = None
+
+
+def triangle_normals(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
+    """Area-weighted triangle normals (cross products, not normalised), [..., F, 3].
+
+    Args:
+      vertices: [..., V, 3], any unit.
+      topology: the mesh's topology.
+    """
+    a, b, c = (jnp.take(vertices, topology.triangles[:, k], axis=-2) for k in range(3))
+    return jnp.cross(b - a, c - a)
+
+
+def vertex_normals(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
+    """Unit vertex normals, [..., V, 3]: the sum of the (area-weighted) normals around a vertex.
+
+    Zero, with a finite gradient, where a vertex has no triangle or only degenerate ones.
+
+    Args:
+      vertices: [..., V, 3], any unit.
+      topology: the mesh's topology.
+    """
+    faces = triangle_normals(vertices, topology)
+    faces = jnp.concatenate([faces, jnp.zeros_like(faces[..., :1, :])], axis=-2)
+    table = topology.vertex_faces  # a padded gather beats a scatter-add on CPU and is deterministic
+    total = sum(jnp.take(faces, table[:, k], axis=-2) for k in range(table.shape[1]))
+    return safe_normalize(total)

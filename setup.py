@@ -1,0 +1,52 @@
+"""Package metadata of facejax. Tool settings live in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r"__version__ = \"(.+)\"", (ROOT / "facejax/version.py").read_text()).group(1)
+
+setup(
+    name="facejax",
+    version=VERSION,
+    description="3D morphable faces, differentiable rendering and face generators in JAX",
+    long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["facejax", "facejax.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "jax>=0.10.0,<0.13",
+        "jaxlib>=0.10.0,<0.13",
+        "flax>=0.12.0,<0.13",
+        "optax>=0.2.8,<0.3",
+        "orbax-checkpoint>=0.12.0,<0.13",
+        "ml-collections>=1.1,<2",
+        "tensorflow-datasets>=4.9.9,<5",
+        "clu>=0.0.12",
+        "numpy>=2.0,<3",
+        "scipy>=1.14",
+        "absl-py>=2.1",
+        "pillow>=11",
+        "tensorboardX>=2.6",
+        "tqdm>=4.66",
+        "trimesh>=4.5",
+        "imageio>=2.34",
+        "imageio-ffmpeg>=0.5",
+    ],
+    extras_require={
+        "gpu": ["jax[cuda12]>=0.10.0,<0.13"],
+        "gpu13": ["jax[cuda13]>=0.10.0,<0.13"],
+        "tpu": ["jax[tpu]>=0.10.0,<0.13"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "chex>=0.1.91",
+            "ruff>=0.14",
+            "scikit-image>=0.24",
+            "opencv-python-headless>=4.10,<5",
+        ],
+    },
+)
