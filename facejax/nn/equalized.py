@@ -1,0 +1,187 @@
+"""Layers of progressive GANs: equalised learning rate, pixel norm, minibatch standard deviation.
+
+Source: Karras et al., Progressive Growing of GANs (ICLR 2018), sections 3, 4.1, 4.2. Weights are stored
+unscaled, N(0, 1), and multiplied by `gain / sqrt(fan_in)` when used. Images are NHWC, kernels HWIO.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+SQRT2 = math.sqrt(2.0)  # He's gain for (leaky) rectifiers
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """max(0.2 x, x), any shape."""
+    return jnp.maximum(0.2 * x, x)
+
+
+def pixel_norm(x: jax.Array, eps: float = 1e-8) -> jax.Array:
+    """Each vector along the last axis divided by its root mean square, in float32; [..., C]."""
+    x32 = x.astype(jnp.float32)
+    return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)).astype(x.dtype)
+
+
+def minibatch_stddev(x: jax.Array, group_size: int, strided: bool = False) -> jax.Array:
+    """Appends one channel: the mean over a group's features of their standard deviation in the group.
+
+    Args:
+      x: [N, H, W, C] features; N at most `group_size` or divisible by it.
+      group_size: examples per group.
+      strided: False forms groups of neighbouring examples, which stay on one device when the batch is
+        sharded; True forms the original's groups (m, m + M, m + 2M, ...) of M = N / group_size.
+
+    Returns:
+      [N, H, W, C + 1].
+
+    Raises:
+      ValueError: N is larger than the group size and not divisible by it.
+    """
+    n, h, w, _ = x.shape
+    g = min(group_size, n)
+    if n % g:
+        raise ValueError(
+            f"a batch of {n} cannot be cut into minibatch-stddev groups of {group_size}: choose a "
+            f"batch size that is at most {group_size} or divisible by it"
+        )
+    shape, axis = ((g, n // g), 0) if strided else ((n // g, g), 1)
+    y = x.astype(jnp.float32).reshape(*shape, *x.shape[1:])
+    y = y - jnp.mean(y, axis=axis, keepdims=True)
+    y = jnp.sqrt(jnp.mean(y * y, axis=axis) + 1e-8)  # population standard deviation
+    y = jnp.mean(y, axis=(1, 2, 3)).astype(x.dtype)  # [groups]
+    y = jnp.tile(y, g) if strided else jnp.repeat(y, g)
+    y = jnp.broadcast_to(y.reshape(n, 1, 1, 1), (n, h, w, 1))
+    return jnp.concatenate([x, y], axis=-1)
+
+
+def conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
+    """Stride 1, 'SAME'; x [N, H, W, I], w [kh, kw, I, O]. A 1x1 kernel is a matrix product (2x on CPU)."""
+    if w.shape[:2] == (1, 1):
+        return x @ w[0, 0]
+    return jax.lax.conv_general_dilated(
+        x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def upscale_conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
+    """Nearest-neighbour 2x upscale followed by a 'SAME' 3x3 convolution, without the large image.
+
+    Each output pixel sees only 2 x 2 input pixels, with kernel taps summed: one 2x2 convolution to four
+    times the channels (16 instead of 36 multiplications per weight) and a shuffle.
+
+    Args:
+      x: [N, H, W, I].
+      w: [3, 3, I, O].
+
+    Returns:
+      [N, 2H, 2W, O].
+    """
+    n, h, w_in, _ = x.shape
+    out = w.shape[-1]
+    # output row 2i+a reads source rows (i+a-1, i+a) of the unpadded input, a in {0, 1}
+    rows = jnp.stack(
+        [
+            jnp.stack([w[0], w[1] + w[2]]),  # a = 0
+            jnp.stack([w[0] + w[1], w[2]]),  # a = 1
+        ]
+    )  # [a, 2, 3, I, O]
+    taps = jnp.stack(
+        [
+            jnp.stack([rows[:, :, 0], rows[:, :, 1] + rows[:, :, 2]], axis=2),
+            jnp.stack([rows[:, :, 0] + rows[:, :, 1], rows[:, :, 2]], axis=2),
+        ],
+        axis=1,
+    )  # [a, b, 2, 2, I, O]
+    kernel = taps.transpose(2, 3, 4, 0, 1, 5).reshape(2, 2, w.shape[2], 4 * out)
+    y = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    ).reshape(n, h + 1, w_in + 1, 2, 2, out)
+    phases = jnp.stack(
+        [
+            jnp.stack([y[:, a : a + h, b : b + w_in, a, b] for b in (0, 1)], axis=3)
+            for a in (0, 1)
+        ],
+        axis=2,
+    )  # [N, H, a, W, b, O]
+    return phases.reshape(n, 2 * h, 2 * w_in, out)
+
+
+def conv2d_downscale(x: jax.Array, w: jax.Array) -> jax.Array:
+    """A 'SAME' 3x3 convolution followed by a 2x2 mean, as one 2x2 convolution of a space-to-depth image.
+
+    Args:
+      x: [N, H, W, I], H and W even.
+      w: [3, 3, I, O].
+
+    Returns:
+      [N, H / 2, W / 2, O].
+    """
+    n, h, w_in, c = x.shape
+    pad = jnp.pad(w, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    kernel = (pad[1:, 1:] + pad[:-1, 1:] + pad[1:, :-1] + pad[:-1, :-1]) * 0.25  # [4, 4, I, O]
+    kernel = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, -1)
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = x.reshape(n, h // 2 + 1, 2, w_in // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(n, h // 2 + 1, w_in // 2 + 1, 4 * c)
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _add_bias(x: jax.Array, b: jax.Array) -> jax.Array:
+    return x + b.astype(x.dtype).reshape((1,) * (x.ndim - 1) + b.shape)
+
+
+class EqualizedConv(nn.Module):
+    """Convolution with run-time scaled weights and a bias.
+
+    Attributes:
+      features: output channels.
+      kernel_size: 1 or 3.
+      mode: 'same', 'up' (2x nearest upscale first) or 'down' (2x2 mean afterwards).
+      gain: of the equalised learning rate; sqrt(2) in front of a rectifier, else 1.
+      equalized: False initialises at the scaled size instead and uses the weights as they are.
+    """
+
+    features: int
+    kernel_size: int = 3
+    mode: str = "same"
+    gain: float = SQRT2
+    equalized: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        k, c = self.kernel_size, x.shape[-1]
+        std = self.gain / math.sqrt(k * k * c)
+        init = nn.initializers.normal(1.0 if self.equalized else std)
+        w = self.param("weight", init, (k, k, c, self.features), jnp.float32)
+        b = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        w = (w * std if self.equalized else w).astype(x.dtype)
+        conv = {"same": conv2d, "up": upscale_conv2d, "down": conv2d_downscale}[self.mode]
+        return _add_bias(conv(x, w), b)
+
+
+class EqualizedDense(nn.Module):
+    """Matrix product with run-time scaled weights; `bias_features` biases repeat over the outputs.
+
+    Attributes:
+      features: output size (an int, or a shape that the output is reshaped to).
+      gain: of the equalised learning rate.
+      equalized: as in EqualizedConv.
+    """
+
+    features: int | tuple[int, ...]
+    gain: float = SQRT2
+    equalized: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.features,) if isinstance(self.features, int) else self.features
+        std = self.gain / math.sqrt(x.shape[-1])
+        init = nn.initializers.normal(1.0 if self.equalized else std)
+        w = self.param("weight", init, (x.shape[-1], math.prod(shape)), jnp.float32)
+        b = self.param("bias", nn.initializers.zeros, (shape[-1],), jnp.float32)
+        w = (w * std if self.equalized else w).astype(x.dtype)
+        return _add_bias((x @ w).reshape(*x.shape[:-1], *shape), b)

@@ -1,0 +1,196 @@
+"""Parity of networks, losses, training steps and schedule with the published TBGAN code."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from facejax.image.resample import downsample2, upsample2
+from facejax.nn import equalized
+from facejax.systems.tbgan.importer import params_from_variables, variables_from_params
+from facejax.systems.tbgan.losses import (
+    LossConfig,
+    discriminator_loss,
+    fade_reals,
+    generator_loss,
+)
+from facejax.systems.tbgan.networks import Discriminator, Generator, NetworkConfig
+from facejax.train.optim import adam
+from tests.parity.golden import ROOT, case_files
+
+
+def nhwc(a):
+    return np.ascontiguousarray(np.moveaxis(a, 1, -1))
+
+
+def config(d) -> NetworkConfig:
+    ch = int(d["cfg/num_channels"]) // 3
+    return NetworkConfig(
+        resolution=int(d["cfg/resolution"]),
+        modalities=(("tex", ch), ("shp", ch), ("nor", ch)),
+        label_size=int(d["cfg/label_size"]),
+        lod_sep=int(d["cfg/lod_sep"]),
+        fmap_base=int(d["cfg/fmap_base"]),
+        fmap_max=int(d["cfg/fmap_max"]),
+        mbstd_strided=True,
+    )
+
+
+def params(d, prefix):
+    return params_from_variables({k[len(prefix) :]: d[k] for k in d.files if k.startswith(prefix)})
+
+
+def flat(tree):
+    return variables_from_params(jax.tree.map(np.asarray, tree))
+
+
+def stage_of(cfg, lod):
+    """(stage, alpha) of a level of detail."""
+    return cfg.resolution_log2 - int(np.floor(lod)), np.float32(lod - np.floor(lod))
+
+
+def grad_of(loss, static):
+    """The jitted value and gradient of a loss with its static arguments bound."""
+    return jax.jit(jax.value_and_grad(functools.partial(loss, **static), has_aux=True))
+
+
+def softmax(x):
+    return np.asarray(jax.nn.softmax(jnp.asarray(x), axis=-1))
+
+
+@pytest.mark.parametrize("path", case_files("tbgan", "primitives*.npz"))
+def test_primitives(path):
+    d = np.load(path)
+    x = nhwc(d["x"])
+    tol = dict(rtol=1e-5, atol=1e-5)
+    std = lambda w, gain: gain / np.sqrt(np.prod(w.shape[:-1]))  # noqa: E731
+    w = d["conv3/weight"]
+    got = equalized.conv2d(x, w * std(w, np.sqrt(2)))
+    np.testing.assert_allclose(got, nhwc(d["conv3/y"]), **tol)
+    w = d["conv1_gain1/weight"]
+    got = equalized.conv2d(x, w * std(w, 1.0))
+    np.testing.assert_allclose(got, nhwc(d["conv1_gain1/y"]), **tol)
+    w = d["up_conv3/weight"][::-1, ::-1].transpose(0, 1, 3, 2)
+    got = equalized.upscale_conv2d(x, w * std(w, np.sqrt(2)))
+    np.testing.assert_allclose(got, nhwc(d["up_conv3/y"]), **tol)
+    w = d["conv3_down/weight"]
+    got = equalized.conv2d_downscale(x, w * std(w, np.sqrt(2)))
+    np.testing.assert_allclose(got, nhwc(d["conv3_down/y"]), **tol)
+    w = d["dense_g/weight"]
+    got = d["x"].reshape(len(x), -1) @ (w * np.sqrt(2) / 4 / np.sqrt(len(w)))
+    np.testing.assert_allclose(got, d["dense_g/y"], **tol)
+    np.testing.assert_allclose(upsample2(x), nhwc(d["upscale2d"]), **tol)
+    np.testing.assert_allclose(downsample2(x), nhwc(d["downscale2d"]), **tol)
+    np.testing.assert_allclose(equalized.pixel_norm(x), nhwc(d["pixel_norm"]), **tol)
+    np.testing.assert_allclose(equalized.leaky_relu(x), nhwc(d["leaky_relu"]), **tol)
+    for group in (4, 16):
+        got = equalized.minibatch_stddev(x, group, strided=True)[..., -1]
+        np.testing.assert_allclose(got, d[f"mbstd_g{group}"], **tol)
+    for key in (k for k in d.files if k.startswith("process_reals/u8_lod")):
+        lod = float(key.removeprefix("process_reals/u8_lod"))
+        reals = nhwc(d["process_reals/in"]).astype(np.float32) / 127.5 - 1
+        got = fade_reals(reals, lod - np.floor(lod))
+        for _ in range(int(lod)):
+            got = upsample2(got)
+        np.testing.assert_allclose(got, nhwc(d[key]), **tol)
+
+
+@pytest.mark.parametrize("path", case_files("tbgan", "nets_*.npz"))
+def test_networks(path):
+    d = np.load(path)
+    cfg = config(d)
+    gen, disc = params(d, "G/"), params(d, "D/")
+    for lod in d["lods"]:
+        key = f"lod{lod:g}"
+        stage, alpha = stage_of(cfg, lod)
+        got = Generator(cfg).apply({"params": gen}, d["latents"], d["labels"], alpha, stage)
+        err = np.abs(np.asarray(got) - nhwc(d[f"G_out/{key}"]))
+        assert err.max() < 5e-4 and err.mean() < 5e-6, key
+        images = nhwc(d["images"])
+        for _ in range(int(np.floor(lod))):
+            images = downsample2(images)
+        score, logits = Discriminator(cfg).apply({"params": disc}, images, alpha, stage)
+        np.testing.assert_allclose(score, d[f"D_scores/{key}"][:, 0], atol=1e-5)
+        np.testing.assert_allclose(logits, d[f"D_labels/{key}"], atol=1e-5)
+
+
+@pytest.mark.parametrize("path", case_files("tbgan", "losses_*.npz"))
+def test_losses_and_gradients(path):
+    d = np.load(path)
+    nets = np.load(path.with_name(path.name.replace("losses_", "nets_")))
+    cfg, loss_cfg = config(nets), LossConfig()
+    gen, disc = params(nets, "G/"), params(nets, "D/")
+    for key in sorted({k.split("/")[0] for k in d.files}):
+        stage, alpha = stage_of(cfg, float(key.removeprefix("lod")))
+        labels = softmax(d[f"{key}/label_logits"])
+        small = f"{key}/reals_small"
+        reals = fade_reals(nhwc(d[small] if small in d.files else nets["images"]), alpha)
+        if f"{key}/reals_processed" in d.files:
+            np.testing.assert_allclose(reals, nhwc(d[f"{key}/reals_processed"]), atol=1e-5)
+        static = dict(stage=stage, net=cfg, cfg=loss_cfg)
+        z, mix = d[f"{key}/latents"], d[f"{key}/mix"].reshape(-1)
+        (g_loss, _), g_grad = grad_of(generator_loss, static)(gen, disc, z, labels, alpha)
+        (d_loss, _), d_grad = grad_of(discriminator_loss, static)(
+            disc, gen, reals, z, labels, mix, alpha
+        )
+        for name, loss, grads in (("G", g_loss, flat(g_grad)), ("D", d_loss, flat(d_grad))):
+            np.testing.assert_allclose(loss, d[f"{key}/{name}_loss"].mean(), rtol=1e-4, atol=1e-4)
+            for k in d.files:
+                var = k.removeprefix(f"{key}/{name}_grad/")
+                if var != k and var in grads:
+                    scale = max(np.abs(d[k]).max(), 1e-6)
+                    np.testing.assert_allclose(grads[var], d[k], atol=1e-3 * scale, err_msg=k)
+                var = k.removeprefix(f"{key}/{name}_gradnorm/")
+                if var != k and var in grads:
+                    norm = np.linalg.norm(grads[var])
+                    np.testing.assert_allclose(norm, d[k], rtol=1e-3, atol=1e-6, err_msg=k)
+
+
+@pytest.mark.parametrize("path", case_files("tbgan", "train_steps_*.npz"))
+def test_training_steps(path):
+    d = np.load(path)
+    cfg, loss_cfg = config(d), LossConfig()
+    stage, alpha = stage_of(cfg, float(d["lod"]))
+    static = dict(stage=stage, net=cfg, cfg=loss_cfg)
+    lr, decay = float(d["lr"]), float(d["beta_ema"])
+    gen, disc = params(d, "G0/"), params(d, "D0/")
+    ema = jax.tree.map(np.zeros_like, gen)
+    tx = adam(b1=0.0, b2=0.99, eps=1e-8)
+    opt_g, opt_d = tx.init(gen), tx.init(disc)
+    steps = len({k.split("/")[0] for k in d.files if k.startswith("step")})
+
+    d_grad, g_grad = grad_of(discriminator_loss, static), grad_of(generator_loss, static)
+
+    @jax.jit
+    def update(p, opt, grads):
+        updates, opt = tx.update(grads, opt, p)
+        return optax.apply_updates(p, jax.tree.map(lambda u: -lr * u, updates)), opt
+
+    def close(got, prefix):
+        got = flat(got)
+        err = [np.abs(got[k] - d[prefix + k]).reshape(-1) for k in got]
+        err = np.concatenate(err)
+        assert np.mean(err < 1e-4) > 0.999 and err.max() < 2e-3, (prefix, err.max())
+
+    for i in range(steps):
+        s = f"step{i}/"
+        (loss, _), grads = d_grad(
+            disc, gen, nhwc(d[s + "D_reals"]), d[s + "D_latents"], softmax(d[s + "D_logits"]),
+            d[s + "D_mix"].reshape(-1), alpha,
+        )  # fmt: skip
+        np.testing.assert_allclose(loss, d[s + "D_loss_before"], rtol=2e-4)
+        disc, opt_d = update(disc, opt_d, grads)
+        ema = jax.tree.map(lambda e, p: p + (e - p) * decay, ema, gen)
+        (loss, _), grads = g_grad(
+            gen, disc, d[s + "G_latents"], softmax(d[s + "G_logits"]), alpha
+        )
+        np.testing.assert_allclose(loss, d[s + "G_loss_before"], rtol=1e-3)
+        gen, opt_g = update(gen, opt_g, grads)
+        if f"G_after{i + 1}/4x4/Conv/bias" in d.files:
+            close(gen, f"G_after{i + 1}/")
+            close(disc, f"D_after{i + 1}/")
+    close(ema, f"Gs_after{steps}/")
