@@ -1,0 +1,190 @@
+"""Image files (Pillow) and grids of images to look at. Arrays are [H, W, C], row 0 at the top."""
+
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from facejax.io.files import atomic_path
+
+
+def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
+    """Reads an image file.
+
+    Args:
+      path: any format that Pillow knows. The orientation tag of photos is applied.
+      mode: 'L', 'RGB' or 'RGBA' to convert; None keeps grey, colour and alpha as they are.
+
+    Returns:
+      [H, W, C] float32 in [0, 1], C = 1, 3 or 4.
+
+    Raises:
+      ValueError: there is no such file, or it is not an image.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; wanted an image")
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if mode is None and image.mode.startswith(("I", "F")):
+                return _read_deep(image, path)
+            if mode is not None or image.mode not in ("L", "RGB", "RGBA"):
+                has_alpha = image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info
+                image = image.convert(mode or ("RGBA" if has_alpha else "RGB"))
+            pixels = np.asarray(image, np.uint8)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path}: not a readable image ({error})") from error
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    return pixels.astype(np.float32) / np.float32(255.0)
+
+
+def _read_deep(image, path: pathlib.Path) -> np.ndarray:
+    """A 16-bit grey image, scaled to [0, 1]."""
+    if not image.mode.startswith("I;16") and image.mode != "I":
+        raise ValueError(
+            f"{path}: pixel mode {image.mode!r} is not supported; save it as 8-bit PNG"
+        )
+    return (np.asarray(image).astype(np.float32) / np.float32(65535.0))[..., None]
+
+
+def write_image(path: str | pathlib.Path, image) -> pathlib.Path:
+    """Writes an image file; whole or not at all, creating its folder.
+
+    Args:
+      path: the suffix names the format: .png (lossless), .jpg, .webp, ...
+      image: [H, W] or [H, W, C] with C = 1, 3 or 4; uint8, or float in [0, 1] (rounded, clipped).
+
+    Returns:
+      The path written.
+
+    Raises:
+      ValueError: the shape or the suffix is not that of an image.
+    """
+    from PIL import Image
+
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{path}: unknown image suffix {path.suffix!r}; use .png or .jpg")
+    pixels = to_uint8(image)
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (3, 4)):
+        raise ValueError(
+            f"{path}: found an array of shape {np.shape(image)}; wanted [H, W], or [H, W, C] "
+            "with C = 1, 3 or 4. Select one image and three of its channels"
+        )
+    if path.suffix.lower() in (".jpg", ".jpeg") and pixels.ndim == 3:
+        pixels = pixels[..., :3]  # JPEG has no alpha
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary)
+    return path
+
+
+def to_uint8(image, value_range: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """8-bit pixels of float values: scaled, rounded to nearest, clipped.
+
+    Args:
+      image: any shape; uint8 is returned as it is.
+      value_range: the values that become 0 and 255; (-1, 1) for network images.
+
+    Returns:
+      uint8, the shape of `image`.
+
+    Raises:
+      ValueError: the image is neither uint8 nor float, or is not finite.
+    """
+    image = np.asarray(image)
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"images are uint8 or float, found {image.dtype}; convert it first")
+    if not np.isfinite(image).all():
+        raise ValueError("the image has values that are not finite; nothing was converted")
+    low, high = value_range
+    scaled = (image.astype(np.float32) - low) * np.float32(255.0 / (high - low))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def image_grid(images, columns: int | None = None, pad: int = 0, background: float = 0.0):
+    """Images side by side, row by row; cells that are left over show the background.
+
+    Args:
+      images: [N, H, W, C] (or a list of [H, W, C]), N >= 1.
+      columns: cells per row; None gives the squarest grid, ceil(sqrt(N)).
+      pad: pixels between cells.
+      background: value of padding and of empty cells.
+
+    Returns:
+      [rows H + (rows - 1) pad, columns W + (columns - 1) pad, C], dtype of the images.
+    """
+    shapes = {np.shape(image) for image in images}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 3:
+        raise ValueError(f"a grid needs images of one shape [H, W, C], found {sorted(shapes)}")
+    images = np.asarray(images)
+    num, height, width, channels = images.shape
+    columns = max(int(columns or math.ceil(math.sqrt(num))), 1)
+    rows = (num - 1) // columns + 1
+    cells = np.full((rows * columns, height + pad, width + pad, channels), background, images.dtype)
+    cells[:num, :height, :width] = images
+    cells = cells.reshape(rows, columns, height + pad, width + pad, channels)
+    grid = cells.swapaxes(1, 2).reshape(rows * (height + pad), columns * (width + pad), channels)
+    return grid[: grid.shape[0] - pad, : grid.shape[1] - pad]
+
+
+def snapshot_grid_size(resolution: int, display: str = "1080p") -> tuple[int, int]:
+    """(rows, columns) of a grid of square images that fills a display (progressive GANs' rule).
+
+    Args:
+      resolution: side of one image in pixels.
+      display: '1080p' or '4k'.
+    """
+    limits = {"1080p": (1080, 1920, 2, 3), "4k": (2160, 3840, 4, 7)}
+    if display not in limits:
+        raise ValueError(f"unknown display {display!r}; use one of {sorted(limits)}")
+    height, width, min_rows, min_columns = limits[display]
+    rows = min(max(height // resolution, min_rows), 32)
+    return rows, min(max(width // resolution, min_columns), 32)
+
+
+def add_text_labels(
+    grid,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    pad: int = 0,
+    font_size: int = 12,
+) -> np.ndarray:
+    """A grid of images with a name left of every row and above every column.
+
+    Args:
+      grid: [H, W, 1 or 3], uint8 or float in [0, 1], as `image_grid` makes it.
+      row_labels: one per row of the grid, or none.
+      column_labels: one per column of the grid, or none.
+      pad: the pad that the grid was made with.
+      font_size: height of the text in pixels (Pillow's built-in font).
+
+    Returns:
+      [H + top, W + left, 3] float32 in [0, 1], black on a white margin.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    pixels = to_uint8(grid)
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    font = ImageFont.load_default(font_size)
+    margin = font_size // 2
+    left = max((math.ceil(font.getlength(t)) for t in row_labels), default=-margin) + margin
+    top = font_size + margin if column_labels else 0
+    canvas = np.full((pixels.shape[0] + top, pixels.shape[1] + left, 3), 255, np.uint8)
+    canvas[top:, left:] = pixels
+    image = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+    for k, text in enumerate(row_labels):
+        step = (pixels.shape[0] + pad) / len(row_labels)
+        draw.text((left - margin / 2, top + k * step + (step - pad) / 2), text, 0, font, "rm")
+    for k, text in enumerate(column_labels):
+        step = (pixels.shape[1] + pad) / len(column_labels)
+        draw.text((left + k * step + (step - pad) / 2, top / 2), text, 0, font, "mm")
+    return np.asarray(image, np.float32) / np.float32(255.0)

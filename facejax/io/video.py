@@ -1,0 +1,106 @@
+"""Video files: H.264 by imageio-ffmpeg, GIF by Pillow where there is no ffmpeg."""
+
+import itertools
+import pathlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from facejax.io.files import atomic_path
+from facejax.io.images import to_uint8
+
+
+def write_video(path: str | pathlib.Path, frames: Iterable, fps: float = 30.0) -> pathlib.Path:
+    """Writes frames one by one; the file is whole or absent.
+
+    Args:
+      path: .mp4 (H.264; odd sizes grow by one repeated row or column) or .gif. Where ffmpeg is
+        not available an .mp4 becomes a .gif of the same name.
+      frames: [H, W, 1 or 3] images of one size, uint8 or float in [0, 1]; an iterable, read once.
+      fps: frames per second.
+
+    Returns:
+      The path actually written.
+
+    Raises:
+      ValueError: no frames, frames of several sizes, or another suffix.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        raise ValueError(f"{path}: a video is .mp4 or .gif, found {path.suffix!r}")
+    if not fps > 0:
+        raise ValueError(f"{path}: fps must be positive, found {fps}")
+    frames = _checked_frames(frames, path)
+    if path.suffix.lower() == ".mp4" and not has_ffmpeg():
+        path = path.with_suffix(".gif")
+    with atomic_path(path) as temporary:
+        if path.suffix.lower() == ".gif":
+            _write_gif(temporary, frames, fps)
+        else:
+            _write_h264(temporary, frames, fps)
+    return path
+
+
+def has_ffmpeg() -> bool:
+    """Whether imageio-ffmpeg finds an ffmpeg program."""
+    try:
+        import imageio_ffmpeg
+
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
+def _checked_frames(frames: Iterable, path: pathlib.Path):
+    """An iterator of [H, W, 3] uint8 frames; looks at the first one at once."""
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError(f"{path}: there are no frames to write")
+    shape = np.shape(first)
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        raise ValueError(f"{path}: frames are [H, W, 1 or 3], found {shape}")
+
+    def convert(index, frame):
+        if np.shape(frame) != shape:
+            raise ValueError(f"{path}: frame {index} is {np.shape(frame)}, the first was {shape}")
+        return np.broadcast_to(to_uint8(frame), (*shape[:2], 3))
+
+    return (convert(i, f) for i, f in enumerate(itertools.chain([first], iterator)))
+
+
+def _write_h264(path: pathlib.Path, frames, fps: float) -> None:
+    import imageio_ffmpeg
+
+    writer = None
+    try:
+        for frame in frames:
+            height, width = frame.shape[:2]
+            # yuv420p stores colour at half the size, so both sides must be even
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            if writer is None:
+                writer = imageio_ffmpeg.write_frames(
+                    str(path),
+                    (frame.shape[1], frame.shape[0]),
+                    fps=fps,
+                    codec="libx264",
+                    quality=8,
+                    macro_block_size=2,
+                    ffmpeg_log_level="error",
+                )
+                writer.send(None)
+            writer.send(np.ascontiguousarray(frame))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _write_gif(path: pathlib.Path, frames, fps: float) -> None:
+    from PIL import Image
+
+    images = (Image.fromarray(np.ascontiguousarray(frame)) for frame in frames)
+    duration_ms = max(round(100 / fps), 2) * 10  # GIF counts hundredths; players slow down below 2
+    next(images).save(
+        path, save_all=True, append_images=images, duration=duration_ms, loop=0, format="GIF"
+    )
