@@ -1,0 +1,215 @@
+"""Morphable models on disk: one .npz per model, without pickles, and a cache folder per user.
+
+Layout of a model file (`FORMAT`), all arrays little-endian as numpy writes them:
+
+| key | shape, dtype | meaning |
+|---|---|---|
+| format | () str | 'facejax-morphable-1' |
+| mean_shape, mean_albedo | [V, 3] f4 | mm; sRGB in [0, 1] |
+| id_basis, exp_basis, alb_basis | [D, V, 3] f4 or f2 | as in `MorphableModel` |
+| id_std, exp_std, alb_std | [D] f4 | |
+| mean_texture, tex_basis | [T, T, 3] f4, [D_alb, T, T, 3] f4 or f2 | absent without textures |
+| triangles | [F, 3] i4 | counter-clockwise from outside |
+| uv, uv_triangles, uv_vertex | [S, 2] f4, [F, 3] i4, [S] i4 | v down; absent without UV |
+| landmarks68, landmarks5 | [68], [5] i4 | vertex ids |
+| mask_names, masks | [M] str, [M, V] f4 | |
+| exp_names | [D_exp] or [0] str | |
+| meta | () str | JSON: name, digest, source, licence, uv_wraps_u |
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from facejax.geometry.mesh import MeshTopology
+from facejax.morphable.model import FaceTopology, MorphableModel
+
+FORMAT = "facejax-morphable-1"
+_FLOATS = (
+    "mean_shape", "id_basis", "id_std", "exp_basis", "exp_std", "mean_albedo", "alb_basis",
+    "alb_std", "mean_texture", "tex_basis",
+)  # fmt: skip
+_OPTIONAL = ("mean_texture", "tex_basis", "uv", "uv_triangles", "uv_vertex")
+_REQUIRED = (
+    *(k for k in _FLOATS if k not in _OPTIONAL),
+    "triangles", "landmarks68", "landmarks5", "mask_names", "masks", "exp_names", "meta",
+)  # fmt: skip
+
+
+def content_digest(arrays: dict) -> str:
+    """Hex digest of named arrays (order of the names does not matter)."""
+    h = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        h.update(f"{name}{value.dtype.str}{value.shape}".encode())
+        h.update(value.tobytes())
+    return h.hexdigest()
+
+
+def pack_meta(arrays: dict, name: str, source: str, licence: str, uv_wraps_u: bool) -> dict:
+    """The arrays of a model file, completed by its format and `meta` (with the content digest)."""
+    arrays = {k: v for k, v in arrays.items() if v is not None}
+    meta = dict(
+        name=name,
+        digest=content_digest(arrays),
+        source=source,
+        licence=licence,
+        uv_wraps_u=uv_wraps_u,
+    )
+    return arrays | dict(format=np.array(FORMAT), meta=np.array(json.dumps(meta)))
+
+
+def model_from_arrays(arrays: dict) -> MorphableModel:
+    """A model from the arrays of a model file (module docstring); floats become float32.
+
+    Raises:
+      ValueError: keys are missing or shapes disagree.
+    """
+    missing = [k for k in _REQUIRED if k not in arrays]
+    if missing:
+        raise ValueError(
+            f"a {FORMAT} file lacks {missing}; wanted all of {list(_REQUIRED)}; "
+            "write it again with save_npz"
+        )
+    meta = json.loads(str(arrays["meta"]))
+    num_vertices = len(arrays["mean_shape"])
+    for key in ("id_basis", "exp_basis", "alb_basis"):
+        found, std = arrays[key].shape, arrays[key.replace("basis", "std")].shape
+        if found != (*std, num_vertices, 3):
+            raise ValueError(
+                f"{key} has shape {found}, wanted {(*std, num_vertices, 3)} to match its standard "
+                "deviations and mean_shape; write the file again with save_npz"
+            )
+    mesh = MeshTopology(
+        arrays["triangles"],
+        num_vertices,
+        uv=arrays.get("uv"),
+        uv_triangles=arrays.get("uv_triangles"),
+        uv_vertex=arrays.get("uv_vertex"),
+    )
+    names = [str(n) for n in arrays["mask_names"]]
+    topology = FaceTopology(
+        mesh,
+        arrays["landmarks68"],
+        arrays["landmarks5"],
+        dict(zip(names, arrays["masks"], strict=True)),
+        tuple(arrays["exp_names"]),
+        **meta,
+    )
+    floats = {k: jnp.asarray(arrays[k], jnp.float32) if k in arrays else None for k in _FLOATS}
+    return MorphableModel(topology=topology, **floats)
+
+
+def arrays_from_model(model: MorphableModel) -> dict:
+    """The arrays of a model file (module docstring), as numpy; inverse of `model_from_arrays`."""
+    topology, mesh = model.topology, model.topology.mesh
+    arrays = {k: getattr(model, k) for k in _FLOATS if getattr(model, k) is not None}
+    arrays = {k: np.asarray(v) for k, v in arrays.items()}
+    for key in ("uv", "uv_triangles", "uv_vertex"):
+        if getattr(mesh, key) is not None:
+            arrays[key] = getattr(mesh, key)
+    masks = list(topology.masks.values())
+    meta = {k: getattr(topology, k) for k in ("name", "digest", "source", "licence", "uv_wraps_u")}
+    return arrays | dict(
+        format=np.array(FORMAT),
+        triangles=mesh.triangles,
+        landmarks68=topology.landmarks68,
+        landmarks5=topology.landmarks5,
+        mask_names=np.array(list(topology.masks), dtype=np.str_),
+        masks=np.stack(masks) if masks else np.zeros((0, mesh.num_vertices), np.float32),
+        exp_names=np.array(topology.exp_names, dtype=np.str_),
+        meta=np.array(json.dumps(meta)),
+    )
+
+
+def save_npz(path: str | os.PathLike, model: MorphableModel) -> None:
+    """Writes a model as one uncompressed .npz (module docstring), atomically.
+
+    Args:
+      path: the file to write; its folder must exist.
+      model: any face model.
+    """
+    _write(pathlib.Path(path), arrays_from_model(model))
+
+
+def load_npz(path: str | os.PathLike) -> MorphableModel:
+    """Reads what `save_npz` wrote.
+
+    Raises:
+      ValueError: not such a file.
+    """
+    arrays = read_arrays(path)
+    if str(arrays.get("format", "")) != FORMAT:
+        raise ValueError(
+            f"{path}: found an .npz with the arrays {sorted(arrays)[:8]}, wanted a file with format "
+            f"{FORMAT!r}; write one with facejax.morphable.save_npz"
+        )
+    return model_from_arrays(arrays)
+
+
+def read_arrays(path: str | os.PathLike) -> dict:
+    """All arrays of an .npz by name; never unpickles.
+
+    Raises:
+      ValueError: no readable .npz.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {k: file[k] for k in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: cannot be read as an .npz archive of plain arrays ({error}); check that the "
+            "file exists, was copied completely and holds no pickled objects"
+        ) from error
+
+
+def cache_dir() -> pathlib.Path:
+    """FACEJAX_CACHE_DIR, else XDG_CACHE_HOME/facejax, else ~/.cache/facejax."""
+    if os.environ.get("FACEJAX_CACHE_DIR"):
+        return pathlib.Path(os.environ["FACEJAX_CACHE_DIR"])
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (pathlib.Path(home) if home else pathlib.Path.home() / ".cache") / "facejax"
+
+
+def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableModel:
+    """A model from the cache folder, or built and put there.
+
+    A damaged cache file is built again with a warning; where the folder cannot be written, the model
+    is built every time (with a warning).
+
+    Args:
+      kind: prefix of the file name.
+      key: JSON-able description of everything that the result depends on.
+      build: makes the arrays of a model file.
+    """
+    digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
+    path = cache_dir() / f"{kind}-{digest}.npz"
+    if path.exists():
+        try:
+            return load_npz(path)
+        except ValueError as error:
+            logging.warning("building %s again: its cache file is damaged: %s", kind, error)
+    arrays = build()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, arrays)
+    except OSError as error:
+        logging.warning("cannot cache the %s model in %s: %s", kind, path, error)
+    return model_from_arrays(arrays)
+
+
+def _write(path: pathlib.Path, arrays: dict) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)  # atomic: readers see the old file or the whole new one
+    finally:
+        temporary.unlink(missing_ok=True)
