@@ -1,0 +1,229 @@
+"""Multi-resolution TFRecord sets of images, as progressive GANs store them.
+
+A folder `<name>` holds `<name>-rLL.tfrecords` for LL = 2 .. log2(resolution), each record an
+Example with `shape` int64[3] = (C, H, W) and `data`, the bytes of the array, and
+`<name>-rxx.labels`, a .npy file [N, L]. The type of the numbers is not stored: it follows from the
+number of bytes.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from facejax.io.tfrecord import parse_example, scan_records, write_example, write_record
+
+_TYPES = {1: np.dtype("u1"), 2: np.dtype("<f2"), 4: np.dtype("<f4"), 8: np.dtype("<f8")}
+
+
+def encode_image(image: np.ndarray) -> bytes:
+    """An [H, W, C] image as a serialised Example.
+
+    Args:
+      image: uint8 or floating.
+    """
+    chw = np.ascontiguousarray(image.transpose(2, 0, 1))
+    chw = chw.astype(chw.dtype.newbyteorder("<"), copy=False)
+    return write_example({"shape": np.array(chw.shape, np.int64), "data": [chw.tobytes()]})
+
+
+def decode_image(payload: bytes, dtype: np.dtype | str | None = None) -> np.ndarray:
+    """The [H, W, C] image of a serialised Example.
+
+    Args:
+      payload: the message.
+      dtype: of the stored numbers; None to infer it from the number of bytes.
+    """
+    example = parse_example(payload)
+    shape, data = example.get("shape"), example.get("data")
+    if not isinstance(shape, np.ndarray) or len(shape) != 3 or not isinstance(data, list):
+        raise ValueError(
+            f"wanted an Example with shape int64[3] and data bytes, found {sorted(example)}"
+        )
+    if len(data) != 1 or (shape < 1).any():
+        raise ValueError(f"found {len(data)} data entries for an image of shape {shape.tolist()}")
+    count = int(np.prod(shape))
+    size, rest = divmod(len(data[0]), count)
+    if rest or size not in _TYPES:
+        raise ValueError(f"{len(data[0])} bytes do not fit an image of shape {shape.tolist()}")
+    dtype = _TYPES[size] if dtype is None else np.dtype(dtype)
+    if dtype.itemsize != size:
+        raise ValueError(f"found {size} bytes per number, wanted {dtype.itemsize} for {dtype}")
+    return np.frombuffer(data[0], dtype).reshape(shape).transpose(1, 2, 0)
+
+
+class MultiResolutionTFRecords:
+    """A `Source` over such a folder; random access through an index of the records.
+
+    Attributes:
+      meta: channels, resolution, dtype, count, number of labels.
+      labels: [N, L] float32; L = 0 where the set has none.
+      resolutions: what is stored, ascending.
+    """
+
+    def __init__(self, folder: str | os.PathLike, dtype: np.dtype | str | None = None):
+        """Opens a set and indexes it.
+
+        Args:
+          folder: the folder.
+          dtype: of the stored numbers; None to infer it from the number of bytes.
+
+        Raises:
+          ValueError: files that are missing, damaged or do not belong together.
+        """
+        self.folder = pathlib.Path(folder)
+        files = sorted(self.folder.glob("*-r[0-9][0-9].tfrecords"))
+        if not files:
+            raise ValueError(f"{self.folder} holds no *-rLL.tfrecords files")
+        self._dtype = dtype
+        self._files: dict[int, tuple[pathlib.Path, list[tuple[int, int]]]] = {}
+        for path in files:
+            self._files[1 << int(path.stem[-2:])] = (path, scan_records(path))
+        self.resolutions = tuple(sorted(self._files))
+        counts = {path.name: len(spans) for path, spans in self._files.values()}
+        if len(set(counts.values())) != 1 or not min(counts.values()):
+            raise ValueError(f"{self.folder}: files of different or no length: {counts}")
+        wanted = tuple(1 << k for k in range(2, self.resolutions[-1].bit_length()))
+        if self.resolutions != wanted:
+            raise ValueError(f"{self.folder} holds {self.resolutions} px, wanted {wanted}")
+        first = self._read(self.resolutions[-1], 0)
+        self.labels = self._read_labels(len(self))
+        self.meta: dict[str, Any] = {
+            "format": "tfrecords",
+            "count": len(self),
+            "resolution": self.resolutions[-1],
+            "channels": first.shape[-1],
+            "dtype": first.dtype.name,
+            "num_labels": self.labels.shape[1],
+        }
+
+    def _read_labels(self, count: int) -> np.ndarray:
+        files = sorted(self.folder.glob("*-rxx.labels"))
+        if not files:
+            return np.zeros((count, 0), np.float32)
+        with files[0].open("rb") as file:  # np.load would look at the suffix
+            labels = np.load(file, allow_pickle=False)
+        labels = labels[:, None] if labels.ndim == 1 else labels
+        if labels.ndim != 2 or len(labels) != count:
+            raise ValueError(f"{files[0]}: labels {labels.shape} for {count} records")
+        return labels.astype(np.float32)
+
+    def _read(self, resolution: int, index: int) -> np.ndarray:
+        path, spans = self._files[resolution]
+        offset, length = spans[index]
+        with path.open("rb") as file:  # a handle per call: sources are read from several threads
+            file.seek(offset)
+            payload = file.read(length)
+        try:
+            image = decode_image(payload, self._dtype)
+        except ValueError as error:
+            raise ValueError(f"{path}: record {index} at byte {offset - 12}: {error}") from error
+        if image.shape[:2] != (resolution, resolution):
+            raise ValueError(f"{path}: record {index} is {image.shape}, wanted {resolution} px")
+        return image
+
+    def __len__(self) -> int:
+        return len(self._files[self.resolutions[-1]][1])
+
+    def batch(self, indices: np.ndarray, resolution: int | None = None) -> dict[str, np.ndarray]:
+        """Examples by number.
+
+        Args:
+          indices: [B] int64.
+          resolution: one of `resolutions`, or None for the highest.
+
+        Returns:
+          'maps' [B, r, r, C] float32 (uint8 sets are brought to [-1, 1]), 'labels' [B, L].
+        """
+        resolution = self.resolutions[-1] if resolution is None else resolution
+        if resolution not in self._files:
+            raise ValueError(f"{self.folder} holds {self.resolutions} px, found {resolution} px")
+        indices = np.asarray(indices)
+        if indices.size and not (0 <= indices.min() and indices.max() < len(self)):
+            raise ValueError(f"indices must lie in 0 .. {len(self) - 1}, found {indices}")
+        images = [self._read(resolution, int(i)) for i in indices]
+        shape = (0, resolution, resolution, self.meta["channels"])
+        maps = np.stack(images) if images else np.zeros(shape, np.float32)
+        if maps.dtype == np.uint8:
+            maps = maps.astype(np.float32) / np.float32(127.5) - np.float32(1)
+        return {"maps": maps.astype(np.float32, copy=False), "labels": self.labels[indices]}
+
+
+def _halve(image: np.ndarray) -> np.ndarray:
+    height, width, channels = image.shape
+    return image.reshape(height // 2, 2, width // 2, 2, channels).mean((1, 3), dtype=np.float32)
+
+
+def _stored(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype == np.uint8:
+        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return image.astype(dtype)
+
+
+def write_multiresolution(
+    folder: str | os.PathLike, images: Iterable[np.ndarray], labels: np.ndarray | None = None
+) -> None:
+    """Writes a set; lower resolutions are repeated 2x2 means in float32.
+
+    uint8 levels are rounded when written, while the means go on from the unrounded numbers.
+
+    Args:
+      folder: must not hold such a set yet; its name is the prefix of the files.
+      images: [H, W, C] arrays of one shape, square, a power of two, uint8 or float32.
+      labels: [N, L], or None.
+
+    Raises:
+      ValueError: images or labels that do not fit; no file is left behind.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = folder.resolve().name
+    if any(folder.glob("*.tfrecords")):
+        raise ValueError(f"{folder} holds a TFRecord set already: choose another folder")
+    files: dict[int, Any] = {}
+    shape, dtype, count = None, None, 0
+    try:
+        for image in images:
+            image = np.asarray(image)
+            if shape is None:
+                shape, dtype = image.shape, image.dtype
+                _check_image(image)
+                for log2 in range(2, shape[0].bit_length()):
+                    path = folder / f".{name}-r{log2:02d}.tfrecords"
+                    files[1 << log2] = path.open("wb")
+            if image.shape != shape or image.dtype != dtype:
+                raise ValueError(
+                    f"image {count} is {image.dtype}{list(image.shape)}, the first one "
+                    f"{dtype}{list(shape)}"
+                )
+            level = image.astype(np.float32)
+            for resolution in sorted(files, reverse=True):
+                level = level if resolution == shape[0] else _halve(level)
+                write_record(files[resolution], encode_image(_stored(level, dtype)))
+            count += 1
+        if not count:
+            raise ValueError(f"{folder}: no images to write")
+        if labels is not None and len(labels) != count:
+            raise ValueError(f"{count} images but {len(labels)} labels")
+        for file in files.values():
+            file.close()
+            path = pathlib.Path(file.name)
+            path.rename(path.with_name(path.name[1:]))
+        if labels is not None:
+            with (folder / f"{name}-rxx.labels").open("wb") as file:
+                np.save(file, np.asarray(labels, np.float32))
+    except BaseException:
+        for file in files.values():
+            file.close()
+            pathlib.Path(file.name).unlink(missing_ok=True)
+        raise
+
+
+def _check_image(image: np.ndarray) -> None:
+    shape = image.shape
+    if len(shape) != 3 or shape[0] != shape[1] or shape[0] < 4 or shape[0] & (shape[0] - 1):
+        raise ValueError(f"images must be [H, W, C], square, a power of two >= 4, found {shape}")
+    if image.dtype not in (np.uint8, np.float32):
+        raise ValueError(f"images must be uint8 or float32, found {image.dtype}")

@@ -1,0 +1,230 @@
+import collections
+import io
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from facejax.io.pickles import UnsafePickleError, restricted_load
+
+
+def load(data, **options):
+    return restricted_load(io.BytesIO(data), **options)
+
+
+class Call:
+    """Pickles as a call of any function: what an attacker writes."""
+
+    def __init__(self, function, *args):
+        self.function, self.args = function, args
+
+    def __reduce__(self):
+        return self.function, self.args
+
+
+ARRAYS = [
+    np.arange(6, dtype=np.float32).reshape(2, 3),
+    np.arange(6, dtype=">i8").reshape(3, 2).T,
+    np.zeros((0, 3), np.float64),
+    np.array(3.5),
+    np.array(["a", "bcd"]),
+    np.array([True, False]),
+    np.array([1 + 2j]),
+]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: a.dtype.str)
+def test_arrays_of_every_protocol(array, protocol):
+    found = load(pickle.dumps(array, protocol=protocol))
+    assert type(found) is np.ndarray and found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
+    found[...] = found  # writable, and not a view into the file
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_containers(protocol):
+    array = np.arange(3)
+    value = {
+        "list": [array, (array, {"deep": np.float32(2.5)})],
+        "set": {1, 2},
+        "ordered": collections.OrderedDict(a=array),
+        "scalars": (np.int64(4), np.bool_(True), 1 + 2j, None, "text", b"bytes", bytearray(b"x")),
+        "dtype": np.dtype("<f4"),
+        "frozen": frozenset([3]),
+    }
+    found = load(pickle.dumps(value, protocol=protocol))
+    np.testing.assert_equal(found, value)
+    assert found["list"][0] is found["list"][1][0] is found["ordered"]["a"]  # sharing survives
+    assert type(found["list"][1][1]["deep"]) is np.float32
+    assert type(found["ordered"]) is collections.OrderedDict
+
+
+def test_cycles():
+    value = [np.arange(2)]
+    value.append(value)
+    found = load(pickle.dumps(value))
+    assert found[1] is found
+    np.testing.assert_array_equal(found[0], [0, 1])
+
+
+def test_names_of_numpy_1_and_2():
+    data = pickle.dumps(np.arange(3.0), protocol=2)
+    old, new = b"numpy.core.multiarray", b"numpy._core.multiarray"
+    assert new in data or old in data
+    for name in (old, new):
+        other = data.replace(new, b"<module>").replace(old, b"<module>").replace(b"<module>", name)
+        np.testing.assert_array_equal(load(other), [0, 1, 2])
+
+
+def test_python_2_text():
+    # what Python 2 writes for a uint8 array holding 200: its data is text
+    data = pickle.dumps(np.array([200], np.uint8), protocol=2)
+    assert load(data)[0] == 200
+    assert load(b"\x80\x02U\x01\xc8.", encoding="latin1") == "\xc8"
+    with pytest.raises(ValueError, match="not a readable pickle"):
+        load(b"\x80\x02U\x01\xc8.")
+
+
+def nested(depth, payload):
+    return [nested(depth - 1, payload)] if depth else {"array": np.arange(2), "x": payload}
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("deep", [0, 3])
+@pytest.mark.parametrize(
+    "function,argument,name",
+    [
+        (os.system, "touch {}", r"(posix|nt)\.system"),
+        (eval, "open({!r}, 'w')", r"builtins\.eval|__builtin__\.eval"),
+        (exec, "open({!r}, 'w')", r"builtins\.exec|__builtin__\.exec"),
+        (getattr, "{}", r"builtins\.getattr|__builtin__\.getattr"),
+        (np.load, "{}", r"numpy\.load"),
+        (np.testing.assert_equal, "{}", r"numpy\.testing.*assert_equal"),
+        (np.fromfile, "{}", r"fromfile"),
+    ],
+    ids=["system", "eval", "exec", "getattr", "np.load", "np.testing", "np.fromfile"],
+)
+def test_payloads_are_refused_and_not_run(tmp_path, function, argument, name, deep, protocol):
+    mark = tmp_path / "mark"
+    payload = Call(function, argument.format(str(mark)))
+    data = pickle.dumps(nested(deep, payload), protocol=protocol)
+    with pytest.raises(UnsafePickleError, match=name):
+        load(data)
+    assert not mark.exists()
+
+
+def test_reduce_inside_an_argument_of_an_allowed_name(tmp_path):
+    inner = Call(os.system, f"touch {tmp_path / 'mark'}")
+    with pytest.raises(UnsafePickleError, match="system"):
+        load(pickle.dumps(Call(collections.OrderedDict, inner)))
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    "value,message",
+    [
+        (np.array([{}, None], dtype=object), "dtype 'O8'"),
+        (np.zeros(2, [("a", "f4"), ("b", "O")]), "structured|dtype"),
+        (np.zeros(2, [("a", "f4"), ("b", "i4")]), "structured"),
+        (np.ma.masked_array([1, 2]), "numpy.ma"),
+        (np.arange(2).view(np.recarray), "recarray"),
+    ],
+    ids=["object", "struct_object", "struct", "masked", "recarray"],
+)
+def test_arrays_that_are_not_plain(value, message):
+    with pytest.raises(UnsafePickleError, match=message):
+        load(pickle.dumps(value))
+
+
+class State:
+    """Pickles as numpy's own reconstruction with a state of our choice."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def __reduce__(self):
+        return np.zeros(1).__reduce__()[0], (np.ndarray, (0,), b"b"), self.state
+
+
+@pytest.mark.parametrize(
+    "state,message",
+    [
+        ((1, (4,), np.dtype("f4"), False, b"12"), "2 bytes for shape"),
+        ((1, (-1,), np.dtype("f4"), False, b"1234"), "shape"),
+        ((1, (2**62,), np.dtype("f4"), False, b""), "bytes for shape"),
+        ((1, (1,), "O", False, b"12345678"), "dtype of type str"),
+        ((1, (1,), np.dtype("f4"), False, [1.0]), "data of type list"),
+        (("?",), "unknown state"),
+    ],
+)
+def test_tampered_array_states(state, message):
+    with pytest.raises(UnsafePickleError, match=message):
+        load(pickle.dumps(State(state)))
+
+
+def test_a_dtype_may_not_claim_flags_or_fields():
+    class Evil:
+        def __reduce__(self):
+            fields = {"a": (np.dtype("f8"), 0)}
+            state = (3, "|", None, ("a",), fields, 8, 1, 63)
+            return np.dtype, ("V8", False, True), state
+
+    with pytest.raises(UnsafePickleError, match="structured"):
+        load(pickle.dumps(State((1, (1,), Evil(), False, b"A" * 8))))
+
+
+def test_no_memory_on_demand():
+    with pytest.raises(ValueError):
+        load(pickle.dumps(Call(bytes, 1 << 50)))
+    with pytest.raises(UnsafePickleError):
+        load(pickle.dumps(Call(bytearray, 1 << 50)))
+
+
+def test_functions_of_the_reader_cannot_be_changed_by_a_pickle():
+    # GLOBAL numpy.dtype, then BUILD with a slot state: sets attributes on what find_class gave
+    data = b"\x80\x02cnumpy\ndtype\n(N}X\x0c\x00\x00\x00__defaults__N\x73tb."
+    with pytest.raises(ValueError, match="AttributeError"):
+        load(data)
+
+
+class Stub:
+    """Stands for a class of another program."""
+
+    def __setstate__(self, state):
+        self.state = state
+
+
+class Network:
+    """What that program pickled."""
+
+    def __init__(self):
+        self.weights = [("w", np.arange(4.0))]
+
+
+def test_replacements():
+    data = pickle.dumps((Network(), {"n": Network()}))
+    with pytest.raises(UnsafePickleError, match=r"test_pickles\.Network"):
+        load(data)
+    for module in (__name__, "*"):
+        first, rest = load(data, allowed={(module, "Network"): Stub})
+        for found in (first, rest["n"]):
+            assert type(found) is Stub
+            np.testing.assert_array_equal(found.state["weights"][0][1], np.arange(4.0))
+            assert type(found.state["weights"][0][1]) is np.ndarray
+
+
+def test_paths_and_damage(tmp_path):
+    path = tmp_path / "a.pkl"
+    data = pickle.dumps([np.arange(100)])
+    path.write_bytes(data)
+    np.testing.assert_array_equal(restricted_load(path)[0], np.arange(100))
+    path.write_bytes(data[:-20])
+    with pytest.raises(ValueError, match="a.pkl is not a readable pickle"):
+        restricted_load(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="a.pkl is not a readable pickle"):
+        restricted_load(path)
+    with pytest.raises(FileNotFoundError):
+        restricted_load(tmp_path / "absent.pkl")
