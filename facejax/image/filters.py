@@ -4,6 +4,8 @@ A sum of shifts compiles to one fused loop; a depthwise convolution is several t
 forwards and backwards.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,25 +49,26 @@ def correlate_axis(image: jax.Array, kernel: np.ndarray, axis: int, mode: str = 
     Returns:
       The filtered array, of the dtype of `image`.
     """
-    axis = axis % image.ndim
-    taps = np.asarray(kernel, np.float64)
+    if mode != "valid" and mode not in _PAD_MODES:
+        raise ValueError(f"unknown border mode {mode!r}; use {[*_PAD_MODES, 'valid']}")
+    if mode == "valid" and image.shape[axis] < len(kernel):
+        raise ValueError(
+            f"axis {axis} has {image.shape[axis]} samples but the kernel has {len(kernel)}; "
+            "use a border mode other than 'valid' or a shorter kernel"
+        )
+    return _correlate(image, tuple(float(tap) for tap in kernel), axis % image.ndim, mode)
+
+
+@functools.partial(jax.jit, static_argnames=("taps", "axis", "mode"))
+def _correlate(image: jax.Array, taps: tuple, axis: int, mode: str) -> jax.Array:
     if mode != "valid":
-        if mode not in _PAD_MODES:
-            raise ValueError(f"unknown border mode {mode!r}; use {[*_PAD_MODES, 'valid']}")
         before = len(taps) // 2
         widths = [(0, 0)] * image.ndim
         widths[axis] = (before, len(taps) - 1 - before)
         image = jnp.pad(image, widths, mode=_PAD_MODES[mode])
     length = image.shape[axis] - len(taps) + 1
-    if length < 1:
-        raise ValueError(
-            f"axis {axis} has {image.shape[axis]} samples but the kernel has {len(taps)}; "
-            "use a border mode other than 'valid' or a shorter kernel"
-        )
-    return sum(
-        float(tap) * jax.lax.slice_in_dim(image, k, k + length, axis=axis)
-        for k, tap in enumerate(taps)
-    )
+    shifts = (jax.lax.slice_in_dim(image, k, k + length, axis=axis) for k in range(len(taps)))
+    return sum(tap * shift for tap, shift in zip(taps, shifts, strict=True))
 
 
 def gaussian_filter(
