@@ -18,8 +18,8 @@ class AdamState(NamedTuple):
 def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
     """Adam as TensorFlow and the end of section 2 of Kingma and Ba (2015) write it.
 
-    update = sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps): eps is not bias-corrected, unlike optax's,
-    which is visible for gradients near eps. With b1 = 0 no first moment is stored.
+    update = sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps): eps is not bias-corrected, unlike
+    optax's, which is visible for gradients near eps. With b1 = 0 no first moment is stored.
 
     Args:
       b1, b2: decay of the moments.
@@ -41,7 +41,9 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.Gradien
         nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, grads)
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, grads) if b1 else ()
         scale = jnp.sqrt(1 - b2**t) / (1 - b1**t)
-        updates = jax.tree.map(lambda m, v: scale * m / (jnp.sqrt(v) + eps), mu if b1 else grads, nu)
+        updates = jax.tree.map(
+            lambda m, v: scale * m / (jnp.sqrt(v) + eps), mu if b1 else grads, nu
+        )
         return updates, AdamState(count, mu, nu)
 
     return optax.GradientTransformation(init, update)

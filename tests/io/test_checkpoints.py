@@ -1,0 +1,179 @@
+import errno
+import logging
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from facejax.io.checkpoints import CheckpointError, Checkpoints
+
+
+def _tree(seed=0):
+    rng = np.random.default_rng(seed)
+    params = {"gen": {"dense": {"kernel": rng.normal(size=(64, 32)).astype(np.float32)}}}
+    opt = {"gen": optax.scale_by_adam().init(params["gen"])}
+    return {"step": np.int32(seed), "params": params, "opt": opt, "ema": {"gen": params["gen"]}}
+
+
+def _data_files(folder, item):
+    return [p for p in sorted((folder / item).rglob("*")) if p.is_file() and p.parent.name == "d"]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Steps 1, 2 and 3 of different trees."""
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, _tree(step), {"images": 10 * step, "config": {"lr": 1e-3}})
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+def _assert_equal(got, want):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_round_trip_keeps_structure_dtypes_and_meta(saved):
+    tree, meta = saved.restore_latest(like=_tree())
+    _assert_equal(tree, _tree(3))
+    assert meta["images"] == 30 and meta["step"] == 3 and meta["config"] == {"lr": 1e-3}
+
+
+def test_relative_folder_and_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoints = Checkpoints("run/checkpoints")
+    assert checkpoints.steps() == [] and checkpoints.restore_latest() is None
+    assert not (tmp_path / "run").exists()
+    with checkpoints:
+        checkpoints.save(0, _tree(), {})
+    assert checkpoints.steps() == [0]
+
+
+def test_keeps_the_newest(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, _tree(step), {})
+        checkpoints.wait()
+        assert checkpoints.steps() == [2, 3]
+
+
+def test_only_some_entries(saved):
+    tree, _ = saved.restore_latest(only=("ema",))
+    assert set(tree) == {"ema"}
+    np.testing.assert_array_equal(
+        tree["ema"]["gen"]["dense"]["kernel"], _tree(3)["ema"]["gen"]["dense"]["kernel"]
+    )
+    # The other entries are not even opened.
+    shutil.rmtree(saved.folder / "3" / "opt")
+    assert saved.restore_latest(only=("ema",))[1]["step"] == 3
+    assert saved.restore_latest()[1]["step"] == 2
+
+
+def _flip(step):
+    file = max(_data_files(step, "params"), key=lambda p: p.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def _truncate(step):
+    for file in _data_files(step, "opt"):
+        file.write_bytes(file.read_bytes()[:-7])
+
+
+def _edit_meta(step):
+    file = next(p for p in (step / "meta").iterdir() if b"images" in p.read_bytes())
+    file.write_bytes(file.read_bytes().replace(b"30", b"31"))
+
+
+def _remove_meta(step):
+    shutil.rmtree(step / "meta")
+
+
+def _empty(step):
+    shutil.rmtree(step)
+    step.mkdir()
+
+
+@pytest.mark.parametrize("damage", [_flip, _truncate, _edit_meta, _remove_meta, _empty])
+def test_damage_is_named_and_the_step_before_is_used(saved, damage, caplog):
+    damage(saved.folder / "3")
+    with caplog.at_level(logging.WARNING):
+        tree, meta = saved.restore_latest(like=_tree())
+    assert meta["step"] == 2
+    _assert_equal(tree, _tree(2))
+    assert any("checkpoints/3 is damaged" in record.getMessage() for record in caplog.records)
+    with pytest.raises(CheckpointError, match="3 is damaged"):
+        saved.restore(3)
+
+
+def test_a_damaged_step_does_not_block_the_run_that_goes_on(saved):
+    _flip(saved.folder / "3")
+    with saved:
+        saved.save(3, _tree(7), {"images": 30})
+    assert saved.steps() == [1, 2, 3]
+    assert (saved.folder / "3.damaged").is_dir()
+    _assert_equal(Checkpoints(saved.folder).restore_latest(like=_tree())[0], _tree(7))
+
+
+def test_all_damaged_is_an_error_not_a_fresh_start(saved):
+    for step in (1, 2, 3):
+        _remove_meta(saved.folder / str(step))
+    with pytest.raises(CheckpointError, match="all checkpoints .* damaged"):
+        saved.restore_latest()
+
+
+def test_another_model_is_an_error_that_names_the_difference(saved):
+    like = _tree()
+    like["params"]["gen"]["dense"]["kernel"] = np.zeros((64, 16), np.float32)
+    like["params"]["gen"]["bias"] = np.zeros(3, np.float32)
+    with pytest.raises(CheckpointError, match=r"gen/bias is missing.*\(64, 32\), wanted .*16\)"):
+        saved.restore_latest(like=like)
+
+
+def test_left_over_temporary_folders_are_ignored_and_cleaned(saved):
+    temporary = saved.folder / "4.orbax-checkpoint-tmp"
+    temporary.mkdir()
+    assert saved.steps() == [1, 2, 3]
+    with saved:
+        saved.save(4, _tree(4), {})
+    assert not temporary.exists() and saved.steps() == [2, 3, 4]
+
+
+def test_device_arrays_on_another_number_of_devices(tmp_path):
+    def mesh(count):
+        devices = jax.devices()[:count]
+        return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+    tree = jax.device_put(_tree(5), NamedSharding(mesh(1), PartitionSpec()))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(5, tree, {})
+        tree = jax.jit(lambda t: jax.tree.map(jnp.zeros_like, t), donate_argnums=0)(tree)
+    restored, _ = Checkpoints(tmp_path).restore_latest(like=_tree())
+    on_four = jax.device_put(restored, NamedSharding(mesh(4), PartitionSpec()))
+    _assert_equal(jax.device_get(on_four), _tree(5))
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(CheckpointError, match="cannot write a checkpoint"):
+        Checkpoints(tmp_path / "checkpoints").save(1, _tree(), {})
+
+
+def test_full_disk_leaves_earlier_steps_intact(saved, monkeypatch):
+    from orbax import checkpoint as ocp
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    with pytest.raises(CheckpointError, match="No space left on device.*steps \\[1, 2, 3\\]") as e:
+        saved.save(4, _tree(4), {})
+    assert "\n" not in str(e.value)
+    _assert_equal(Checkpoints(saved.folder).restore_latest(like=_tree())[0], _tree(3))
