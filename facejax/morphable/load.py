@@ -1,49 +1,119 @@
 """`load_morphable`: a face model by name or by path, recognised by its content."""
 
 import difflib
+import hashlib
 import inspect
 import os
 import pathlib
+from collections.abc import Callable
 
+from facejax.morphable import ict, procedural
 from facejax.morphable.model import MorphableModel
-from facejax.morphable.procedural import VERSION, build_procedural
-from facejax.morphable.storage import cached_model
+from facejax.morphable.storage import FORMAT, array_names, cached_model, load_npz
 
-
-def _load_procedural(**options) -> MorphableModel:
-    accepted = inspect.signature(build_procedural)
-    unknown = sorted(set(options) - set(accepted.parameters))
-    if unknown:
-        raise ValueError(
-            f"found the options {unknown} for the procedural model, wanted some of "
-            f"{list(accepted.parameters)}"
-        )
-    arguments = accepted.bind(**options)
-    arguments.apply_defaults()
-    values = {k: int(v) for k, v in arguments.arguments.items()}
-    return cached_model(
-        "procedural", dict(version=VERSION, **values), lambda: build_procedural(**values)
-    )
-
-
-_BY_NAME = {"procedural": _load_procedural}
+_NAMES = ("procedural", "ict")
 
 
 def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel:
-    """A face model.
+    """A face model, by name or from a file or folder that is recognised by its content.
+
+    Models that take seconds to build are kept in a cache folder (`storage.cache_dir`).
 
     Args:
-      name_or_path: 'procedural'.
-      **options: of that model.
+      name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written by
+        `save_npz`, a checkout of ICT-FaceKit, or an .npz converted from it.
+      **options: of `build_procedural` or `build_ict` (sizes, number of components, seed); none for
+        files written by `save_npz`.
 
     Raises:
-      ValueError: unknown name.
+      ValueError: unknown name, missing or foreign file, unknown option.
     """
     name = os.fspath(name_or_path)
-    if name in _BY_NAME:
-        return _BY_NAME[name](**options)
-    if not pathlib.Path(name).exists():
-        near = difflib.get_close_matches(name, _BY_NAME, n=1)
+    if name == "procedural":
+        values = _arguments("procedural", procedural.build_procedural, options)
+        key = dict(version=procedural.VERSION, **values)
+        return cached_model(name, key, lambda: procedural.build_procedural(**values))
+    if name == "ict":
+        if options.get("path") is None:
+            raise ValueError(
+                "found no path for the model 'ict', wanted a checkout of ICT-FaceKit (MIT licence, "
+                "https://github.com/ICT-VGL/ICT-FaceKit) or an .npz converted from it; call "
+                "load_morphable('ict', path='.../ICT-FaceKit'), or use 'procedural'"
+            )
+        return _load_path(pathlib.Path(options.pop("path")), options, kinds=("ict",))
+    return _load_path(pathlib.Path(name), options, kinds=("saved", "ict"))
+
+
+def _arguments(name: str, build: Callable, options: dict) -> dict:
+    """All size options of a builder as integers, defaults filled in."""
+    defaults = {
+        k: p.default
+        for k, p in inspect.signature(build).parameters.items()
+        if p.default is not inspect.Parameter.empty
+    }
+    unknown = sorted(set(options) - set(defaults))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], defaults, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"found {name!r}, wanted one of {sorted(_BY_NAME)} or a path{hint}")
-    raise ValueError(f"{name}: not recognised")
+        raise ValueError(
+            f"found the options {unknown} for the model {name!r}, wanted some of "
+            f"{list(defaults)}{hint}"
+        )
+    return {k: int(options.get(k, v)) for k, v in defaults.items()}
+
+
+def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> MorphableModel:
+    if not path.exists():
+        near = difflib.get_close_matches(str(path), _NAMES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"found no face model called {str(path)!r} and no such file, wanted one of "
+            f"{list(_NAMES)} or the path of a model{hint}"
+        )
+    kind, found = _recognise(path)
+    if kind not in kinds:
+        wanted = {"saved": "a file written by save_npz", "ict": "ICT-FaceKit (folder or .npz)"}
+        raise ValueError(
+            f"{path}: found {found}, wanted {' or '.join(wanted[k] for k in kinds)}; give another "
+            "path, or use 'procedural', which needs no file"
+        )
+    if kind == "saved":
+        if options:
+            raise ValueError(
+                f"{path}: found the options {sorted(options)}, wanted none: a saved model is loaded "
+                "as it is; drop them"
+            )
+        return load_npz(path)
+    values = _arguments("ict", ict.build_ict, options)
+    key = dict(version=ict.VERSION, content=_fingerprint(path), **values)
+    return cached_model("ict", key, lambda: ict.build_ict(path, **values))
+
+
+def _recognise(path: pathlib.Path) -> tuple[str | None, str]:
+    """('saved', 'ict' or None; what was found, in words)."""
+    if path.is_dir():
+        if ict.find_obj_folder(path) is not None:
+            return "ict", "a checkout of ICT-FaceKit"
+        return None, "a folder that is no checkout of ICT-FaceKit"
+    try:
+        names = array_names(path)
+    except ValueError:
+        return None, f"a file of {path.stat().st_size} bytes that is no readable .npz archive"
+    if {"format", "meta", "mean_shape"} <= names:
+        return "saved", f"a {FORMAT} file"
+    if set(ict.RAW_KEYS) <= names:
+        return "ict", "a converted ICT-FaceKit"
+    return None, f"an .npz with the arrays {sorted(names)[:8]}"
+
+
+def _fingerprint(path: pathlib.Path) -> str:
+    """Changes when the file, or a file of the folder, changes (folders: by name, size and time)."""
+    h = hashlib.blake2b(digest_size=16)
+    if path.is_dir():
+        folder = ict.find_obj_folder(path)
+        for file in sorted([*folder.glob("*.obj"), *folder.glob("*.json")]):
+            stat = file.stat()
+            h.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns};".encode())
+    else:
+        h.update(path.read_bytes())
+    return h.hexdigest()

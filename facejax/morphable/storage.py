@@ -170,6 +170,19 @@ def read_arrays(path: str | os.PathLike) -> dict:
         ) from error
 
 
+def array_names(path: str | os.PathLike) -> set[str]:
+    """Names of the arrays in an .npz, without reading them.
+
+    Raises:
+      ValueError: no zip archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: found no .npz archive ({error})") from error
+
+
 def cache_dir() -> pathlib.Path:
     """FACEJAX_CACHE_DIR, else XDG_CACHE_HOME/facejax, else ~/.cache/facejax."""
     if os.environ.get("FACEJAX_CACHE_DIR"):

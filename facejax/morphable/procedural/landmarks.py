@@ -23,10 +23,10 @@ _OUTER_LIPS = np.array(
     ]
 )  # fmt: skip
 _INNER_LIPS_X = np.array([-2.3, -1, 0, 1, 2.3, 1, 0, -1])
-_INNER_LIPS_SIDE = np.array([0, 1, 1, 1, 0, -1, -1, -1])  # 0 corner, +1 upper, -1 lower edge
+INNER_LIPS_SIDE = np.array([0, 1, 1, 1, 0, -1, -1, -1])  # 0 corner, +1 upper, -1 lower edge
 
 
-def _targets() -> np.ndarray:
+def landmark_targets() -> np.ndarray:
     """[51, 2] canonical (x, y) of landmarks 17..67."""
     upper, lower, _ = lids(_EYE_X)
     eye_y = np.array([EYE["outer_y"], upper[1], upper[2], EYE["inner_y"], lower[4], lower[5]])
@@ -40,7 +40,7 @@ def _targets() -> np.ndarray:
 
 def landmark_samples(layout: CanonicalLayout) -> tuple[np.ndarray, np.ndarray]:
     """Sample numbers of a flat layout: (landmarks68 [68] int32, landmarks5 [5] int32)."""
-    targets = _targets()
+    targets = landmark_targets()
     hidden = 9.0 * ((layout.front < 0.9) | layout.inside_mouth)
 
     def nearest(x, y):
@@ -54,7 +54,7 @@ def landmark_samples(layout: CanonicalLayout) -> tuple[np.ndarray, np.ndarray]:
     ]
     ids = [np.argmin(d) for d in jaw_distance]
     ids += [nearest(x, y) for x, y in targets[: 60 - 17]]
-    for (x, y), lip in zip(targets[60 - 17 :], _INNER_LIPS_SIDE, strict=True):
+    for (x, y), lip in zip(targets[60 - 17 :], INNER_LIPS_SIDE, strict=True):
         if lip == 0:
             ids.append(nearest(x, y))
         else:
