@@ -14,6 +14,8 @@ from flax import struct
 
 from facejax.geometry.math import safe_normalize
 
+_RING = 8  # triangles around a vertex that are summed for all vertices alike
+
 
 class MeshTopology:
     """What never changes while vertices move; numpy arrays, hashed and compared by identity.
@@ -112,6 +114,15 @@ def vertex_normals(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
     """
     faces = triangle_normals(vertices, topology)
     faces = jnp.concatenate([faces, jnp.zeros_like(faces[..., :1, :])], axis=-2)
-    table = topology.vertex_faces  # a padded gather beats a scatter-add on CPU and is deterministic
-    total = sum(jnp.take(faces, table[:, k], axis=-2) for k in range(table.shape[1]))
+    # A padded gather beats a scatter-add on CPU and is deterministic; the table is as wide as the
+    # busiest vertex (a pole can have a hundred triangles), so only the first columns are gathered for
+    # all vertices and the few busy ones get the rest.
+    table = topology.vertex_faces
+    total = sum(jnp.take(faces, column, axis=-2) for column in table[:, :_RING].T)
+    rest = table[:, _RING:]
+    busy = np.flatnonzero((rest < len(topology.triangles)).any(1))
+    if len(busy):
+        more = jnp.take(faces, rest[busy].reshape(-1), axis=-2)
+        more = more.reshape(*more.shape[:-2], len(busy), -1, 3).sum(-2)
+        total = total.at[..., busy, :].add(more, unique_indices=True)
     return safe_normalize(total)
