@@ -1,7 +1,8 @@
 """Triangle meshes: static topology, the Mesh pytree, vertex normals.
 
-Frame: right-handed, x to the image's right (the subject's left), y up, z toward the viewer; millimetres.
-Triangles are counter-clockwise seen from outside. UV has v down, like image rows (docs/conventions.md).
+Frame: right-handed, x to the image's right (the subject's left), y up, z toward the viewer;
+millimetres. Triangles are counter-clockwise seen from outside. UV has v down, like image rows
+(docs/conventions.md).
 """
 
 import functools
@@ -28,9 +29,19 @@ class MeshTopology:
       uv: [S, 2] float32 in [0, 1], v down, or None. S >= V where seams split vertices.
       uv_triangles: [F, 3] int32 into `uv`; the same triangles in the same order.
       uv_vertex: [S] int32, the vertex that each UV vertex belongs to.
+      uv_wraps_u: u = 1 continues at u = 0 (a layout around a cylinder): a triangle spanning more than
+        half of u crosses that line, and u may leave [0, 1].
     """
 
-    def __init__(self, triangles, num_vertices, uv=None, uv_triangles=None, uv_vertex=None):
+    def __init__(
+        self,
+        triangles,
+        num_vertices,
+        uv=None,
+        uv_triangles=None,
+        uv_vertex=None,
+        uv_wraps_u=False,
+    ):
         self.triangles = np.ascontiguousarray(triangles, np.int32)
         self.num_vertices = int(num_vertices)
         if self.triangles.ndim != 2 or self.triangles.shape[1] != 3:
@@ -42,6 +53,7 @@ class MeshTopology:
                 f"triangles name vertices {self.triangles.min()}..{self.triangles.max()} but the "
                 f"mesh has {self.num_vertices} vertices"
             )
+        self.uv_wraps_u = bool(uv_wraps_u)
         self.uv = None if uv is None else np.ascontiguousarray(uv, np.float32)
         if self.uv is not None and uv_triangles is None:  # no seams: one UV per vertex
             uv_triangles, uv_vertex = self.triangles, np.arange(self.num_vertices)
@@ -70,6 +82,8 @@ class MeshTopology:
         h = hashlib.blake2b(digest_size=8)
         for a in (self.triangles, self.uv, self.uv_triangles):
             h.update(b"-" if a is None else a.tobytes())
+        if self.uv_wraps_u:
+            h.update(b"wraps_u")
         return h.hexdigest()
 
 
@@ -103,16 +117,27 @@ def triangle_normals(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
     return jnp.cross(b - a, c - a)
 
 
-def vertex_normals(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
-    """Unit vertex normals, [..., V, 3]: the sum of the (area-weighted) normals around a vertex.
+def vertex_normals(
+    vertices: jax.Array, topology: MeshTopology, weighting: str = "area"
+) -> jax.Array:
+    """Unit vertex normals, [..., V, 3]: the sum of the normals around a vertex, normalised.
 
     Zero, with a finite gradient, where a vertex has no triangle or only degenerate ones.
 
     Args:
       vertices: [..., V, 3], any unit.
       topology: the mesh's topology.
+      weighting: 'area' adds cross products, so that large triangles count more; 'uniform' adds unit
+        normals, as the Deep3D family does (Deng et al. 2019, code).
+
+    Raises:
+      ValueError: for an unknown `weighting`.
     """
+    if weighting not in ("area", "uniform"):
+        raise ValueError(f"weighting is {weighting!r}; use 'area' or 'uniform'.")
     faces = triangle_normals(vertices, topology)
+    if weighting == "uniform":
+        faces = safe_normalize(faces)
     faces = jnp.concatenate([faces, jnp.zeros_like(faces[..., :1, :])], axis=-2)
     # A padded gather beats a scatter-add on CPU and is deterministic; the table is as wide as the
     # busiest vertex (a pole can have a hundred triangles), so only the first columns are gathered for

@@ -1,0 +1,39 @@
+"""Differentiable rendering: rasterise, interpolate, shade, silhouettes, UV maps."""
+
+from facejax.render.interpolate import interpolate
+from facejax.render.rasterize import Fragments, rasterize
+from facejax.render.renderer import RenderOutput, render
+from facejax.render.shading import (
+    AmbientLight,
+    DirectionalLight,
+    PointLight,
+    SphericalHarmonics,
+    default_light,
+    sh_basis,
+    shade,
+)
+from facejax.render.silhouette import antialias, boundary_grad
+from facejax.render.texture import texture
+from facejax.render.uv import UVAtlas, bake, unbake, uv_atlas
+
+__all__ = [
+    "AmbientLight",
+    "DirectionalLight",
+    "Fragments",
+    "PointLight",
+    "RenderOutput",
+    "SphericalHarmonics",
+    "UVAtlas",
+    "antialias",
+    "bake",
+    "boundary_grad",
+    "default_light",
+    "interpolate",
+    "rasterize",
+    "render",
+    "sh_basis",
+    "shade",
+    "texture",
+    "unbake",
+    "uv_atlas",
+]

@@ -1,0 +1,119 @@
+"""Interpolation of vertex attributes at fragments."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from facejax.geometry.mesh import MeshTopology
+from facejax.render.platform import (
+    live,
+    map_images,
+    on_cpu,
+    pin,
+    planes,
+    scatter_sum,
+    sum_products,
+    take,
+    zero_cotangent,
+)
+from facejax.render.rasterize import Fragments, corner_vertices
+from facejax.render.topology import raster_topology
+
+
+def interpolate(
+    attributes: jax.Array, topology: MeshTopology, fragments: Fragments, *, domain: str = "vertex"
+) -> jax.Array:
+    """Vertex attributes at every pixel: sum over corners of barycentric times attribute.
+
+    Differentiable in the attributes and the barycentrics.
+
+    Args:
+      attributes: [..., V, C] float32, or [..., S, C] per UV vertex with domain='uv'.
+      topology: the mesh's topology.
+      fragments: of the same mesh; batch dims broadcast against those of `attributes`.
+      domain: 'vertex', or 'uv' for attributes that live on the seam-split UV vertices.
+
+    Returns:
+      [..., H, W, C]; 0 where nothing is hit.
+
+    Raises:
+      ValueError: if the number of vertices does not fit the domain, or there is no UV layout.
+    """
+    topo = raster_topology(topology, domain)
+    attributes = jnp.asarray(attributes, jnp.float32)
+    wanted = topology.num_vertices if domain == "vertex" else len(topology.uv)
+    if attributes.ndim < 2 or attributes.shape[-2] != wanted:
+        raise ValueError(
+            f"attributes have shape {attributes.shape}; wanted [..., {wanted}, C] for "
+            f"domain={domain!r}."
+        )
+    return _interpolate(
+        attributes, topo.tri, fragments.triangle_id, fragments.barycentric, cpu=on_cpu()
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("cpu",))
+def _interpolate(attributes, tri, ids, bary, *, cpu):
+    def image(attributes, ids, bary):
+        out = interpolate_planes(planes(attributes), tri, ids, planes(bary), cpu)
+        return jnp.stack(out, axis=-1)
+
+    return map_images(image, (attributes, ids, bary), (2, 2, 3), cpu)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def interpolate_planes(
+    attributes: list, tri: jax.Array, ids: jax.Array, bary: list, cpu: bool
+) -> list:
+    """The core on channel planes.
+
+    Args:
+      attributes: C planes [V].
+      tri: [3, F] int32.
+      ids: [H, W] int32, -1 for none.
+      bary: three planes [H, W], 0 where ids is -1.
+      cpu: which code path to take.
+
+    Returns:
+      C planes [H, W].
+    """
+    flag = live(ids, cpu)
+    vertex = corner_vertices(tri, ids.reshape(-1), flag)
+    b = [x.reshape(-1) for x in bary]
+
+    def one(a):
+        return sum_products(b, [take(a, v) for v in vertex]).reshape(ids.shape)
+
+    return [pin(flag, functools.partial(one, a)) for a in attributes]
+
+
+def _interpolate_fwd(attributes, tri, ids, bary, cpu):
+    return interpolate_planes(attributes, tri, ids, bary, cpu), (attributes, tri, ids, bary)
+
+
+def _interpolate_bwd(cpu, residuals, grads):
+    attributes, tri, ids, bary = residuals
+    flag = live(ids, cpu)
+    flat = ids.reshape(-1)
+    vertex = corner_vertices(tri, flat, flag)
+    b = [x.reshape(-1) for x in bary]
+    g = pin(flag, lambda: [x.reshape(-1) for x in grads])
+
+    def bary_gradient(v):
+        total = sum_products(g, [take(a, v) for a in attributes])
+        return total.reshape(ids.shape)
+
+    grad_bary = [pin(flag, functools.partial(bary_gradient, v)) for v in vertex]
+    grad_attributes = []
+    for a, ga in zip(attributes, g, strict=True):
+        num = a.shape[0]
+        target = pin(
+            flag, lambda num=num: jnp.concatenate([jnp.where(flat >= 0, v, num) for v in vertex])
+        )
+        values = pin(flag, lambda ga=ga: jnp.concatenate([bk * ga for bk in b]))
+        grad_attributes.append(scatter_sum(target, values, num))
+    return grad_attributes, zero_cotangent(tri), zero_cotangent(ids), grad_bary
+
+
+interpolate_planes.defvjp(_interpolate_fwd, _interpolate_bwd)

@@ -1,0 +1,138 @@
+"""How the rendering core adapts to the platform; nothing here knows about triangles.
+
+Three facts about XLA on CPU shape the core. It recomputes cheap producers inside every gather or
+scatter that consumes them, because it drops `optimization_barrier` before fusion: `pin` forces
+results into memory. Batched scatters are several times slower than a loop over images:
+`map_images` loops there and vectorises on accelerators. Reductions over a short channel axis go to a
+library call: the core works on lists of channel planes and adds them in Python.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+def on_cpu() -> bool:
+    """Whether computations run on CPU by default; the one switch between the two code paths."""
+    device = jax.config.jax_default_device
+    if device is None:
+        return jax.default_backend() == "cpu"
+    return (device if isinstance(device, str) else device.platform) == "cpu"
+
+
+@jax.custom_batching.custom_vmap
+def _live(x):
+    return lax.bitcast_convert_type(x.reshape(-1)[0], jnp.int32) != 0x7FBADBAD
+
+
+@_live.def_vmap
+def _live_vmap(axis_size, in_batched, x):
+    del axis_size, in_batched
+    return _live(x), False
+
+
+def live(x: jax.Array, cpu: bool) -> jax.Array | None:
+    """A run-time `True` for `pin`: XLA cannot fold it, and vmap cannot batch it.
+
+    A batched predicate would turn the conditional of `pin` into a select that evaluates both sides.
+
+    Args:
+      x: any non-empty array of 32-bit values that is not a compile-time constant.
+      cpu: whether pinning is wanted.
+
+    Returns:
+      A scalar bool, or None where pinning is off.
+    """
+    return _live(lax.stop_gradient(x)) if cpu and x.size else None
+
+
+def pin(flag: jax.Array | None, fn: Callable[[], Any]) -> Any:
+    """The results of `fn()` computed once and stored, where `flag` comes from `live`.
+
+    A conditional with a run-time predicate is not fused into its consumers.
+    """
+    if flag is None:
+        return fn()
+    shapes = jax.eval_shape(fn)
+    return lax.cond(flag, fn, lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+
+
+def take(a: jax.Array, index: jax.Array) -> jax.Array:
+    """a[index] for indices known to be in range."""
+    return jnp.asarray(a).at[index].get(mode="promise_in_bounds")
+
+
+def scatter_sum(index: jax.Array, values: jax.Array, length: int) -> jax.Array:
+    """Sums of `values` by `index`, [length]; entries with index == length are dropped."""
+    total = jnp.zeros(length + 1, jnp.float32)
+    return total.at[index].add(values, mode="promise_in_bounds")[:length]
+
+
+def zero_cotangent(tree: Any) -> Any:
+    """Cotangents of zero for arguments without a gradient, integers included."""
+
+    def zero(x):
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            return np.zeros(x.shape, jax.dtypes.float0)
+        return jnp.zeros(x.shape, x.dtype)
+
+    return jax.tree.map(zero, tree)
+
+
+def map_images(fn: Callable, args: Sequence[Any], ranks: Sequence[Any], cpu: bool) -> Any:
+    """Applies a function of single images over leading batch dims.
+
+    A loop on CPU, one vectorised call on accelerators. Arguments without batch dims are not copied.
+
+    Args:
+      fn: takes the arguments without batch dims, returns a pytree of arrays.
+      args: pytrees of arrays, each with leading batch dims that broadcast.
+      ranks: per argument, the number of its dims that belong to one image: an int, or a pytree of
+        ints like the argument.
+      cpu: whether to loop.
+
+    Returns:
+      What `fn` returns, with the common batch dims in front.
+    """
+    leaves, tree = jax.tree.flatten(tuple(args))
+    rank_leaves = []
+    for arg, rank in zip(args, ranks, strict=True):
+        count = jax.tree.structure(arg).num_leaves
+        rank_leaves += [rank] * count if isinstance(rank, int) else jax.tree.leaves(rank)
+    cores = [x.shape[x.ndim - r :] for x, r in zip(leaves, rank_leaves, strict=True)]
+    batches = [x.shape[: x.ndim - r] for x, r in zip(leaves, rank_leaves, strict=True)]
+    batch = jnp.broadcast_shapes(*batches)
+    if not batch:
+        return fn(*args)
+    if np.prod(batch) == 1:
+        one = fn(*tree.unflatten([x.reshape(c) for x, c in zip(leaves, cores, strict=True)]))
+        return jax.tree.map(lambda x: x.reshape(*batch, *x.shape), one)
+    mapped = [bool(b) for b in batches]
+    stacked = [
+        jnp.broadcast_to(x, (*batch, *c)).reshape(-1, *c)
+        for x, c, m in zip(leaves, cores, mapped, strict=True)
+        if m
+    ]
+
+    def one_image(values):
+        values = iter(values)
+        full = [next(values) if m else x for x, m in zip(leaves, mapped, strict=True)]
+        return fn(*tree.unflatten(full))
+
+    out = lax.map(one_image, stacked) if cpu else jax.vmap(one_image)(stacked)
+    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), out)
+
+
+def planes(x: jax.Array) -> list[jax.Array]:
+    """[..., C] -> C arrays [...]."""
+    return [x[..., c] for c in range(x.shape[-1])]
+
+
+def sum_products(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:
+    """Sum of a[k] * b[k], without an XLA reduction."""
+    return functools.reduce(lambda total, ab: total + ab[0] * ab[1], zip(a, b, strict=True), 0.0)

@@ -1,0 +1,283 @@
+"""Rasterisation: which triangle each pixel sees, and where on it.
+
+Positions are clip space (x right, y up, w > 0 in front of the eye); ndc = xyz / w with z in [-1, 1],
+smaller is nearer. A fragment whose ndc z leaves [-1, 1] is dropped; there is no geometric clipping,
+yet triangles that cross the eye plane are drawn correctly. Images have row 0 at the TOP (y = +1) and
+pixel centres at half-integers. Edges count as inside, so both triangles at an edge claim a pixel
+exactly on it; the nearer one wins, and at equal depth the larger index. There is no top-left rule: a
+z-buffer makes the double claim harmless. Both windings are drawn unless culled.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+
+from facejax.geometry.mesh import MeshTopology
+from facejax.render.platform import (
+    live,
+    map_images,
+    on_cpu,
+    pin,
+    planes,
+    scatter_sum,
+    sum_products,
+    take,
+    zero_cotangent,
+)
+from facejax.render.topology import RasterTopology, raster_topology
+from facejax.render.zbuffer import default_block, visible_triangles
+
+_BAND_PIXELS = 16384  # a band's gathers stay in cache
+_CHUNK_CPU, _CHUNK_ACCELERATOR = 16384, 262144
+
+
+@struct.dataclass
+class Fragments:
+    """What each pixel sees. Row 0 is the top; batch dims lead.
+
+    Attributes:
+      triangle_id: [..., H, W] int32, -1 where nothing is hit.
+      barycentric: [..., H, W, 3] float32, perspective-correct, in the triangle's own vertex order;
+        0 where nothing is hit. Differentiable with respect to the clip-space positions.
+      depth: [..., H, W] float32, ndc z in [-1, 1], smaller is nearer; 1 where nothing is hit.
+    """
+
+    triangle_id: jax.Array
+    barycentric: jax.Array
+    depth: jax.Array
+
+
+def rasterize(
+    clip: jax.Array,
+    topology: MeshTopology,
+    size: tuple[int, int],
+    *,
+    cull: str = "none",
+    block: tuple[int, int] | None = None,
+    chunk: int | None = None,
+) -> Fragments:
+    """The nearest triangle, its barycentrics and depth at every pixel.
+
+    Triangle ids have no gradient; barycentrics and depth have one to all four clip coordinates.
+    Exact for triangles of any size, number and overlap. Never NaN, also for degenerate input.
+
+    Args:
+      clip: [..., V, 4] float32 clip-space positions.
+      topology: the mesh's topology.
+      size: (height, width).
+      cull: 'none', or 'back' to drop triangles seen clockwise, or 'front' for the others.
+      block: (rows, columns) of the pixel blocks that triangles are cut into; None picks by the
+        expected triangle size. Changes speed only.
+      chunk: number of blocks expanded at a time; None picks by platform. Changes speed only.
+
+    Returns:
+      Fragments with the batch dims of `clip`.
+
+    Raises:
+      ValueError: for a wrong shape of `clip` or an unknown `cull`.
+    """
+    clip = checked_clip(clip, topology)
+    if cull not in ("none", "back", "front"):
+        raise ValueError(f"cull is {cull!r}; use 'none', 'back' or 'front'.")
+    return _rasterize(
+        clip,
+        raster_topology(topology),
+        size=tuple(size),
+        cull=cull,
+        block=None if block is None else tuple(block),
+        chunk=chunk,
+        cpu=on_cpu(),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("size", "cull", "block", "chunk", "cpu"))
+def _rasterize(clip, topology, *, size, cull, block, chunk, cpu):
+    def image(clip):
+        clip = image_clip(clip)
+        ids = triangle_ids(clip, topology, size, cull=cull, block=block, chunk=chunk, cpu=cpu)
+        bary, depth = barycentrics(clip, topology.tri, ids, cpu)
+        return Fragments(ids, jnp.stack(bary, axis=-1), depth)
+
+    return map_images(image, (clip,), (2,), cpu)
+
+
+def checked_clip(clip: jax.Array, topology: MeshTopology) -> jax.Array:
+    """`clip` as a float32 array, or a ValueError if its shape is not [..., V, 4]."""
+    clip = jnp.asarray(clip, jnp.float32)
+    wanted = (topology.num_vertices, 4)
+    if clip.shape[-2:] != wanted:
+        raise ValueError(
+            f"clip positions have shape {clip.shape}; wanted [..., {wanted[0]}, 4] for this mesh. "
+            "Use facejax.geometry.camera.to_clip to make them from object-space vertices."
+        )
+    return clip
+
+
+def image_clip(clip: jax.Array) -> list[jax.Array]:
+    """[V, 4] -> the planes x, -y, z, w: rows then run along the second one, row 0 being the top."""
+    x, y, z, w = planes(clip)
+    return [x, -y, z, w]
+
+
+def triangle_ids(clip, topology: RasterTopology, size, *, cull="none", block=None, chunk=None, cpu):
+    """`visible_triangles` with block and chunk picked where they are None."""
+    height, width = size
+    return visible_triangles(
+        clip,
+        topology,
+        height=height,
+        width=width,
+        block=block or default_block(topology.tri.shape[1], height, width),
+        chunk=chunk or (_CHUNK_CPU if cpu else _CHUNK_ACCELERATOR),
+        cull=cull,
+        cpu=cpu,
+    )
+
+
+def pixel_grid(height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """ndc x and ndc y (along the rows) of all pixel centres, [height * width] each."""
+    x = (jnp.arange(width, dtype=jnp.float32) + 0.5) * (2 / width) - 1
+    y = (jnp.arange(height, dtype=jnp.float32) + 0.5) * (2 / height) - 1
+    return jnp.tile(x, height), jnp.repeat(y, width)
+
+
+def corner_vertices(tri: jax.Array, ids: jax.Array, flag) -> list[jax.Array]:
+    """The vertices of the triangle at each pixel, three of [P]; those of triangle 0 on background."""
+    face = jnp.maximum(ids, 0)
+    return pin(flag, lambda: [take(t, face) for t in tri])
+
+
+def _corners(columns, tri, ids, flag):
+    vertex = corner_vertices(tri, ids, flag)
+    return vertex, pin(flag, lambda: [[take(c, v) for v in vertex] for c in columns])
+
+
+def _cross_products(q, fx, fy):
+    """Homogeneous edge functions of each pixel's triangle, and the offsets that they come from.
+
+    q[c][k] is clip component c of corner k. Exact for w < 0 too.
+    """
+    dx = [q[0][k] - fx * q[3][k] for k in range(3)]
+    dy = [q[1][k] - fy * q[3][k] for k in range(3)]
+    a = [
+        dx[1] * dy[2] - dy[1] * dx[2],
+        dx[2] * dy[0] - dy[2] * dx[0],
+        dx[0] * dy[1] - dy[0] * dx[1],
+    ]
+    return a, dx, dy
+
+
+def _safe_inverse(x, where):
+    """1 / x where allowed and defined, else 0; the division never sees a zero."""
+    ok = where & (x != 0)
+    return jnp.where(ok, 1 / jnp.where(ok, x, 1.0), 0.0)
+
+
+def _barycentric(q, fx, fy, hit):
+    a, _, _ = _cross_products(q, fx, fy)
+    inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
+    b = [ai * inverse for ai in a]
+    inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
+    return b, jnp.where(inverse_w != 0, sum_products(b, q[2]) * inverse_w, 1.0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def barycentrics(clip: list, tri: jax.Array, ids: jax.Array, cpu: bool) -> tuple[list, jax.Array]:
+    """Perspective-correct barycentrics and ndc z of known triangles; gather-only.
+
+    Args:
+      clip: planes x, y, z, w, [V] each, y along the rows.
+      tri: [3, F] int32.
+      ids: [H, W] int32, -1 for none.
+      cpu: which code path to take.
+
+    Returns:
+      ([b0, b1, b2], z), [H, W] each; 0 and 1 where ids is -1.
+    """
+    height, width = ids.shape
+    flag = live(ids, cpu)
+    flat = ids.reshape(-1)
+    columns = pin(flag, lambda: list(clip))
+    rows = max(1, min(height, _BAND_PIXELS // width))
+    if not cpu or height % rows or height * width <= 4 * _BAND_PIXELS:
+        _, q = _corners(columns, tri, flat, flag)
+        fx, fy = pin(flag, lambda: pixel_grid(height, width))
+        b, z = pin(flag, lambda: _barycentric(q, fx, fy, flat >= 0))
+        return [x.reshape(height, width) for x in b], z.reshape(height, width)
+
+    num = rows * width
+    fx = pin(flag, lambda: pixel_grid(rows, width)[0])
+    row = pin(flag, lambda: jnp.repeat(jnp.arange(rows, dtype=jnp.float32) + 0.5, width))
+
+    def band(k, out):
+        k = k.astype(jnp.int32)
+        mine = lax.dynamic_slice_in_dim(flat, k * num, num)
+
+        def work():
+            _, q = _corners(columns, tri, mine, flag)
+            fy = (row + (k * rows).astype(jnp.float32)) * (2 / height) - 1
+            b, z = _barycentric(q, fx, fy, mine >= 0)
+            return [*b, z]
+
+        empty = [jnp.zeros(num)] * 3 + [jnp.ones(num)]
+        new = lax.cond(jnp.any(mine >= 0), work, lambda: empty)
+        return [
+            lax.dynamic_update_slice_in_dim(o, x, k * num, 0) for o, x in zip(out, new, strict=True)
+        ]
+
+    out = [jnp.zeros(height * width, jnp.float32) for _ in range(4)]
+    out = [x.reshape(height, width) for x in lax.fori_loop(0, height // rows, band, out)]
+    return out[:3], out[3]
+
+
+def _barycentrics_fwd(clip, tri, ids, cpu):
+    return barycentrics(clip, tri, ids, cpu), (clip, tri, ids)
+
+
+def _barycentrics_bwd(cpu, residuals, cotangents):
+    clip, tri, ids = residuals
+    grad_b, grad_z = cotangents[0], cotangents[1].reshape(-1)
+    grad_b = [g.reshape(-1) for g in grad_b]
+    flag = live(ids, cpu)
+    flat = ids.reshape(-1)
+    hit = flat >= 0
+    num = clip[0].shape[0]
+    columns = pin(flag, lambda: list(clip))
+    vertex, q = _corners(columns, tri, flat, flag)
+    fx, fy = pin(flag, lambda: pixel_grid(*ids.shape))
+
+    def gradients():
+        a, dx, dy = _cross_products(q, fx, fy)
+        inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
+        b = [x * inverse for x in a]
+        z_num = sum_products(b, q[2])
+        inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
+        grad_num = grad_z * inverse_w
+        grad_den = -grad_num * z_num * inverse_w
+        h = [grad_b[k] + grad_num * q[2][k] + grad_den * q[3][k] for k in range(3)]
+        mean = sum_products(h, b)
+        h = [(hk - mean) * inverse for hk in h]  # with respect to the edge functions
+        gx = [
+            h[2] * dy[1] - h[1] * dy[2],
+            h[0] * dy[2] - h[2] * dy[0],
+            h[1] * dy[0] - h[0] * dy[1],
+        ]
+        gy = [
+            h[1] * dx[2] - h[2] * dx[1],
+            h[2] * dx[0] - h[0] * dx[2],
+            h[0] * dx[1] - h[1] * dx[0],
+        ]
+        gz = [grad_num * b[k] for k in range(3)]
+        gw = [grad_den * b[k] - fx * gx[k] - fy * gy[k] for k in range(3)]
+        return gx, gy, gz, gw
+
+    per_pixel = pin(flag, gradients)
+    target = pin(flag, lambda: jnp.concatenate([jnp.where(hit, v, num) for v in vertex]))
+    grads = [scatter_sum(target, jnp.concatenate(g), num) for g in per_pixel]
+    return grads, zero_cotangent(tri), zero_cotangent(ids)
+
+
+barycentrics.defvjp(_barycentrics_fwd, _barycentrics_bwd)
