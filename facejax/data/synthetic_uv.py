@@ -1,0 +1,326 @@
+"""UV maps of random faces of a morphable model, baked on the device while training.
+
+Texture and shape maps are linear in the coefficients, so a batch of them is one product with bases
+that were baked once; normals are those of the decoded mesh, baked per batch.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.data.source import check_indices
+from facejax.data.uvmaps import UVCodec, log2_resolution, masked_downsample2, pyramid
+from facejax.geometry.math import safe_normalize
+from facejax.geometry.mesh import MeshTopology
+from facejax.morphable import Coefficients, MorphableModel, expression_presets
+from facejax.render.uv import bake, uv_atlas
+
+ID_CLIP, ALBEDO_CLIP = 2.5, 2.2  # standard deviations; wilder faces fold or glow
+NEUTRAL_SHARE, SINGLE_SHARE = 0.15, 0.7  # pure neutral; of the rest, one expression and not two
+WEAKEST = (
+    0.4  # strength of an expression: uniform in [WEAKEST, 1], the rest of the label is neutral
+)
+_COLUMNS = 24  # channels baked at a time while the bases are made: bounds the memory
+_RING = 8  # triangles around a vertex that are summed for all vertices alike
+_EXTENT_EXAMPLES = 64
+
+
+def _normalize3(x: jax.Array) -> jax.Array:
+    """Unit vectors along the last axis but one."""
+    return jnp.swapaxes(safe_normalize(jnp.swapaxes(x, -2, -1)), -2, -1)
+
+
+def _vertex_normals(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
+    """Unit vertex normals, [V, 3, B]; the same sums as `geometry.mesh.vertex_normals`.
+
+    With the batch last a gather moves whole rows. The table of triangles around a vertex is as
+    wide as the busiest vertex (a pole has more than a hundred), so only its first columns are used
+    for all vertices, and the few busy vertices get the rest.
+    """
+    a, b, c = (vertices[topology.triangles[:, k]] for k in range(3))
+    faces = jnp.cross(b - a, c - a, axis=1)
+    faces = jnp.concatenate([faces, jnp.zeros_like(faces[:1])])
+    table = topology.vertex_faces
+    total = sum(faces[column] for column in table[:, :_RING].T)
+    rest = table[:, _RING:]
+    busy = np.flatnonzero((rest < len(topology.triangles)).any(1))
+    if len(busy):
+        total = total.at[busy].add(faces[rest[busy]].sum(1), unique_indices=True)
+    return _normalize3(total)
+
+
+def _random_label(rng: np.random.Generator, num_labels: int) -> np.ndarray:
+    """A probability vector over the expressions; entry 0 is neutral."""
+    pure, single, strength, share = rng.uniform(size=4)
+    first, second = 1 + rng.choice(num_labels - 1, size=2, replace=False)
+    label = np.zeros(num_labels, np.float32)
+    if pure >= NEUTRAL_SHARE:
+        strength = WEAKEST + (1 - WEAKEST) * strength
+        share = 1.0 if single < SINGLE_SHARE else 0.25 + 0.5 * share
+        label[first], label[second] = strength * share, strength * (1 - share)
+    label[0] = 1 - label.sum()
+    return label
+
+
+class _Baker:
+    """Attributes of vertices -> maps at the top resolution: baked finer, then averaged."""
+
+    def __init__(self, mesh: MeshTopology, resolution: int, supersample: int):
+        fine = resolution * supersample
+        self._atlas = uv_atlas(mesh, (fine, fine))
+        self._masks, mask = [], np.asarray(self._atlas.mask)
+        for _ in range(log2_resolution(supersample)):
+            self._masks.append(mask)
+            mask = masked_downsample2(mask[..., None].astype(np.float32), mask)[1]
+        self.mask = mask
+
+    def __call__(self, attributes: jax.Array) -> jax.Array:
+        """[V, C] -> [R, R, C]."""
+        maps = bake(self._atlas, attributes)
+        for mask in self._masks:
+            maps, _ = masked_downsample2(maps, mask)
+        return maps
+
+    def many(self, attributes: np.ndarray) -> np.ndarray:
+        """The same in numpy for many columns, a few at a time."""
+        columns = attributes.shape[1]
+        padded = np.pad(attributes, ((0, 0), (0, -columns % _COLUMNS)))
+        step = jax.jit(self.__call__)
+        parts = [np.asarray(step(padded[:, i : i + _COLUMNS])) for i in range(0, columns, _COLUMNS)]
+        return np.concatenate(parts, axis=-1)[..., :columns]
+
+
+def _columns(mean: jax.Array, *terms: tuple[np.ndarray, jax.Array]) -> np.ndarray:
+    """mean [..., 3] and (weights [K, D], basis [D, ..., 3]) as one array [..., 3, 1 + sum K].
+
+    Its product with (1, coefficients) is the linear model.
+    """
+    mean = np.asarray(mean)
+    parts = [mean.reshape(1, -1)]
+    parts += [np.asarray(w) @ np.asarray(b).reshape(len(b), -1) for w, b in terms]
+    rows = np.concatenate(parts).astype(np.float32)
+    return np.ascontiguousarray(rows.T).reshape(*mean.shape, len(rows))
+
+
+def _levels(columns: np.ndarray, mask: np.ndarray) -> dict[int, np.ndarray]:
+    """[R, R, 3, K] -> {r: [r, r, 3, K]}."""
+    *size, channels, count = columns.shape
+    levels, _ = pyramid(columns.reshape(*size, -1), mask)
+    return {r: level.reshape(r, r, channels, count) for r, level in levels.items()}
+
+
+def _texture_columns(model: MorphableModel, baker: _Baker) -> np.ndarray:
+    """The albedo at the top resolution, [R, R, 3, 1 + D_alb]: from textures if there are any."""
+    resolution = len(baker.mask)
+    stds = np.diag(np.asarray(model.alb_std))
+    if model.tex_basis is None:
+        columns = _columns(model.mean_albedo, (stds, model.alb_basis))
+        maps = baker.many(columns.reshape(len(columns), -1))
+    else:
+        columns = _columns(model.mean_texture, (stds, model.tex_basis))
+        size = len(columns)
+        maps = columns.reshape(size, size, -1)
+        if size >= resolution and size & (size - 1) == 0:
+            mask = np.asarray(uv_atlas(model.topology.mesh, (size, size)).mask)
+            maps = pyramid(maps, mask, smallest=resolution)[0][resolution]
+        else:
+            shape = (resolution, resolution, maps.shape[-1])
+            maps = np.asarray(jax.image.resize(maps, shape, "linear"))
+        maps = maps * baker.mask[..., None]
+    return maps.reshape(resolution, resolution, 3, -1)
+
+
+class MorphableUVSource:
+    """A `Source` of UV maps of random faces: texture, shape and normals, with expression labels.
+
+    Example i is a pure function of (seed, i): its draws come from numpy's counter-based Philox
+    generator with that key, alike on every platform. Lower resolutions are (masked) 2x2 means of
+    the top one, whose normals have length one.
+
+    Attributes:
+      codec: the UV encoding.
+      meta: JSON-able description.
+      label_names: the expressions, 'neutral' first.
+      resolutions: what can be asked for, ascending.
+    """
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        resolution: int,
+        num_examples: int,
+        seed: int = 0,
+        *,
+        encoding: str = "offset",
+        supersample: int = 2,
+        **scales: float,
+    ):
+        """Bakes the bases.
+
+        Args:
+          model: a face model with UV and ARKit-style expressions.
+          resolution: the highest one, a power of two >= 4.
+          num_examples: the length of the set.
+          seed: chooses the set, >= 0.
+          encoding: 'offset' or 'absolute', see `UVCodec`.
+          supersample: maps are baked this many times finer, then averaged; a power of two.
+          **scales: texture_scale, shape_scale_mm, normals_scale of `UVCodec`.
+        """
+        if log2_resolution(resolution) < 2:
+            raise ValueError(f"resolution must be at least 4, found {resolution}")
+        if num_examples < 1 or seed < 0:
+            raise ValueError(
+                "num_examples must be positive and seed not negative, found "
+                f"{num_examples} and {seed}"
+            )
+        self._num_examples, self._seed = int(num_examples), int(seed)
+        self._num_id, self._num_alb = model.num_id, model.num_alb
+        self.label_names, self._presets = expression_presets(model)
+        self._mesh = model.topology.mesh
+        self._baker = _Baker(self._mesh, resolution, supersample)
+        vertices = _columns(
+            model.mean_shape,
+            (np.diag(np.asarray(model.id_std)), model.id_basis),
+            (self._presets * np.asarray(model.exp_std), model.exp_basis),
+        )
+        shape = self._baker.many(vertices.reshape(len(vertices), -1))
+        self._shape = _levels(
+            shape.reshape(resolution, resolution, *vertices.shape[1:]), self._baker.mask
+        )
+        self._texture = _levels(_texture_columns(model, self._baker), self._baker.mask)
+        self._vertices = jnp.asarray(vertices)
+        self.resolutions = tuple(sorted(self._shape))
+        self.codec = self._make_codec(model, encoding, scales)
+        self.meta: dict[str, Any] = {
+            "source": "morphable_uv",
+            "resolution": resolution,
+            "channels": self.codec.channels,
+            "num_examples": self._num_examples,
+            "seed": self._seed,
+            "supersample": supersample,
+            "label_names": list(self.label_names),
+            "codec": self.codec.to_dict(),
+        }
+        self._tables: dict[int, tuple[jax.Array, jax.Array, jax.Array]] = {}
+        self._step = jax.jit(self._maps, static_argnames="resolution")
+
+    def _make_codec(self, model: MorphableModel, encoding: str, scales: dict) -> UVCodec:
+        top, mask = self.resolutions[-1], self._baker.mask
+        shape = self._shape[top]
+        normals = jax.jit(self._normal_map)(self._vertices[..., :1])[..., 0]
+        mean = np.concatenate([self._texture[top][..., 0], shape[..., 0], normals], axis=-1)
+        inside = shape[mask]  # [texels, 3, 1 + K]
+        low, high = inside[..., 0].min(0), inside[..., 0].max(0)
+        center = (low + high) / 2
+        rows = self._shape_coefficients(np.arange(min(_EXTENT_EXAMPLES, self._num_examples)))
+        extent = np.abs(inside @ rows - center[:, None]).max() / 0.95
+        return UVCodec.from_mean(
+            mean,
+            mask,
+            encoding=encoding,
+            center_mm=tuple(float(x) for x in center),
+            extent_mm=float(extent),
+            model=model.topology.name,
+            model_digest=model.topology.digest,
+            uv_digest=self._mesh.digest,
+            **scales,
+        )
+
+    def __len__(self) -> int:
+        return self._num_examples
+
+    def mask(self, resolution: int) -> np.ndarray:
+        """[r, r] bool, true inside the UV layout."""
+        return self.codec.mask(resolution)
+
+    def draws(self, indices: np.ndarray) -> tuple[Coefficients, np.ndarray]:
+        """The random part of examples, numpy float32.
+
+        Args:
+          indices: [B] int64.
+
+        Returns:
+          coefficients (id [B, D_id], exp [B, D_exp], alb [B, D_alb]) and labels [B, 7], each a
+          probability vector.
+        """
+        identity = np.zeros((len(indices), self._num_id), np.float32)
+        albedo = np.zeros((len(indices), self._num_alb), np.float32)
+        labels = np.zeros((len(indices), len(self.label_names)), np.float32)
+        for row, index in enumerate(indices):
+            rng = np.random.Generator(np.random.Philox(key=[self._seed, int(index)]))
+            labels[row] = _random_label(rng, len(self.label_names))
+            identity[row] = np.clip(rng.standard_normal(self._num_id), -ID_CLIP, ID_CLIP)
+            albedo[row] = np.clip(rng.standard_normal(self._num_alb), -ALBEDO_CLIP, ALBEDO_CLIP)
+        return Coefficients(identity, labels @ self._presets, albedo), labels
+
+    def _shape_coefficients(self, indices: np.ndarray) -> np.ndarray:
+        """[1 + D_id + 7, B]: what multiplies the columns of shapes."""
+        coeffs, labels = self.draws(indices)
+        return np.concatenate([np.ones((1, len(indices)), np.float32), coeffs.id.T, labels.T])
+
+    def _normal_map(self, vertices: jax.Array) -> jax.Array:
+        """[V, 3, B] mm -> unit normals at the top resolution, [R, R, 3, B]."""
+        normals = _vertex_normals(vertices, self._mesh)
+        maps = self._baker(normals.reshape(len(normals), -1))
+        return _normalize3(maps.reshape(*maps.shape[:2], *normals.shape[1:]))
+
+    def _maps(
+        self,
+        tables: tuple[jax.Array, jax.Array, jax.Array],
+        shape_coeffs: jax.Array,
+        albedo_coeffs: jax.Array,
+        resolution: int,
+    ) -> jax.Array:
+        shape, texture, vertices = tables
+        dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+        normals = self._normal_map(dot(vertices, shape_coeffs))
+        size, batch = len(normals), normals.shape[-1]
+        normals = normals.reshape(size, size, -1)
+        while size > resolution:
+            normals, _ = masked_downsample2(normals, self.codec.mask(size))
+            size //= 2
+        return self.codec.encode(
+            *(
+                jnp.moveaxis(values.reshape(size, size, 3, batch), -1, 0)
+                for values in (dot(texture, albedo_coeffs), dot(shape, shape_coeffs), normals)
+            )
+        )
+
+    def batch(
+        self, indices: np.ndarray, resolution: int | None = None, with_coeffs: bool = False
+    ) -> dict[str, Any]:
+        """Examples by number.
+
+        Args:
+          indices: [B] int64.
+          resolution: one of `resolutions`, or None for the highest.
+          with_coeffs: add 'coeffs', the `Coefficients` of the face model.
+
+        Returns:
+          'maps' [B, r, r, C] float32 network channels, 'labels' [B, 7] float32.
+        """
+        resolution = self.resolutions[-1] if resolution is None else resolution
+        if resolution not in self.resolutions:
+            raise ValueError(
+                f"this source makes {self.resolutions} px, found a request for {resolution} px"
+            )
+        indices = check_indices(indices, len(self))
+        coeffs, labels = self.draws(indices)
+        if resolution not in self._tables:
+            self._tables[resolution] = (
+                jnp.asarray(self._shape[resolution]),
+                jnp.asarray(self._texture[resolution]),
+                self._vertices,
+            )
+        ones = np.ones((1, len(indices)), np.float32)
+        maps = self._step(
+            self._tables[resolution],
+            np.concatenate([ones, coeffs.id.T, labels.T]),
+            np.concatenate([ones, coeffs.alb.T]),
+            resolution=resolution,
+        )
+        out = {"maps": maps, "labels": labels}
+        return out | {"coeffs": coeffs} if with_coeffs else out
