@@ -16,7 +16,7 @@ from facejax.data.uvmaps import UVCodec, log2_resolution, masked_downsample2, py
 from facejax.geometry.math import safe_normalize
 from facejax.geometry.mesh import MeshTopology
 from facejax.morphable import Coefficients, MorphableModel, expression_presets
-from facejax.render.uv import bake, uv_atlas
+from facejax.render.uv import UVAtlas, uv_atlas
 
 ID_CLIP, ALBEDO_CLIP = 2.5, 2.2  # standard deviations; wilder faces fold or glow
 NEUTRAL_SHARE, SINGLE_SHARE = 0.15, 0.7  # pure neutral; of the rest, one expression and not two
@@ -65,32 +65,31 @@ def _random_label(rng: np.random.Generator, num_labels: int) -> np.ndarray:
     return label
 
 
-class _Baker:
-    """Attributes of vertices -> maps at the top resolution: baked finer, then averaged."""
+def _bake_rows(atlas: UVAtlas, rows: jax.Array) -> jax.Array:
+    """`render.uv.bake` for many channels, [V, C] -> [H, W, C]: gathers whole rows.
 
-    def __init__(self, mesh: MeshTopology, resolution: int, supersample: int):
-        fine = resolution * supersample
-        self._atlas = uv_atlas(mesh, (fine, fine))
-        self._masks, mask = [], np.asarray(self._atlas.mask)
-        for _ in range(log2_resolution(supersample)):
-            self._masks.append(mask)
-            mask = masked_downsample2(mask[..., None].astype(np.float32), mask)[1]
-        self.mask = mask
+    `bake` works channel by channel, which suits few channels and costs compile time for many.
+    """
+    size = atlas.mask.shape
+    corners = zip(
+        atlas.sample_vertex.reshape(-1, size[0] * size[1]),
+        atlas.sample_weight.reshape(-1, size[0] * size[1], 1),
+        strict=True,
+    )
+    return sum(rows[vertex] * weight for vertex, weight in corners).reshape(*size, -1)
 
-    def __call__(self, attributes: jax.Array) -> jax.Array:
-        """[V, C] -> [R, R, C]."""
-        maps = bake(self._atlas, attributes)
-        for mask in self._masks:
-            maps, _ = masked_downsample2(maps, mask)
-        return maps
 
-    def many(self, attributes: np.ndarray) -> np.ndarray:
-        """The same in numpy for many columns, a few at a time."""
-        columns = attributes.shape[1]
-        padded = np.pad(attributes, ((0, 0), (0, -columns % _COLUMNS)))
-        step = jax.jit(self.__call__)
-        parts = [np.asarray(step(padded[:, i : i + _COLUMNS])) for i in range(0, columns, _COLUMNS)]
-        return np.concatenate(parts, axis=-1)[..., :columns]
+def _bake_columns(atlas: UVAtlas, columns: np.ndarray) -> np.ndarray:
+    """The same in numpy, [V, ...] -> [H, W, ...], a few columns at a time."""
+    flat = columns.reshape(len(columns), -1)
+    padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % _COLUMNS)))
+    step = jax.jit(_bake_rows)
+    parts = [
+        np.asarray(step(atlas, padded[:, i : i + _COLUMNS]))
+        for i in range(0, padded.shape[1], _COLUMNS)
+    ]
+    maps = np.concatenate(parts, axis=-1)[..., : flat.shape[1]]
+    return maps.reshape(*maps.shape[:2], *columns.shape[1:])
 
 
 def _columns(mean: jax.Array, *terms: tuple[np.ndarray, jax.Array]) -> np.ndarray:
@@ -112,25 +111,21 @@ def _levels(columns: np.ndarray, mask: np.ndarray) -> dict[int, np.ndarray]:
     return {r: level.reshape(r, r, channels, count) for r, level in levels.items()}
 
 
-def _texture_columns(model: MorphableModel, baker: _Baker) -> np.ndarray:
-    """The albedo at the top resolution, [R, R, 3, 1 + D_alb]: from textures if there are any."""
-    resolution = len(baker.mask)
+def _texture_columns(model: MorphableModel, atlas: UVAtlas) -> np.ndarray:
+    """Albedo at the atlas's resolution, [R, R, 3, 1 + D_alb], from textures if there are any."""
     stds = np.diag(np.asarray(model.alb_std))
     if model.tex_basis is None:
-        columns = _columns(model.mean_albedo, (stds, model.alb_basis))
-        maps = baker.many(columns.reshape(len(columns), -1))
+        return _bake_columns(atlas, _columns(model.mean_albedo, (stds, model.alb_basis)))
+    columns = _columns(model.mean_texture, (stds, model.tex_basis))
+    size, resolution = len(columns), len(atlas.mask)
+    maps = columns.reshape(size, size, -1)
+    if size >= resolution and size & (size - 1) == 0:
+        mask = np.asarray(uv_atlas(model.topology.mesh, size).mask)
+        maps = pyramid(maps, mask, smallest=resolution)[0][resolution]
     else:
-        columns = _columns(model.mean_texture, (stds, model.tex_basis))
-        size = len(columns)
-        maps = columns.reshape(size, size, -1)
-        if size >= resolution and size & (size - 1) == 0:
-            mask = np.asarray(uv_atlas(model.topology.mesh, (size, size)).mask)
-            maps = pyramid(maps, mask, smallest=resolution)[0][resolution]
-        else:
-            shape = (resolution, resolution, maps.shape[-1])
-            maps = np.asarray(jax.image.resize(maps, shape, "linear"))
-        maps = maps * baker.mask[..., None]
-    return maps.reshape(resolution, resolution, 3, -1)
+        maps = jax.image.resize(maps, (resolution, resolution, maps.shape[-1]), "linear")
+    maps = np.asarray(maps) * np.asarray(atlas.mask)[..., None]
+    return maps.reshape(resolution, resolution, *columns.shape[2:])
 
 
 class MorphableUVSource:
@@ -166,7 +161,7 @@ class MorphableUVSource:
           num_examples: the length of the set.
           seed: chooses the set, >= 0.
           encoding: 'offset' or 'absolute', see `UVCodec`.
-          supersample: maps are baked this many times finer, then averaged; a power of two.
+          supersample: maps are baked this many times finer, then averaged.
           **scales: texture_scale, shape_scale_mm, normals_scale of `UVCodec`.
         """
         if log2_resolution(resolution) < 2:
@@ -180,17 +175,15 @@ class MorphableUVSource:
         self._num_id, self._num_alb = model.num_id, model.num_alb
         self.label_names, self._presets = expression_presets(model)
         self._mesh = model.topology.mesh
-        self._baker = _Baker(self._mesh, resolution, supersample)
+        self._atlas = jax.device_put(uv_atlas(self._mesh, resolution, supersample=supersample))
         vertices = _columns(
             model.mean_shape,
             (np.diag(np.asarray(model.id_std)), model.id_basis),
             (self._presets * np.asarray(model.exp_std), model.exp_basis),
         )
-        shape = self._baker.many(vertices.reshape(len(vertices), -1))
-        self._shape = _levels(
-            shape.reshape(resolution, resolution, *vertices.shape[1:]), self._baker.mask
-        )
-        self._texture = _levels(_texture_columns(model, self._baker), self._baker.mask)
+        mask = np.asarray(self._atlas.mask)
+        self._shape = _levels(_bake_columns(self._atlas, vertices), mask)
+        self._texture = _levels(_texture_columns(model, self._atlas), mask)
         self._vertices = jnp.asarray(vertices)
         self.resolutions = tuple(sorted(self._shape))
         self.codec = self._make_codec(model, encoding, scales)
@@ -205,20 +198,19 @@ class MorphableUVSource:
             "codec": self.codec.to_dict(),
         }
         self._tables: dict[int, tuple[jax.Array, jax.Array, jax.Array]] = {}
-        self._step = jax.jit(self._maps, static_argnames="resolution")
+        self._step = jax.jit(self._maps)
 
     def _make_codec(self, model: MorphableModel, encoding: str, scales: dict) -> UVCodec:
-        top, mask = self.resolutions[-1], self._baker.mask
+        top, mask = self.resolutions[-1], np.asarray(self._atlas.mask)
         shape = self._shape[top]
-        normals = jax.jit(self._normal_map)(self._vertices[..., :1])[..., 0]
-        mean = np.concatenate([self._texture[top][..., 0], shape[..., 0], normals], axis=-1)
+        normals = jax.jit(self._normal_map)(self._atlas, self._vertices[..., :1])
+        mean = [self._texture[top][..., 0], shape[..., 0], np.asarray(normals)[..., 0]]
         inside = shape[mask]  # [texels, 3, 1 + K]
-        low, high = inside[..., 0].min(0), inside[..., 0].max(0)
-        center = (low + high) / 2
-        rows = self._shape_coefficients(np.arange(min(_EXTENT_EXAMPLES, self._num_examples)))
-        extent = np.abs(inside @ rows - center[:, None]).max() / 0.95
+        center = (inside[..., 0].min(0) + inside[..., 0].max(0)) / 2
+        drawn = self.draws(np.arange(min(_EXTENT_EXAMPLES, len(self))))
+        extent = np.abs(inside @ self._columns_of(*drawn)[0] - center[:, None]).max() / 0.95
         return UVCodec.from_mean(
-            mean,
+            np.concatenate(mean, axis=-1),
             mask,
             encoding=encoding,
             center_mm=tuple(float(x) for x in center),
@@ -256,37 +248,41 @@ class MorphableUVSource:
             albedo[row] = np.clip(rng.standard_normal(self._num_alb), -ALBEDO_CLIP, ALBEDO_CLIP)
         return Coefficients(identity, labels @ self._presets, albedo), labels
 
-    def _shape_coefficients(self, indices: np.ndarray) -> np.ndarray:
-        """[1 + D_id + 7, B]: what multiplies the columns of shapes."""
-        coeffs, labels = self.draws(indices)
-        return np.concatenate([np.ones((1, len(indices)), np.float32), coeffs.id.T, labels.T])
+    def _columns_of(
+        self, coeffs: Coefficients, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What multiplies the columns of shapes, [1 + D_id + 7, B], and of albedo."""
+        one = np.ones((1, len(labels)), np.float32)
+        return (
+            np.concatenate([one, coeffs.id.T, labels.T]),
+            np.concatenate([one, coeffs.alb.T]),
+        )
 
-    def _normal_map(self, vertices: jax.Array) -> jax.Array:
+    def _normal_map(self, atlas: UVAtlas, vertices: jax.Array) -> jax.Array:
         """[V, 3, B] mm -> unit normals at the top resolution, [R, R, 3, B]."""
         normals = _vertex_normals(vertices, self._mesh)
-        maps = self._baker(normals.reshape(len(normals), -1))
+        maps = _bake_rows(atlas, normals.reshape(len(normals), -1))
         return _normalize3(maps.reshape(*maps.shape[:2], *normals.shape[1:]))
 
     def _maps(
         self,
+        atlas: UVAtlas,
         tables: tuple[jax.Array, jax.Array, jax.Array],
         shape_coeffs: jax.Array,
         albedo_coeffs: jax.Array,
-        resolution: int,
     ) -> jax.Array:
-        shape, texture, vertices = tables
+        """Encoded maps [B, r, r, C]; the tables decide the resolution."""
+        vertices, shape, texture = tables
         dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-        normals = self._normal_map(dot(vertices, shape_coeffs))
+        normals = self._normal_map(atlas, dot(vertices, shape_coeffs))
         size, batch = len(normals), normals.shape[-1]
         normals = normals.reshape(size, size, -1)
-        while size > resolution:
+        while size > len(shape):
             normals, _ = masked_downsample2(normals, self.codec.mask(size))
             size //= 2
+        values = dot(texture, albedo_coeffs), dot(shape, shape_coeffs), normals
         return self.codec.encode(
-            *(
-                jnp.moveaxis(values.reshape(size, size, 3, batch), -1, 0)
-                for values in (dot(texture, albedo_coeffs), dot(shape, shape_coeffs), normals)
-            )
+            *(jnp.moveaxis(value.reshape(size, size, 3, batch), -1, 0) for value in values)
         )
 
     def batch(
@@ -311,16 +307,11 @@ class MorphableUVSource:
         coeffs, labels = self.draws(indices)
         if resolution not in self._tables:
             self._tables[resolution] = (
+                self._vertices,
                 jnp.asarray(self._shape[resolution]),
                 jnp.asarray(self._texture[resolution]),
-                self._vertices,
             )
-        ones = np.ones((1, len(indices)), np.float32)
-        maps = self._step(
-            self._tables[resolution],
-            np.concatenate([ones, coeffs.id.T, labels.T]),
-            np.concatenate([ones, coeffs.alb.T]),
-            resolution=resolution,
-        )
-        out = {"maps": maps, "labels": labels}
+        columns = self._columns_of(coeffs, labels)
+        out = {"maps": self._step(self._atlas, self._tables[resolution], *columns)}
+        out["labels"] = labels
         return out | {"coeffs": coeffs} if with_coeffs else out
