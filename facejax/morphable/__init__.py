@@ -1,4 +1,4 @@
-"""3D morphable face models: the linear model, the procedural head, ICT-FaceKit, files and caches."""
+"""3D morphable face models: the linear model, the procedural head, ICT-FaceKit, files."""
 
 from facejax.morphable.expressions import expression_presets, sample_coefficients
 from facejax.morphable.load import load_morphable

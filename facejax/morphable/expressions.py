@@ -17,8 +17,8 @@ PRESETS = {
         "mouthStretch": 0.8, "mouthLowerDown": 0.3,
     },
     "disgust": {
-        "noseSneer": 1.0, "mouthUpperUp": 0.7, "browDown": 0.6, "cheekSquint": 0.6, "eyeSquint": 0.4,
-        "mouthFrown": 0.3,
+        "noseSneer": 1.0, "mouthUpperUp": 0.7, "browDown": 0.6, "cheekSquint": 0.6,
+        "eyeSquint": 0.4, "mouthFrown": 0.3,
     },
     "anger": {
         "browDown": 1.0, "eyeSquint": 0.4, "noseSneer": 0.4, "mouthPress": 0.8, "mouthFrown": 0.4,
@@ -64,8 +64,8 @@ def expression_presets(model: MorphableModel) -> tuple[tuple[str, ...], np.ndarr
     if missing:
         raise ValueError(
             f"found no blendshapes {sorted(missing)} among the {model.num_exp} expressions of the "
-            f"model {model.topology.name!r}, wanted ARKit-style names; use the 'procedural' or 'ict' "
-            "model, or give expression coefficients of your own"
+            f"model {model.topology.name!r}, wanted ARKit-style names; use the 'procedural' or "
+            "'ict' model, or give expression coefficients of your own"
         )
     return tuple(PRESETS), weights
 
@@ -80,9 +80,9 @@ def sample_coefficients(
 ) -> Coefficients:
     """Coefficients of random plausible faces, numpy float32.
 
-    Identity and albedo are normal, clipped at 2.5 standard deviations. Expressions of blendshape models
-    are, in equal parts, neutral, a preset of random strength, and up to three blendshapes (both sides
-    alike, or one side weaker); other models get a normal distribution.
+    Identity and albedo are normal, clipped at 2.5 standard deviations. Expressions of blendshape
+    models are, in equal parts, neutral, a preset of random strength, and up to three blendshapes
+    (both sides alike, or one side weaker); other models get a normal distribution.
 
     Args:
       model: the face model.

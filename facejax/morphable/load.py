@@ -20,7 +20,8 @@ def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel
     Models that take seconds to build are kept in a cache folder (`storage.cache_dir`).
 
     Args:
-      name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written by
+      name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written
+      by
         `save_npz`, a checkout of ICT-FaceKit, or an .npz converted from it.
       **options: of `build_procedural` or `build_ict` (sizes, number of components, seed); none for
         files written by `save_npz`.
@@ -80,8 +81,8 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
     if kind == "saved":
         if options:
             raise ValueError(
-                f"{path}: found the options {sorted(options)}, wanted none: a saved model is loaded "
-                "as it is; drop them"
+                f"{path}: found the options {sorted(options)}, wanted none: a saved model is "
+                "loaded as it is; drop them"
             )
         return load_npz(path)
     values = _arguments("ict", ict.build_ict, options)

@@ -3,8 +3,8 @@
 shape  = mean_shape  + sum_k a_k id_std_k id_basis_k + sum_j e_j exp_std_j exp_basis_j
 albedo = mean_albedo + sum_k b_k alb_std_k alb_basis_k           (Blanz and Vetter 1999, eq. 1)
 
-Identity and albedo coefficients have unit variance. Expression coefficients are weights in [0, 1] for
-blendshape models (`exp_std` is 1 there) and unit variance for PCA expressions.
+Identity and albedo coefficients have unit variance. Expression coefficients are weights in [0, 1]
+for blendshape models (`exp_std` is 1 there) and unit variance for PCA expressions.
 
 Frame: right-handed, millimetres, y up, z out of the face, x = the subject's left.
 """
@@ -127,14 +127,14 @@ class Coefficients(NamedTuple):
 
 
 def _linear(mean: jax.Array, *terms: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-    """mean + sum of (coeffs * std) @ basis, the basis flattened to a matrix: one product per term."""
+    """mean + sum of (coeffs * std) @ basis: one matrix product per term."""
     batch = jnp.broadcast_shapes(*(coeffs.shape[:-1] for coeffs, _, _ in terms))
     total = jnp.broadcast_to(mean.reshape(-1), (*batch, mean.size))
     for coeffs, std, basis in terms:
         if coeffs.shape[-1] != std.shape[0]:
             raise ValueError(
-                f"found coefficients of shape {coeffs.shape}, wanted [..., {std.shape[0]}] for this "
-                "model; pad with zeros or load the model with another number of components"
+                f"found coefficients of shape {coeffs.shape}, wanted [..., {std.shape[0]}] for "
+                "this model; pad with zeros or load the model with another number of components"
             )
         scaled = coeffs * jnp.broadcast_to(std, coeffs.shape)
         offset = scaled @ basis.reshape(basis.shape[0], -1)

@@ -148,8 +148,8 @@ def load_npz(path: str | os.PathLike) -> MorphableModel:
     arrays = read_arrays(path)
     if str(arrays.get("format", "")) != FORMAT:
         raise ValueError(
-            f"{path}: found an .npz with the arrays {sorted(arrays)[:8]}, wanted a file with format "
-            f"{FORMAT!r}; write one with facejax.morphable.save_npz"
+            f"{path}: found an .npz with the arrays {sorted(arrays)[:8]}, wanted a file with "
+            f"format {FORMAT!r}; write one with facejax.morphable.save_npz"
         )
     return model_from_arrays(arrays)
 
@@ -194,8 +194,8 @@ def cache_dir() -> pathlib.Path:
 def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableModel:
     """A model from the cache folder, or built and put there.
 
-    A damaged cache file is built again with a warning; where the folder cannot be written, the model
-    is built every time (with a warning).
+    A damaged cache file is built again with a warning; where the folder cannot be written, the
+    model is built every time (with a warning).
 
     Args:
       kind: prefix of the file name.

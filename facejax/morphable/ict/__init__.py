@@ -1,4 +1,4 @@
-"""ICT-FaceKit as a face model: `load_morphable('ict', path=...)`, or its folder or .npz as a path."""
+"""ICT-FaceKit as a face model: `load_morphable('ict', path=...)`."""
 
 from facejax.morphable.ict.build import VERSION, build_ict
 from facejax.morphable.ict.files import (

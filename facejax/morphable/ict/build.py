@@ -1,6 +1,7 @@
 """From the arrays of ICT-FaceKit to a face model with procedural albedo."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -47,7 +48,8 @@ def build_ict(
     raw = read_raw(path)
     if not 1 <= n_id <= len(raw["id_offsets"]):
         raise ValueError(
-            f"found n_id={n_id}, wanted 1..{len(raw['id_offsets'])}, the identity components in {path}"
+            f"found n_id={n_id}, wanted 1..{len(raw['id_offsets'])}, the identity "
+            f"components in {path}; lower n_id"
         )
     if not 1 <= n_alb < draws:
         raise ValueError(f"found n_alb={n_alb} and draws={draws}, wanted 1 <= n_alb < draws")
@@ -76,8 +78,9 @@ def build_ict(
 
     rng = np.random.default_rng(seed)
     paints = [draw_paint(rng) for _ in range(draws)]
-    vertex_paints = np.stack([painter(p).astype(np.float32) for p in paints])
-    texture_paints = np.stack([texel_painter(p).astype(np.float32)[number] for p in paints])
+    with ThreadPoolExecutor() as pool:
+        vertex_paints = np.stack(list(pool.map(painter, paints)))
+        texture_paints = np.stack(list(pool.map(lambda p: texel_painter(p)[number], paints)))
 
     id_basis, id_std = _unit(MM_PER_CM * raw["id_offsets"][:n_id].astype(np.float32))
     masks = np.stack([painter.masks[name] for name in MASK_NAMES])
@@ -114,7 +117,7 @@ def _unit(offsets):
 
 
 def _five_points(points, region, names, landmarks68):
-    """Vertex ids: middle of the eyes (on the eyeballs), nose tip, mouth corners; image left first."""
+    """Vertex ids: middle of the eyes (on the balls), nose tip, mouth corners; image left first."""
     ids = []
     for name, corners in (("eyeball_right", slice(36, 42)), ("eyeball_left", slice(42, 48))):
         middle = points[landmarks68[corners]].mean(axis=0)

@@ -1,8 +1,8 @@
 """Albedo for ICT-FaceKit, which has none: the procedural paint in canonical coordinates.
 
 The frontal plane of the ICT head is warped onto that of the procedural head by a thin-plate spline
-through landmarks 17-67; azimuth and rows follow from proportions of the head. Eyeballs are painted by
-the angle to their axis, the mouth socket dark red. Centimetres.
+through landmarks 17-67; azimuth and rows follow from proportions of the head. Eyeballs are
+painted by the angle to their axis, the mouth socket dark red. Centimetres.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def eyeball_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 class WarpedLayout:
-    """Canonical coordinates of points on the ICT head: what `Painter` asks of a `CanonicalLayout`."""
+    """Canonical coordinates of points on the ICT head, as `CanonicalLayout` has them."""
 
     sheet_eyes = False
 

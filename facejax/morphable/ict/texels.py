@@ -1,4 +1,4 @@
-"""Which point of a surface lies under each texel of a UV layout (numpy, on the host, once per model)."""
+"""Which point of a surface lies under each texel of a UV layout (numpy, on the host)."""
 
 import numpy as np
 

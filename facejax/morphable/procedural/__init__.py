@@ -1,4 +1,4 @@
-"""A morphable head made of formulas: usable with no licensed data (`load_morphable('procedural')`)."""
+"""A morphable head made of formulas, usable with no licensed data."""
 
 from facejax.morphable.procedural.blendshapes import EXPRESSION_NAMES
 from facejax.morphable.procedural.build import VERSION, build_procedural

@@ -1,7 +1,7 @@
 """Expressions of the procedural head: 45 named displacement fields with ARKit-style names.
 
-`_L` and `_R` are the subject's sides. Closing and opening the eyes moves lid rows over the eyeball and
-therefore is part of `head`; everything else is here. Centimetres.
+`_L` and `_R` are the subject's sides. Closing and opening the eyes moves lid rows over the
+eyeball and therefore is part of `head`; everything else is here. Centimetres.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ class Weights:
 
 
 def displacement(layout: CanonicalLayout, w: Weights, points: np.ndarray) -> np.ndarray:
-    """[..., 3] displacement (cm) of points [..., 3] of the neutral face (eye closing is not in it)."""
+    """[..., 3] displacement (cm) of points [..., 3] of the neutral face, eye closing apart."""
     d = np.zeros(points.shape)
     _jaw(layout, w, points, d)
     _lips(layout, w, d)

@@ -1,5 +1,7 @@
 """Builds the procedural morphable model: draws heads and paints, runs PCA, returns plain arrays."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from facejax.morphable.procedural.blendshapes import EXPRESSION_NAMES
@@ -19,8 +21,8 @@ _LICENCE = "Same licence as facejax."
 class HeadGrid:
     """The UV grid of the head: rows x cols samples, welded at the crown and at the seam.
 
-    Sample (i, j) has v = i / (rows - 1), u = j / (cols - 1). All samples of row 0 are the crown, one
-    vertex; column cols - 1 is column 0 again. UV vertices are the samples, row by row.
+    Sample (i, j) has v = i / (rows - 1), u = j / (cols - 1). All samples of row 0 are the crown,
+    one vertex; column cols - 1 is column 0 again. UV vertices are the samples, row by row.
 
     Attributes:
       u, v: [rows * cols].
@@ -123,7 +125,8 @@ def build_procedural(
     seed: int = 0,
     texture_size: int = 256,
 ) -> dict:
-    """The arrays of a model file (`facejax.morphable.storage`), mm, deterministic for its arguments.
+    """The arrays of a model file (`facejax.morphable.storage`), mm, deterministic for its
+    arguments.
 
     `mean_shape` is the anatomical mean (every parameter 0), not the mean of the draws. Identity and
     albedo bases are rounded to float16 (below 0.01 mm on a face).
@@ -142,7 +145,7 @@ def build_procedural(
     """
     if min(rows, cols) < 32:
         raise ValueError(
-            f"found a grid of {rows} x {cols}, wanted at least 32 x 32: eyes and lips need the rows; "
+            f"found a grid of {rows} x {cols}, wanted at least 32 x 32: eyes and lips need them; "
             "raise rows and cols (48 is a good small size)"
         )
     if not 0 < max(n_id, n_alb) < draws or min(n_id, n_alb) < 1:
@@ -157,20 +160,24 @@ def build_procedural(
     rng = np.random.default_rng(seed)
 
     mean = head_points(layout)
-    identities = np.stack(
-        [
-            grid.weld(head_points(layout, anatomy, warp=warp)).astype(np.float32)
-            for anatomy, warp in (draw_identity(rng) for _ in range(draws))
-        ]
-    )
+
+    def identity_points(draw):
+        anatomy, warp = draw
+        return grid.weld(head_points(layout, anatomy, warp=warp)).astype(np.float32)
+
+    with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter while it computes
+        identities = np.stack(
+            list(pool.map(identity_points, [draw_identity(rng) for _ in range(draws)]))
+        )
     _, id_basis, id_std = pca(identities.reshape(draws, -1), n_id)
     expressions = np.stack(
         [grid.weld(head_points(layout, expression={n: 1.0}) - mean) for n in EXPRESSION_NAMES]
     )
     painter, texel_painter = Painter(layout), Painter(texel_layout(texture_size))
     paints = [draw_paint(rng) for _ in range(draws)]
-    vertex_paints = np.stack([grid.weld(painter(p)).astype(np.float32) for p in paints])
-    texture_paints = np.stack([texel_painter(p).astype(np.float32) for p in paints])
+    with ThreadPoolExecutor() as pool:
+        vertex_paints = np.stack(list(pool.map(lambda p: grid.weld(painter(p)), paints)))
+        texture_paints = np.stack(list(pool.map(texel_painter, paints)))
     texture_paints = texture_paints.reshape(draws, texture_size, texture_size, 3)
     samples68, samples5 = landmark_samples(layout)
     masks = np.stack([painter.masks[name] for name in MASK_NAMES])

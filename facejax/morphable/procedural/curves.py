@@ -1,5 +1,7 @@
 """Smooth one- and two-dimensional shapes that the procedural head is put together from (numpy)."""
 
+import math
+
 import numpy as np
 
 
@@ -31,7 +33,7 @@ def cubic(x: np.ndarray, knots: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def smoothstep(x, start, end):
-    """0 at `start` and outside it, 1 at `end` and beyond, cubic between; either may be the larger."""
+    """0 at `start`, 1 at `end` (either may be the larger), cubic between, clamped."""
     s = np.clip((x - start) / (end - start), 0, 1)
     return s * s * (3 - 2 * s)
 
@@ -56,6 +58,11 @@ def smooth_max(a, b, width):
     return 0.5 * (a + b + np.sqrt((a - b) ** 2 + width * width))
 
 
-def logistic(x):
+def logistic(x: float) -> float:
     """1 / (1 + exp(-x))."""
-    return 1 / (1 + np.exp(-x))
+    return 1 / (1 + math.exp(-x))
+
+
+def clamp(x: float, low: float, high: float) -> float:
+    """x, not below `low` and not above `high`; a Python number, which leaves float32 arrays so."""
+    return min(max(x, low), high)

@@ -1,8 +1,10 @@
-"""The procedural head's surface: the loft plus anatomical features, for one identity and expression.
+"""The procedural head's surface: the loft plus anatomical features, for one identity and
+expression.
 
-Every feature is a smooth function of the canonical coordinates (`layout.CanonicalLayout`) that moves the
-points of the loft; functions named `_feature(layout, p, points, ...)` change `points` in place, in the
-order of `head_points`. Centimetres. `p` holds every identity parameter (`complete_identity`).
+Every feature is a smooth function of the canonical coordinates (`layout.CanonicalLayout`) that
+moves the points of the loft; functions named `_feature(layout, p, points, ...)` change `points`
+in place, in the order of `head_points`. Centimetres. `p` holds every identity parameter
+(`complete_identity`).
 """
 
 import numpy as np
@@ -24,6 +26,7 @@ from facejax.morphable.procedural.layout import (
     complete_identity,
     lids,
     loft,
+    memoised,
 )
 
 NUM_WARPS = 36  # smooth random warps that fill the tail of the identity spectrum
@@ -58,7 +61,7 @@ def head_points(
     _proportions(layout, p, points)
     hair.add(layout, p, points)
     if warp is not None:
-        points += np.einsum("...k,kc->...c", warp_fields(layout), warp)
+        points += warp_fields(layout) @ warp
     if w:
         points += displacement(layout, w, points)
     return points
@@ -76,16 +79,18 @@ def draw_identity(rng: np.random.Generator) -> tuple[dict, np.ndarray]:
 
 def warp_fields(layout: CanonicalLayout) -> np.ndarray:
     """[..., NUM_WARPS] smooth hills on the face, symmetric and (weaker) antisymmetric in turn."""
-    if not hasattr(layout, "_warp_fields"):
-        rng = np.random.default_rng(7)
-        fields = []
-        for _ in range(NUM_WARPS // 2):
-            cx, cy, radius = rng.uniform(0, 6.5), rng.uniform(-7.5, 9), rng.uniform(1.6, 3.2)
-            left = bump(layout.x, layout.y, cx, cy, radius, radius) * layout.front
-            right = bump(layout.x, layout.y, -cx, cy, radius, radius) * layout.front
-            fields += [left + right, (left - right) * 0.45]
-        layout._warp_fields = np.stack(fields, axis=-1)
-    return layout._warp_fields
+    return memoised(layout, "warp_fields", lambda: _warp_fields(layout))
+
+
+def _warp_fields(layout):
+    rng = np.random.default_rng(7)
+    fields = []
+    for _ in range(NUM_WARPS // 2):
+        cx, cy, radius = rng.uniform(0, 6.5), rng.uniform(-7.5, 9), rng.uniform(1.6, 3.2)
+        left = bump(layout.x, layout.y, cx, cy, radius, radius) * layout.front
+        right = bump(layout.x, layout.y, -cx, cy, radius, radius) * layout.front
+        fields += [left + right, (left - right) * 0.45]
+    return np.stack(fields, axis=-1)
 
 
 def _forehead(layout, p, points):
@@ -141,7 +146,7 @@ def _nose(layout, p, points):
     profile = [0, 0.10, 0.38 + bridge, 1.02 + bridge + p["hump"]]
     profile += [1.60 + 0.6 * tip + p["hump"] + 0.4 * bridge, 2.04 + tip, 2.10 + tip, 1.86 + tip]
     profile += [1.36 + 0.8 * tip, 0.72 + 0.4 * tip, 0.30, 0]
-    half_width = [0.9, 0.78, 0.66, 0.68, 0.74, 0.86, 0.92, 0.94, 0.94, 0.9, 0.9, 0.9]
+    half_width = [0.9, 0.82, 0.74, 0.76, 0.80, 0.90, 0.96, 0.98, 0.96, 0.9, 0.9, 0.9]
     down = -np.clip(y, heights[-1], heights[0])
     profile = cubic(down, -heights, np.array(profile)) * (y > heights[-1]) * (y < heights[0])
     width = cubic(down, -heights, np.array(half_width)) * (
@@ -150,7 +155,7 @@ def _nose(layout, p, points):
         + p["nose_w"] * 0.3
         + p["tip_size"] * bump(0, y, 0, 0, 1, 1)
     )
-    section = 0.86 * np.exp(-(np.abs(a / width) ** 2.3)) + 0.14 * ridge(a, 1.75 * width)
+    section = 0.78 * np.exp(-(np.abs(a / width) ** 2.1)) + 0.22 * ridge(a, 1.8 * width)
     ala = twin_bump(x, y, 1.18, -0.50, 0.40, 0.52) * front
     points[..., 2] += front * profile * section
     points[..., 2] += front * (0.10 + p["tip_size"] * 0.6) * bump(x, y, 0, 0.15, 0.62, 0.62)

@@ -1,8 +1,8 @@
 """Where the 68 (iBUG order) and 5 landmarks lie on the procedural head's grid.
 
-iBUG order: 0-16 jaw from the subject's right ear over the chin (8) to the left ear, 17-26 brows, 27-35
-nose, 36-47 eyes, 48-59 outer and 60-67 inner lips. The five points are image-left eye, image-right eye,
-nose tip, image-left and image-right mouth corner.
+iBUG order: 0-16 jaw from the subject's right ear over the chin (8) to the left ear, 17-26 brows,
+27-35 nose, 36-47 eyes, 48-59 outer and 60-67 inner lips. The five points are image-left eye,
+image-right eye, nose tip, image-left and image-right mouth corner.
 """
 
 import numpy as np

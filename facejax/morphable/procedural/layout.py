@@ -1,14 +1,16 @@
 """The canonical coordinates of the procedural head: from (u, v) to a frontal plane and an azimuth.
 
-A UV grid is lofted into a head from rings: each row of the grid is a closed curve given by the front
-profile, the side and the back of the head. Canonical coordinates never depend on identity or
-expression, so UV, masks, landmarks and paint stay where they are while the surface moves, and the same
-functions evaluate at vertices or at the texels of any resolution.
+A UV grid is lofted into a head from rings: each row of the grid is a closed curve given by the
+front profile, the side and the back of the head. Canonical coordinates never depend on identity or
+expression, so UV, masks, landmarks and paint stay where they are while the surface moves, and the
+same functions evaluate at vertices or at the texels of any resolution.
 
 Inside `facejax.morphable.procedural` lengths are **centimetres** and v is 0 at the crown (row 0);
 u = 0.5 is the mid line of the face and u grows with x, the subject's left. `build` converts to
 millimetres. Frame: y up, z out of the face.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -36,10 +38,11 @@ _RINGS = np.array(
         [1.00, -16.50, 5.30, 7.60, -16.00, -1.00, -16.30, -7.60, 1.00, 1.00],
     ]
 )
-# |2u - 1| -> azimuth in degrees: columns are dense at eyes, nose and mouth
-_COLUMNS = np.array([[0, 0.26, 0.51, 0.65, 0.82, 1.0], [0, 19, 43, 66, 112, 180]])
+# |2u - 1| -> azimuth in degrees: columns are dense at eyes, nose, mouth and ears
+_COLUMNS = np.array([[0, 0.25, 0.48, 0.60, 0.68, 0.86, 1.0], [0, 19, 43, 66, 79, 107, 180]])
 
-# the subject's left eye: centre and radius of the ball, inner and outer corner, lid heights over them
+# the subject's left eye: centre and radius of the ball, inner and outer corner, lid heights over
+# them
 EYE = dict(
     x=3.11, y=3.50, z=8.02, radius=1.50, inner_x=1.84, inner_y=3.25, outer_x=4.46, outer_y=3.42
 )
@@ -60,8 +63,8 @@ IDENTITY_STD = dict(
     ear=0.12, ear_out=0.22, fore_h=0.30, fore_bump=0.14, mentolabial=0.10, jowl=0.09,
     asym_eye=0.035, asym_mouth=0.04, asym_nose=0.08, asym_jaw=0.07, hair=0.12,
 )  # fmt: skip
-# Offsets of identity parameters that bring the 68 landmarks of the mean face onto those of an average
-# head (fitted offline).
+# Offsets of identity parameters that bring the 68 landmarks of the mean face onto those of an
+# average head (fitted offline).
 MEAN_IDENTITY = dict(
     chin_z=0.06,
     chin_y=0.11,
@@ -78,12 +81,12 @@ MEAN_IDENTITY = dict(
 
 
 def complete_identity(identity: dict) -> dict:
-    """Every identity parameter: the given deviations (default 0) added to the mean head's values."""
+    """Every identity parameter: the given deviations (default 0) plus the mean head's values."""
     return {k: identity.get(k, 0.0) + MEAN_IDENTITY.get(k, 0.0) for k in IDENTITY_STD}
 
 
 def azimuth(u: np.ndarray) -> np.ndarray:
-    """Azimuth in radians of columns u in [0, 1]: 0 at the front, +pi/2 at the subject's left ear."""
+    """Azimuth (radians) of columns u in [0, 1]: 0 at the front, +pi/2 at the left ear."""
     side = 2 * u - 1
     return np.sign(side) * np.deg2rad(cubic(np.abs(side), *_COLUMNS))
 
@@ -138,7 +141,7 @@ def loft(v: np.ndarray, phi: np.ndarray, identity: dict) -> np.ndarray:
 
 
 def lids(abs_x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Heights of the upper and the lower lid edge over |x|, and where the eye is (bool), each [...]."""
+    """Heights of the upper and the lower lid edge over |x|, and where the eye is (bool)."""
     e = EYE
     s = np.clip((abs_x - e["inner_x"]) / (e["outer_x"] - e["inner_x"]), 0, 1)
     corner_line = e["inner_y"] + (e["outer_y"] - e["inner_y"]) * s
@@ -150,6 +153,14 @@ def lids(abs_x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     upper = corner_line + _LID_UPPER * arch(0.62, 0.72)
     lower = corner_line - _LID_LOWER * arch(0.85, 0.70)
     return upper, lower, (abs_x > e["inner_x"]) & (abs_x < e["outer_x"])
+
+
+def memoised(layout, name: str, compute: Callable[[], object]):
+    """What `compute()` returns, kept with a layout: fields that no parameter changes."""
+    memo = layout.__dict__.setdefault("_memo", {})
+    if name not in memo:
+        memo[name] = compute()
+    return memo[name]
 
 
 class CanonicalLayout:

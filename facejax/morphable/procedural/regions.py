@@ -30,7 +30,7 @@ def regions(layout: CanonicalLayout) -> dict[str, np.ndarray]:
     )
     face = smoothstep(y, -8.5, -7.2) * smoothstep(-y, -10.2, -9.0)
     lid_edge = np.maximum(
-        np.exp(-(((y - upper) / 0.055) ** 2)), 0.45 * np.exp(-(((y - lower) / 0.05) ** 2))
+        np.exp(-(((y - upper - 0.02) / 0.075) ** 2)), 0.45 * np.exp(-(((y - lower) / 0.05) ** 2))
     )
     return dict(
         skin=1.0 - eye - inside,
