@@ -133,6 +133,14 @@ class Parallel:
 
         return jax.tree.map(put, tree)
 
+    def to_local(self, tree: Any) -> Any:
+        """A copy on the first device of this process, for what only one process does."""
+
+        def copy(x):
+            return jax.device_put(np.array(x), jax.local_devices()[0])
+
+        return jax.tree.map(copy, tree)
+
     def put_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The rows of this process to the global batch on devices.
 

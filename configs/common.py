@@ -1,0 +1,46 @@
+"""What config files share: the defaults of the trainer, and the text of a frequent mistake."""
+
+import difflib
+from collections.abc import Iterable
+
+from ml_collections import ConfigDict
+
+
+def train_config(system: str, **overrides) -> ConfigDict:
+    """The keys that the trainer reads; a config file adds those of its system.
+
+    Args:
+      system: the folder in facejax/systems.
+      **overrides: other values for the keys below.
+    """
+    config = ConfigDict(
+        dict(
+            system=system,
+            seed=0,  # of parameters, data order and every draw while training
+            log_every=50,  # steps; averages over them
+            sample_kimg=10.0,  # pictures, every so many thousand images
+            checkpoint_kimg=10.0,
+            keep=3,  # checkpoints
+            accumulate=1,  # microbatches per step, for batches that do not fit in memory
+            parallel="jit",  # or 'pmap'
+        )
+    )
+    unknown = set(overrides) - set(config)
+    if unknown:
+        raise ValueError(f"unknown trainer keys {sorted(unknown)}; known: {sorted(config)}")
+    config.update(overrides)
+    return config
+
+
+def unknown_preset(file: str, preset: str, presets: Iterable[str]) -> str:
+    """The message for a preset that does not exist.
+
+    Args:
+      file: of the config, as the user types it.
+      preset: what was asked for.
+      presets: what there is.
+    """
+    presets = tuple(presets)
+    near = difflib.get_close_matches(preset, presets, n=1)
+    hint = f" Did you mean {file}:{near[0]}?" if near else ""
+    return f"{file}: unknown preset {preset!r}; wanted one of {', '.join(presets)}.{hint}"

@@ -1,0 +1,135 @@
+"""A GAN of two tiny MLPs on numbers, with everything a system can have: see `ToySystem`."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from facejax.train.optim import adam
+from facejax.train.system import Phase, Plan, Stage
+
+DIM = 3
+
+
+def toy_config(**overrides) -> ConfigDict:
+    config = ConfigDict(
+        dict(
+            system="toy", seed=3, log_every=3, sample_kimg=0.1, checkpoint_kimg=0.064, keep=3,
+            accumulate=1, parallel="jit", hidden=4, optimizer="adam", lr=0.05, total_kimg=0.24,
+            batch=(8, 16), lazy=True, sleep_s=0.0, extra=(1, 2),
+        )
+    )  # fmt: skip
+    config.update(overrides)
+    config.lock()
+    return config
+
+
+class ToySource:
+    meta = {"dim": DIM}
+
+    def __init__(self, sleep_s=0.0):
+        self._x = np.random.default_rng(5).normal(1.0, 0.5, (37, DIM)).astype(np.float32)
+        self._sleep_s = sleep_s
+
+    def __len__(self):
+        return len(self._x)
+
+    def batch(self, indices, scale):
+        import time
+
+        time.sleep(self._sleep_s)
+        return {"x": self._x[indices] * np.float32(scale)}
+
+
+def mlp(params, x):
+    return jnp.tanh(x @ params["w0"]) @ params["w1"]
+
+
+def per_example_normal(rng, index, size):
+    keys = jax.vmap(lambda i: jax.random.fold_in(rng, i))(index)
+    return jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
+
+
+class ToySystem:
+    """Two stages of different batch size and scale, three segments, one lazy phase, an aux."""
+
+    ema_groups = ("gen",)
+
+    def __init__(self, config):
+        self.config = config
+        self.total_images = round(1000 * config.total_kimg)
+
+    def init(self, seed):
+        rng, hidden = np.random.default_rng(seed), self.config.hidden
+
+        def net(inputs, outputs):
+            return {
+                "w0": rng.normal(size=(inputs, hidden)).astype(np.float32),
+                "w1": rng.normal(size=(hidden, outputs)).astype(np.float32),
+            }
+
+        aux = {"real_mean": np.zeros(DIM, np.float32), "count": np.zeros((), np.int32)}
+        return {"gen": net(2, DIM), "disc": net(DIM, 1)}, aux
+
+    def plan(self, images_seen):
+        first = images_seen < 96
+        stage = (
+            Stage("one", self.config.batch[0], (("scale", 1),))
+            if first
+            else Stage("two", self.config.batch[1], (("scale", 2),))
+        )
+        segment = "one" if first else "fade" if images_seen < 160 else "two"
+        alpha = float(np.clip((images_seen - 96) / 64, 0, 1))
+        rates = {"lr/gen": self.config.lr, "lr/disc": self.config.lr}
+        return Plan(stage, segment, rates | {"ema_decay": 0.9, "alpha": alpha})
+
+    def phases(self, stage):
+        def disc(params, state, batch, rng, scalars):
+            fake = mlp(state.params["gen"], per_example_normal(rng, batch["index"], 2))
+            loss = jnp.mean(jax.nn.softplus(mlp(params, fake)))
+            loss += jnp.mean(jax.nn.softplus(-mlp(params, batch["x"])))
+            mean = 0.9 * state.aux["real_mean"] + 0.1 * jnp.mean(batch["x"], axis=0)
+            aux = {"real_mean": mean, "count": state.aux["count"] + 1}
+            return loss, ({"x": jnp.mean(batch["x"])}, aux)
+
+        def reg(params, state, batch, rng, scalars):
+            del state, rng, scalars
+            grad = jax.grad(lambda x: jnp.sum(mlp(params, x)))(batch["x"])
+            return 0.1 * jnp.mean(jnp.sum(grad**2, axis=-1)), ({}, {})
+
+        def gen(params, state, batch, rng, scalars):
+            fake = mlp(params, per_example_normal(rng, batch["index"], 2))
+            loss = jnp.mean(jax.nn.softplus(-mlp(state.params["disc"], fake)))
+            return loss + 0.01 * scalars["alpha"] * jnp.mean(fake**2), ({}, {})
+
+        lazy = (Phase("reg", "disc", reg, every=2),) if self.config.lazy else ()
+        return (Phase("disc", "disc", disc, ema=("gen",)), *lazy, Phase("gen", "gen", gen))
+
+    def optimizer(self, group):
+        return optax.identity() if self.config.optimizer == "sgd" else adam(0.0, 0.99, 1e-8)
+
+    def source(self):
+        return ToySource(self.config.sleep_s)
+
+    def samples(self, ema_params, plan, step):
+        value = np.asarray(mlp(ema_params["gen"], jnp.ones((1, 2)))).mean()
+        return {"fakes": np.full((4, 4, 3), int(abs(value)) % 255, np.uint8)}
+
+    def real_samples(self, plan):
+        return {"reals": np.zeros((4, 4, 3), np.uint8)}
+
+    def finish(self, state, workdir):
+        np.save(pathlib.Path(workdir) / "export.npy", np.asarray(state.ema_params()["gen"]["w0"]))
+
+    def closing_lines(self, workdir):
+        return [f"Exports: {workdir}/export.npy"]
+
+    def evaluate(self, ema_params, meta, workdir):
+        return {"gen_norm": float(optax.global_norm(ema_params["gen"])), "step": meta["step"]}
+
+
+def make_system(config):
+    return ToySystem(config)
