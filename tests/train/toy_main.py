@@ -12,7 +12,8 @@ from tests.train.toy import ToySystem, toy_config
 
 
 def main():
-    logging.basicConfig(level=logging.INFO)
+    logging.getLogger("facejax").addHandler(logging.StreamHandler())
+    logging.getLogger("facejax").setLevel(logging.INFO)
     workdir, overrides = sys.argv[1], json.loads(sys.argv[2])
     if len(sys.argv) > 3:
         initialize(sys.argv[3], 2, int(sys.argv[4]))

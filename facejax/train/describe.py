@@ -1,0 +1,56 @@
+"""What a run would be, as text: the configuration, the stages, the number of parameters."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from facejax.train.progress import stage_images
+from facejax.train.run_folder import as_plain
+from facejax.train.system import System
+
+
+def format_table(rows: list[dict[str, Any]]) -> str:
+    """Rows of {column: value} as aligned text."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+
+    def text(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    cells = [columns, *[[text(row.get(column, "")) for column in columns] for row in rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells
+    )
+
+
+def describe(config: Any, system: System) -> str:
+    """The text of --dry_run; touches no device.
+
+    Args:
+      config: ConfigDict.
+      system: built from it; its `describe` rows are used where it has them.
+    """
+    params, _ = system.init(config.seed)
+    if hasattr(system, "describe"):
+        rows = system.describe()
+    else:
+        rows = [
+            {"stage": stage.name, "batch": stage.batch_size, "images": images}
+            for stage, images in stage_images(system).items()
+        ]
+    groups = ", ".join(
+        f"{group} {sum(np.size(x) for x in jax.tree.leaves(tree)):,}"
+        for group, tree in params.items()
+    )
+    return "\n".join(
+        [
+            json.dumps(as_plain(config), indent=2, sort_keys=True),
+            format_table(rows),
+            f"parameters: {groups}",
+            "dry run: nothing was started",
+        ]
+    )
