@@ -86,7 +86,8 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
             )
         return load_npz(path)
     values = _arguments("ict", ict.build_ict, options)
-    key = dict(version=ict.VERSION, content=_fingerprint(path), **values)
+    versions = [ict.VERSION, procedural.VERSION]  # its paint is the procedural one
+    key = dict(versions=versions, content=_fingerprint(path), **values)
     return cached_model("ict", key, lambda: ict.build_ict(path, **values))
 
 

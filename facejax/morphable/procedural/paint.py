@@ -172,7 +172,7 @@ class Painter:
         under = (0.12 + 0.05 * g["under_eye"]) * self._under_eye
         color *= 1 - under[..., None] * _rgb(0.8, 1.0, 0.9)
         color *= 1 - self._ear_shade[..., None] * _rgb(0.22, 0.32, 0.32)
-        freckles = np.clip(noise["freckle"] - 1.35 + 0.18 * g["freckle"], 0, 0.7)
+        freckles = np.clip(noise["freckle"] - 1.7 + 0.30 * g["freckle"], 0, 0.7)
         freckles = 0.35 * freckles * self._freckle_area * (1 - dark)
         color *= 1 - freckles[..., None] * _rgb(0.6, 0.9, 1.0)
         stubble = clamp(0.10 + 0.16 * g["beard"], 0, 0.75) * self.masks["beard"]

@@ -1,0 +1,87 @@
+import jax
+import numpy as np
+import pytest
+from absl import logging
+
+from facejax.morphable import load_morphable, load_npz, save_npz
+from facejax.morphable.storage import arrays_from_model, cache_dir
+from tests.morphable.conftest import SMALL
+
+
+def test_round_trip_is_exact(small_model, tmp_path):
+    path = tmp_path / "model.npz"
+    save_npz(path, small_model)
+    again = load_npz(path)
+    for a, b in zip(jax.tree.leaves(small_model), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    want, got = arrays_from_model(small_model), arrays_from_model(again)
+    assert want.keys() == got.keys()
+    for key in want:
+        np.testing.assert_array_equal(want[key], got[key], err_msg=key)
+    assert again.topology.digest == small_model.topology.digest
+    assert again.topology.uv_wraps_u
+    assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]  # nothing temporary is left
+
+
+def test_round_trip_without_textures_and_uv(small_model, tmp_path):
+    bare = small_model.replace(mean_texture=None, tex_basis=None)
+    save_npz(tmp_path / "bare.npz", bare)
+    again = load_npz(tmp_path / "bare.npz")
+    assert again.mean_texture is None and again.tex_basis is None
+
+
+def test_pickles_are_refused(tmp_path):
+    path = tmp_path / "evil.npz"
+    np.savez(path, format=np.array("facejax-morphable-1"), meta=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="pickled"):
+        load_npz(path)
+
+
+def test_file_with_missing_arrays_is_explained(tmp_path, small_model):
+    arrays = arrays_from_model(small_model)
+    del arrays["id_std"]
+    np.savez(tmp_path / "cut.npz", **arrays)
+    with pytest.raises(ValueError, match="lacks.*id_std"):
+        load_npz(tmp_path / "cut.npz")
+
+
+def test_file_with_foreign_shapes_is_explained(tmp_path, small_model):
+    arrays = arrays_from_model(small_model)
+    arrays["id_basis"] = arrays["id_basis"][:, :-1]
+    np.savez(tmp_path / "odd.npz", **arrays)
+    with pytest.raises(ValueError, match="id_basis has shape"):
+        load_npz(tmp_path / "odd.npz")
+
+
+def test_damaged_cache_is_rebuilt_with_a_warning(small_model, monkeypatch):
+    (path,) = cache_dir().glob("procedural-*.npz")
+    path.write_bytes(path.read_bytes()[:1000])
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
+    again = load_morphable("procedural", **SMALL)
+    assert len(warnings) == 1 and "damaged" in warnings[0]
+    assert again.topology.digest == small_model.topology.digest  # deterministic, too
+    np.testing.assert_array_equal(again.id_basis, small_model.id_basis)
+    load_morphable("procedural", **SMALL)
+    assert len(warnings) == 1
+
+
+def test_unwritable_cache_only_warns(monkeypatch, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    monkeypatch.setenv("FACEJAX_CACHE_DIR", str(blocker / "below"))
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
+    model = load_morphable("procedural", **(SMALL | dict(draws=10, n_id=4, n_alb=4)))
+    assert model.num_id == 4 and "cannot cache" in warnings[0]
+
+
+def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path / "mine"))
+    assert cache_dir() == tmp_path / "mine"
+    monkeypatch.delenv("FACEJAX_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_dir() == tmp_path / "xdg" / "facejax"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / ".cache" / "facejax"
