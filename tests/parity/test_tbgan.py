@@ -19,6 +19,7 @@ from facejax.systems.tbgan.losses import (
     generator_loss,
 )
 from facejax.systems.tbgan.networks import Discriminator, Generator, NetworkConfig
+from facejax.systems.tbgan.schedule import MAX_MINIBATCH, PUBLISHED, Schedule, tick_kimg
 from facejax.train.optim import adam
 from tests.parity.golden import ROOT, case_files
 
@@ -194,3 +195,39 @@ def test_training_steps(path):
             close(gen, f"G_after{i + 1}/")
             close(disc, f"D_after{i + 1}/")
     close(ema, f"Gs_after{steps}/")
+
+
+@pytest.mark.parametrize("path", case_files("tbgan", "schedule*.json"))
+def test_schedule(path):
+    for name, table in json.loads(path.read_text()).items():
+        preset, _, precision = name.partition("-fp")
+        schedule = Schedule(
+            resolution=2 ** table["resolution_log2"],
+            max_minibatch_per_device=MAX_MINIBATCH[f"fp{precision}"] if precision else {},
+            **PUBLISHED[preset],
+        )
+        assert schedule.num_devices == table["num_gpus"]
+        assert schedule.total_kimg == table["total_kimg"]
+        for row in table["rows"]:
+            row = dict(zip(table["columns"], row, strict=True))
+            images = row["cur_nimg"]
+            resolution, _ = schedule.position(images)
+            np.testing.assert_allclose(schedule.lod(images), row["lod"], atol=1e-9)
+            assert resolution == row["resolution"]
+            assert schedule.batch_size(resolution) == row["minibatch"]
+            for key in ("G_lrate", "D_lrate"):
+                np.testing.assert_allclose(schedule.learning_rate(images), row[key], atol=1e-9)
+            assert tick_kimg(resolution) == row["tick_kimg"]
+
+
+@pytest.mark.parametrize("path", case_files("tbgan", "network-*.pkl"))
+def test_published_names_round_trip(path):
+    """Every variable of a published checkpoint survives the way into our layout and back."""
+    for net in load_network_pickle(path):
+        variables = dict(net["variables"])
+        lod = variables.pop("lod")
+        assert np.ndim(lod) == 0
+        back = variables_from_params(params_from_variables(variables))
+        assert set(back) == set(variables)
+        for name, value in variables.items():
+            np.testing.assert_array_equal(back[name], value, err_msg=name)

@@ -329,3 +329,23 @@ def _rule(cfg: NetworkConfig):
         return equalized_rule(name, shape, rng) * (gain / math.sqrt(fan_in))
 
     return scaled
+
+
+def active_parameters(cfg: NetworkConfig, params: dict, resolution: int) -> int:
+    """Number of parameters of one network that a stage trains.
+
+    Args:
+      cfg: of both networks.
+      params: of the generator or the discriminator.
+      resolution: of the stage, pixels.
+    """
+    stage = resolution.bit_length() - 1
+    total = 0
+    for name, tree in params.items():
+        if name.startswith(("ToRGB", "FromRGB")):
+            r = cfg.resolution_log2 - int(name.split("lod")[1])
+            active = r in (stage, stage - 1)
+        else:
+            active = int(name.split("x")[0]) <= resolution
+        total += active * sum(x.size for x in jax.tree.leaves(tree))
+    return total

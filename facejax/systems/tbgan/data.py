@@ -1,0 +1,146 @@
+"""Where TBGAN's examples come from, checked against its networks."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from facejax.systems.tbgan.networks import NetworkConfig
+
+SOURCES = ("model", "packed", "tfrecords", "black")
+
+
+def prepare_labels(labels: jax.Array, kind: str) -> jax.Array:
+    """Label rows [N, K] as probabilities.
+
+    Args:
+      labels: as the source stores them.
+      kind: 'probabilities', or 'logits' (the original's un-normalised network outputs).
+    """
+    return jax.nn.softmax(labels) if kind == "logits" else labels
+
+
+class BlackSource:
+    """Black maps with zero labels, to measure speed without data (the original's SyntheticDataset)."""
+
+    def __init__(self, net: NetworkConfig):
+        self._net = net
+        self.meta: dict[str, Any] = {
+            "channels": net.num_channels,
+            "resolution": net.resolution,
+            "num_labels": net.label_size,
+            "label_names": [f"label {k}" for k in range(net.label_size)],
+        }
+
+    def __len__(self) -> int:
+        return 1 << 20
+
+    def batch(self, indices: np.ndarray, resolution: int) -> dict[str, np.ndarray]:
+        """'maps' [B, r, r, C] of -1 and 'labels' [B, K] of 0."""
+        shape = (len(indices), resolution, resolution, self._net.num_channels)
+        return {
+            "maps": np.full(shape, -1.0, np.float32),
+            "labels": np.zeros((len(indices), self._net.label_size), np.float32),
+        }
+
+
+class _Source:
+    """A source whose labels are cut to the network's label size, with checked shapes."""
+
+    def __init__(self, source, net: NetworkConfig, label_kind: str, model):
+        self._source, self._net, self.model = source, net, model
+        self.codec = getattr(source, "codec", None)
+        names = source.meta.get("label_names") or [
+            f"label {k}" for k in range(source.meta.get("num_labels", net.label_size))
+        ]
+        self.label_names = tuple(names)[: net.label_size]
+        self.meta = dict(source.meta) | {"label_kind": label_kind}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def batch(self, indices: np.ndarray, resolution: int) -> dict[str, Any]:
+        batch = self._source.batch(indices, resolution=resolution)
+        return {
+            "maps": batch["maps"],
+            "labels": batch["labels"][:, : self._net.label_size],
+        }
+
+
+def load_model(config):
+    """The face model of `config.data`: by name, or from `model_path`."""
+    from facejax.morphable import load_morphable
+
+    options = {"path": config.data.model_path} if config.data.model_path else {}
+    return load_morphable(config.data.model, **options)
+
+
+def make_source(config, net: NetworkConfig):
+    """The source that `config.data` describes.
+
+    Args:
+      config: with `data` (source, model, model_path, path, encoding, scales, num_examples,
+        label_kind) and `seed`.
+      net: the networks that will be trained on it.
+
+    Raises:
+      ValueError: an unknown source, or data whose channels, resolution or labels do not fit `net`.
+    """
+    c = config.data
+    if c.source not in SOURCES:
+        raise ValueError(f"data.source must be one of {SOURCES}, found {c.source!r}")
+    model = None
+    if c.source == "model":
+        from facejax.data.synthetic_uv import MorphableUVSource
+
+        model = load_model(config)
+        source = MorphableUVSource(
+            model,
+            resolution=net.resolution,
+            num_examples=c.num_examples,
+            seed=config.seed,
+            encoding=c.encoding,
+            texture_scale=c.texture_scale,
+            shape_scale_mm=c.shape_scale_mm,
+            normals_scale=c.normals_scale,
+        )
+    elif c.source == "black":
+        source = BlackSource(net)
+    else:
+        if not c.path:
+            raise ValueError(f"data.source={c.source!r} needs --config.data.path=FOLDER")
+        if c.source == "packed":
+            from facejax.data.packed import PackedSource as Reader
+        else:
+            from facejax.io.tfrecord_images import MultiResolutionTFRecords as Reader
+        source = Reader(c.path)
+        if getattr(source, "codec", None) is not None and source.codec.model:
+            model = load_model(config)  # for meshes; the maps say which model they were made for
+    _check(source, net, config)
+    kind = c.label_kind
+    if kind == "auto":
+        kind = "logits" if c.source == "tfrecords" else "probabilities"
+    return _Source(source, net, kind, model)
+
+
+def _check(source, net: NetworkConfig, config) -> None:
+    where = config.data.path or config.data.source
+    channels = source.meta["channels"]
+    channels = channels if isinstance(channels, int) else len(channels)
+    if channels != net.num_channels:
+        raise ValueError(
+            f"{where} has maps of {channels} channels, but the modalities "
+            f"{[n for n, _ in net.modalities]} need {net.num_channels}: set "
+            f"--config.model.modalities to match the data"
+        )
+    if source.meta["resolution"] < net.resolution:
+        raise ValueError(
+            f"{where} holds maps of {source.meta['resolution']} pixels, the networks end at "
+            f"{net.resolution}: set --config.model.resolution={source.meta['resolution']} or less"
+        )
+    labels = source.meta.get("num_labels", len(source.meta.get("label_names", ())))
+    if labels < net.label_size:
+        raise ValueError(
+            f"{where} has {labels} label(s), the networks want {net.label_size}: set "
+            f"--config.model.label_size={labels} or less (0 trains without labels)"
+        )

@@ -1,0 +1,207 @@
+"""Figures of a trained TBGAN, each beside the same figure of real maps.
+
+Distances are between generated and held-out real maps ('fake') and between two halves of real maps
+('floor'); measures of the model use faces of one-hot labels ('fake') and real maps of the same labels
+('real'). Definitions: facejax/metrics; Karras et al. 2018 for SWD and MS-SSIM.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.geometry.mesh import vertex_normals
+from facejax.image.resample import resize
+from facejax.metrics import uvmaps
+from facejax.metrics.features import RandomConvFeatures, extract
+from facejax.metrics.frechet import frechet_distance
+from facejax.metrics.ssim import ms_ssim_within
+from facejax.metrics.swd import draw, swd
+from facejax.render.uv import bake, uv_atlas
+from facejax.systems.tbgan.gallery import BATCH, Gallery
+
+_SWD_IMAGES = 128  # per set: 128 patches each are 16,384 descriptors
+_TEXTURE_PIXELS = 64  # albedo is compared at this size: bases at full size would not fit
+
+
+def _pictures(maps: np.ndarray, modality: slice, encoding: str) -> np.ndarray:
+    """One modality in [0, 1], at least 32 pixels; offsets are shown at a quarter of their scale."""
+    scale = 0.25 if encoding == "offset" else 0.5
+    image = np.clip(maps[..., modality] * scale + 0.5, 0.0, 1.0)
+    size = max(32, image.shape[-2])
+    return np.asarray(resize(jnp.asarray(image), (size, size), "bilinear"))
+
+
+def distribution_figures(fake: np.ndarray, real: np.ndarray, encoding: str, slices, key) -> dict:
+    """SWD, MS-SSIM and Frechet distance per modality.
+
+    Args:
+      fake: [N, r, r, C] generated maps.
+      real: [2N, r, r, C] real maps; the second half is compared with the first for the floor.
+      encoding: of the maps.
+      slices: {modality: channels}.
+      key: a jax.random key.
+
+    Returns:
+      {modality: {measure: {'fake': x, 'floor' or 'real': y}}}.
+    """
+    extractor = RandomConvFeatures()
+    half = len(fake)
+    out: dict[str, Any] = {}
+    for name, part in slices.items():
+        sets = {
+            "fake": _pictures(fake, part, encoding),
+            "real": _pictures(real[:half], part, encoding),
+            "floor": _pictures(real[half:], part, encoding),
+        }
+        n = min(half, _SWD_IMAGES)
+        draws = draw(key, n, n, sets["real"].shape[1:3])
+        distance = jax.jit(swd)
+        features = {k: extract(extractor, v) for k, v in sets.items()}
+        out[name] = {
+            "swd_x1e3": {
+                k: float(distance(sets["real"][:n] * 255, sets[k][:n] * 255, draws)[-1])
+                for k in ("fake", "floor")
+            },
+            "ms_ssim": {k: float(ms_ssim_within(sets[k])) for k in ("fake", "real")},
+            f"frechet_{extractor.name}": {
+                k: frechet_distance(features["real"], features[k]) for k in ("fake", "floor")
+            },
+        }
+    return out
+
+
+def _measure_faces(gallery: Gallery, maps: np.ndarray) -> dict[str, np.ndarray]:
+    """Vertices [N, V, 3] mm, texture [N, 64, 64, 3] and normal angle [N] degrees of maps' faces."""
+    size = gallery.options.texture_size
+    atlas = uv_atlas(gallery.maker.topology, (size, size))
+
+    @jax.jit
+    def angles(mesh):
+        normals = vertex_normals(mesh.vertices, mesh.topology)
+        return uvmaps.normal_angle_deg(bake(atlas, normals), mesh.normal_map, atlas.mask)
+
+    out: dict[str, list] = {"vertices": [], "texture": [], "angle_deg": []}
+    for start in range(0, len(maps), BATCH):
+        part = maps[start : start + BATCH]
+        fill = BATCH - len(part)
+        mesh = gallery.maker(np.concatenate([part, np.repeat(part[-1:], fill, axis=0)]))
+        keep = slice(0, BATCH - fill)
+        small = resize(mesh.texture, (_TEXTURE_PIXELS, _TEXTURE_PIXELS))
+        out["vertices"].append(np.asarray(mesh.vertices)[keep])
+        out["texture"].append(np.asarray(small)[keep])
+        out["angle_deg"].append(np.asarray(angles(mesh))[keep])
+    return {k: np.concatenate(v) for k, v in out.items()}
+
+
+def face_figures(gallery: Gallery, maps: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How well the faces of maps fit the face model that the data came from.
+
+    Args:
+      gallery: makes faces of maps.
+      maps: [N, r, r, C].
+      labels: [N] integers, the expression asked for.
+
+    Returns:
+      'shape_span_mm': RMS distance per vertex from the model's span of identities and expressions;
+      'albedo_span': the same per colour value; 'label_accuracy' of the expression projected from the
+      shape; 'normals_deg': generated normals against those of the generated shape;
+      'shape_std_mm', 'texture_std': standard deviation within one label.
+    """
+    from facejax.morphable import expression_presets
+
+    model = gallery.maker.model
+    found = _measure_faces(gallery, maps)
+    names, presets = expression_presets(model)
+    identity = np.asarray(model.id_basis) * np.asarray(model.id_std)[:, None, None]
+    expression = np.tensordot(presets[1:], np.asarray(model.exp_basis), 1)
+    offsets = found["vertices"] - np.asarray(model.mean_shape)
+    span = np.concatenate([identity, expression])
+    # distances per vertex, hence sqrt(3): span_distance averages over coordinates
+    distance = uvmaps.span_distance(offsets, span) * np.sqrt(3.0)
+    prototypes = np.eye(len(names))[:, 1:]
+    accuracy = uvmaps.label_accuracy(offsets, labels, identity, expression, prototypes)
+    if model.tex_basis is not None:
+        size = (_TEXTURE_PIXELS, _TEXTURE_PIXELS)
+        basis = np.asarray(resize(model.tex_basis, size))
+        mean = np.asarray(resize(model.mean_texture, size))
+        albedo = float(uvmaps.span_distance(found["texture"] - mean, basis).mean())
+    else:
+        albedo = None
+    vertices = found["vertices"][:, None]  # as [N, 1, V, 3] maps
+    return {
+        "shape_span_mm": float(distance.mean()),
+        "albedo_span": albedo,
+        "label_accuracy": accuracy,
+        "normals_deg": float(found["angle_deg"].mean()),
+        "shape_std_mm": float(np.nanmean(uvmaps.diversity_within_labels(vertices, labels))),
+        "texture_std": float(np.nanmean(uvmaps.diversity_within_labels(found["texture"], labels))),
+    }
+
+
+def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
+    """All figures of a generator; JSON-able.
+
+    Args:
+      system: the TBGANSystem.
+      gen: parameters of the (averaged) generator.
+      workdir: of the run; a contact sheet of the measured faces is written there.
+    """
+    from facejax.io.images import write_image
+
+    gallery, config = system.gallery, system.config.evaluate
+    source, resolution = gallery.source, system.net.resolution
+    num, count = config.num_faces, max(system.net.label_size, 1)
+    rng = np.random.default_rng(config.seed)
+    # examples are drawn at random: real maps seen in training, in another order
+    index = rng.choice(len(source), size=min(2 * num, len(source)), replace=False)
+    half = len(index) // 2
+    if half < 2:
+        raise ValueError(f"evaluation needs at least 4 examples, the data set has {len(index)}")
+    batches = [source.batch(i, resolution=resolution) for i in np.array_split(index, -(-len(index) // 64))]
+    real = np.concatenate([np.asarray(b["maps"]) for b in batches])[: 2 * half]
+    labels = np.concatenate([np.asarray(b["labels"]) for b in batches])[:half]
+    if source.meta["label_kind"] == "logits":
+        labels = np.asarray(jax.nn.softmax(labels, axis=-1))
+    latents = gallery.latents(half, config.seed)
+    fake = gallery.maps(gen, latents, labels)
+    codec = source.codec
+    encoding = codec.encoding if codec else "absolute"
+    if codec:
+        slices = codec.slices()
+    else:
+        ends = np.cumsum([w for _, w in system.net.modalities])
+        slices = {
+            n: slice(e - w, e) for (n, w), e in zip(system.net.modalities, ends, strict=True)
+        }
+    out: dict[str, Any] = {
+        "num_faces": half,
+        "resolution": resolution,
+        "modalities": distribution_figures(
+            fake, real, encoding, slices, jax.random.key(config.seed)
+        ),
+    }
+    mask = codec.mask(resolution) if codec else np.ones((resolution, resolution), bool)
+    if mask.all():
+        out["energy_outside_mask"] = None  # the layout fills the whole square
+    else:
+        out["energy_outside_mask"] = {
+            k: float(np.mean(uvmaps.energy_outside(m, mask))) for k, m in (("fake", fake), ("real", real))
+        }
+    if gallery.maker is None or not system.net.label_size:
+        return out
+    classes = np.arange(half) % count
+    one_hot = np.eye(count, dtype=np.float32)[classes]
+    fake = gallery.maps(gen, latents, one_hot)
+    figures = {"fake": face_figures(gallery, fake, classes)}
+    real_labelled = getattr(source, "labelled", None)
+    if real_labelled is not None:
+        figures["real"] = face_figures(gallery, real_labelled(index[:half], one_hot), classes)
+    out["faces"] = {
+        k: {which: f[k] for which, f in figures.items()} for k in figures["fake"]
+    }
+    sheet = min(half, 8 * count)
+    write_image(workdir / "evaluation_faces.png", gallery.contact_sheet(fake[:sheet], count))
+    return out

@@ -1,0 +1,257 @@
+"""TBGAN as a system of the trainer: parameter groups, stages, losses, pictures, exports."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from facejax.systems.tbgan import data, losses, networks
+from facejax.systems.tbgan.schedule import Schedule, tick_kimg
+from facejax.train.optim import adam
+from facejax.train.system import Phase, Plan, Stage
+
+
+def _by_resolution(table) -> dict[int, Any]:
+    """{'res16': x} of a config to {16: x}."""
+    return {int(k.removeprefix("res")): v for k, v in dict(table).items()}
+
+
+def network_config(c) -> networks.NetworkConfig:
+    """NetworkConfig of `config.model`; modalities are written 'tex:3,shp:3,nor:3'."""
+    fields = dict(c)
+    fields["modalities"] = tuple(
+        (name, int(width)) for name, width in (m.split(":") for m in c.modalities.split(","))
+    )
+    return networks.NetworkConfig(**fields)
+
+
+def schedule_of(c, resolution: int) -> Schedule:
+    """Schedule of `config.schedule` for a final resolution."""
+    fields = dict(c)
+    for name in ("minibatch", "max_minibatch_per_device", "lr"):
+        fields[name] = _by_resolution(fields[name])
+    fields["stage_kimg"] = {k: tuple(v) for k, v in _by_resolution(fields["stage_kimg"]).items()}
+    return Schedule(resolution=resolution, **fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ema:
+    """Moving average of the generator.
+
+    Attributes:
+      decay: per discriminator step; used when half_life_kimg is 0.
+      half_life_kimg: thousand images after which a step's weight has halved.
+      ramp: the half life is at most this share of the images seen.
+    """
+
+    decay: float = 0.999
+    half_life_kimg: float = 0.0
+    ramp: float = 0.0
+
+    def at(self, images: int, batch_size: int) -> float:
+        """Decay of the step after `images` images."""
+        if not self.half_life_kimg:
+            return self.decay
+        half_life = 1000.0 * self.half_life_kimg
+        if self.ramp:
+            half_life = min(half_life, max(self.ramp * images, 1.0))
+        return 0.5 ** (batch_size / half_life)
+
+
+class TBGANSystem:
+    """See facejax/train/system.py for what each method is asked for."""
+
+    ema_groups = ("gen",)
+
+    def __init__(self, config):
+        self.config = config
+        self.net = network_config(config.model)
+        self.loss = losses.LossConfig(**config.loss)
+        self.schedule = schedule_of(config.schedule, self.net.resolution)
+        self.ema = Ema(**config.ema)
+        self.total_images = round(1000 * self.schedule.total_kimg)
+        self._check()
+
+    def _check(self) -> None:
+        for resolution in self.schedule.stages:
+            n, g = self.schedule.batch_size(resolution), self.net.mbstd_group
+            if n < 1 or (n > g and n % g) or n % self.loss.gp_every:
+                raise ValueError(
+                    f"the batch of {n} at {resolution} pixels must be at most {g} or divisible by "
+                    f"it (model.mbstd_group) and divisible by {self.loss.gp_every} "
+                    "(loss.gp_every): change schedule.minibatch or those"
+                )
+
+    @functools.cached_property
+    def _source(self):
+        return data.make_source(self.config, self.net)
+
+    def source(self):
+        """The examples: {'maps': [B, r, r, C], 'labels': [B, K]}."""
+        return self._source
+
+    def init(self, seed: int):
+        """Parameters of both networks, every stage included."""
+        params = {
+            "gen": networks.init_generator(self.net, seed),
+            "disc": networks.init_discriminator(self.net, seed + 1),
+        }
+        return params, {}
+
+    def optimizer(self, group: str) -> optax.GradientTransformation:
+        """Adam of both groups."""
+        del group
+        return adam(**self.config.optim)
+
+    def stage(self, resolution: int) -> Stage:
+        """The static stage of a resolution."""
+        return Stage(
+            name=f"{resolution}x{resolution}",
+            batch_size=self.schedule.batch_size(resolution),
+            static=(("resolution", resolution),),
+        )
+
+    def plan(self, images_seen: int) -> Plan:
+        """Stage, optimiser segment, fade, learning rate and moving average of the next step."""
+        resolution, alpha = self.schedule.position(images_seen)
+        stage = self.stage(resolution)
+        rate = self.schedule.learning_rate(images_seen)
+        return Plan(
+            stage=stage,
+            segment=self.schedule.segment(images_seen),
+            scalars={
+                "lr/gen": rate,
+                "lr/disc": rate,
+                "ema_decay": self.ema.at(images_seen, stage.batch_size),
+                "alpha": alpha,
+            },
+        )
+
+    def phases(self, stage: Stage) -> tuple[Phase, ...]:
+        """Discriminator, moving average of the generator, generator (Karras et al. 2018)."""
+        static = dict(
+            stage=int(math.log2(dict(stage.static)["resolution"])), net=self.net, cfg=self.loss
+        )
+        latents = self.net.latents
+
+        def normals(batch, rng, size):
+            # per example, so that the numbers do not depend on how the batch is spread
+            keys = jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])
+            return jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
+
+        def labels(batch):
+            return data.prepare_labels(batch["labels"], self._source.meta["label_kind"])
+
+        def disc_loss(params, state, batch, rng, scalars):
+            draws = normals(batch, rng, latents + 1)
+            mix = jax.scipy.stats.norm.cdf(draws[:, -1])  # uniform, from the same single draw
+            reals = losses.fade_reals(batch["maps"], scalars["alpha"])
+            loss, metrics = losses.discriminator_loss(
+                params, state.params["gen"], reals, draws[:, :-1], labels(batch), mix,
+                scalars["alpha"], **static,
+            )  # fmt: skip
+            return loss, (metrics, {})
+
+        def gen_loss(params, state, batch, rng, scalars):
+            loss, metrics = losses.generator_loss(
+                params, state.params["disc"], normals(batch, rng, latents), labels(batch),
+                scalars["alpha"], **static,
+            )  # fmt: skip
+            return loss, (metrics, {})
+
+        return (
+            Phase("disc", "disc", disc_loss, ema=("gen",)),
+            Phase("gen", "gen", gen_loss),
+        )
+
+    def describe(self) -> list[dict[str, Any]]:
+        """One row per stage: batch, images, active parameters, an estimate of memory."""
+        params, _ = self.init(0)
+        rows = []
+        for resolution, images in self.schedule.stage_images().items():
+            active = {g: networks.active_parameters(self.net, params[g], resolution) for g in params}
+            batch = self.schedule.batch_size(resolution)
+            rows.append(
+                {
+                    "stage": f"{resolution}x{resolution}",
+                    "batch": batch,
+                    "kimg": images / 1000,
+                    "steps": -(-images // batch),
+                    "tick_kimg": tick_kimg(resolution),
+                    "generator": active["gen"],
+                    "discriminator": active["disc"],
+                    "memory_mib": round(self._memory(params, resolution, batch) / 2**20),
+                }
+            )
+        return rows
+
+    def _memory(self, params, resolution: int, batch: int) -> float:
+        """Bytes: parameters, moving average, second moments, gradients, and activations.
+
+        Activations: every feature map of both networks is kept for the backward pass, about four
+        times over in the discriminator step (fake, real, penalty and its second derivative).
+        """
+        sizes = {g: sum(x.size for x in jax.tree.leaves(t)) for g, t in params.items()}
+        fixed = 4 * (4 * sizes["gen"] + 3 * sizes["disc"])
+        width = 2 if self.net.dtype == "bfloat16" else 4
+        stage = int(math.log2(resolution))
+        maps = sum(4**r * 2 * self.net.nf(r - 1) for r in range(2, stage + 1))
+        return fixed + width * batch * maps * (2 + 4 / self.loss.gp_every + 4)
+
+    @functools.cached_property
+    def gallery(self):
+        """Pictures, exports and measurements (made on first use: it loads the face model)."""
+        from facejax.systems.tbgan.gallery import Gallery
+
+        return Gallery(self.config, self.net, self._source)
+
+    def samples(self, ema_params, plan: Plan, step: int) -> dict[str, np.ndarray]:
+        """A grid of generated faces, one row per expression."""
+        del step
+        resolution = dict(plan.stage.static)["resolution"]
+        alpha = plan.scalars["alpha"]
+        return {"fakes": self.gallery.fake_grid(ema_params["gen"], resolution, alpha)}
+
+    def real_samples(self, plan: Plan) -> dict[str, np.ndarray]:
+        """The same grid of real maps."""
+        return {"reals": self.gallery.real_grid(dict(plan.stage.static)["resolution"])}
+
+    def finish(self, state, workdir: pathlib.Path) -> None:
+        """Exports a few heads and a video."""
+        self.gallery.export(state.ema_params()["gen"], workdir / "export")
+
+    def closing_lines(self, workdir: pathlib.Path) -> list[str]:
+        """Where to look and what to type next."""
+        return [
+            f"Pictures:  {workdir}/samples   curves: tensorboard --logdir {workdir}",
+            f"3D heads:  {workdir}/export/*.glb (open in Blender or any glTF viewer), video beside",
+            f"More:      python launch/generate.py --workdir={workdir} --num=8 --out=faces",
+            f"Measure:   python launch/main.py --mode=evaluate --workdir={workdir}",
+        ]
+
+    def evaluate(self, ema_params, meta, workdir: pathlib.Path) -> dict[str, Any]:
+        """Figures of the generator beside the same figures of real maps."""
+        from facejax.systems.tbgan.metrics import evaluate
+
+        del meta
+        return evaluate(self, ema_params["gen"], workdir)
+
+
+def make_system(config) -> TBGANSystem:
+    """The system of a resolved config (configs/tbgan.py)."""
+    return TBGANSystem(config)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def generate(net: networks.NetworkConfig, resolution: int, params, latents, labels, alpha=0.0):
+    """Maps of latents [N, latents] and scaled labels [N, K] at a stage, [N, r, r, C]."""
+    stage = int(math.log2(resolution))
+    return networks.Generator(net).apply(
+        {"params": params}, latents, labels, jnp.asarray(alpha, jnp.float32), stage
+    )
