@@ -1,6 +1,7 @@
 """Data sets and how they are read: sources, the index sampler, prefetching, UV maps."""
 
-from facejax.data.packed import PackedSource, pack_source, write_packed
+from facejax.data.folders import open_dataset
+from facejax.data.packed import PackedSource, pack_source, source_batches, write_packed
 from facejax.data.prefetch import Prefetcher
 from facejax.data.sampler import IndexSampler, process_slice
 from facejax.data.source import Source
@@ -15,8 +16,10 @@ __all__ = [
     "Source",
     "UVCodec",
     "masked_downsample2",
+    "open_dataset",
     "pack_source",
     "process_slice",
     "pyramid",
+    "source_batches",
     "write_packed",
 ]

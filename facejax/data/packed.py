@@ -11,17 +11,16 @@ Layout of a folder (LL = log2 of the resolution):
 
 import hashlib
 import json
-import math
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from facejax.data.source import check_indices
+from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, log2_resolution, pyramid
 
 MAGIC = "facejax-packed"
@@ -298,46 +297,46 @@ class PackedSource:
         return {"maps": maps.astype(np.float32, copy=False), "labels": self.labels[indices]}
 
 
-def pack_source(
-    folder: str | pathlib.Path,
-    source: Any,
-    *,
-    num_examples: int | None = None,
-    batch_size: int = 16,
-    dtype: str = "float32",
-    value_range: tuple[float, float] = (-1.0, 1.0),
-    progress: Any = iter,
-) -> None:
-    """Writes the first examples of a source with a codec (e.g. `MorphableUVSource`).
+def source_batches(
+    source: Source, num_examples: int, batch_size: int = 16, progress: Any = iter
+) -> Iterator[dict[str, np.ndarray]]:
+    """The first examples of a source at its highest resolution, as `write_packed` takes them.
+
+    Args:
+      source: what to read.
+      num_examples: how many.
+      batch_size: how many at a time.
+      progress: wraps the sequence of batch numbers, e.g. `tqdm.tqdm`.
+
+    Yields:
+      'maps' [B, R, R, C] and 'labels' [B, L].
+    """
+    for step in progress(range(-(-num_examples // batch_size))):
+        # The last batch is filled up and cut, so that only one batch size is compiled.
+        rows = np.arange(step * batch_size, (step + 1) * batch_size)
+        batch = source.batch(np.minimum(rows, num_examples - 1))
+        count = num_examples - step * batch_size
+        yield {key: np.asarray(batch[key])[:count] for key in ("maps", "labels")}
+
+
+def pack_source(folder: str | pathlib.Path, source: Any, num_examples: int, **options: Any) -> None:
+    """Writes the first examples of a source that has a codec, e.g. `MorphableUVSource`.
 
     Args:
       folder: as in `write_packed`.
-      source: has `batch`, `codec`, `meta` with 'resolution' and 'label_names'.
-      num_examples: how many; None for all.
-      batch_size: how many at a time.
-      dtype: as in `write_packed`.
-      value_range: as in `write_packed`.
-      progress: wraps the sequence of batch numbers, e.g. `tqdm.tqdm`.
+      source: has `batch`, `codec`, `label_names` and `meta['resolution']`.
+      num_examples: how many.
+      **options: dtype and value_range of `write_packed`, batch_size and progress of
+        `source_batches`.
     """
-    num_examples = len(source) if num_examples is None else num_examples
-    resolution = source.meta["resolution"]
-
-    def batches():
-        for start in progress(range(math.ceil(num_examples / batch_size))):
-            # The last batch is filled up and cut, so that only one batch size is compiled.
-            rows = np.arange(start * batch_size, (start + 1) * batch_size)
-            batch = source.batch(np.minimum(rows, num_examples - 1), resolution=resolution)
-            count = min(batch_size, num_examples - start * batch_size)
-            yield {key: np.asarray(batch[key])[:count] for key in ("maps", "labels")}
-
+    reading = {key: options.pop(key) for key in ("batch_size", "progress") if key in options}
     write_packed(
         folder,
-        batches(),
+        source_batches(source, num_examples, **reading),
         num_examples=num_examples,
-        resolution=resolution,
+        resolution=source.meta["resolution"],
         codec=source.codec,
-        label_names=source.meta["label_names"],
-        dtype=dtype,
-        value_range=value_range,
+        label_names=source.label_names,
         meta={"source": source.meta},
+        **options,
     )

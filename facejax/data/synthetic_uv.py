@@ -303,8 +303,21 @@ class MorphableUVSource:
             raise ValueError(
                 f"this source makes {self.resolutions} px, found a request for {resolution} px"
             )
-        indices = check_indices(indices, len(self))
-        coeffs, labels = self.draws(indices)
+        coeffs, labels = self.draws(check_indices(indices, len(self)))
+        out = {"maps": self._bake(coeffs, labels, resolution), "labels": labels}
+        return out | {"coeffs": coeffs} if with_coeffs else out
+
+    def labelled(self, indices: np.ndarray, labels: np.ndarray) -> jax.Array:
+        """The same people with other expressions, [B, R, R, C] at the top resolution.
+
+        Args:
+          indices: [B] int64, whose identity and albedo are taken.
+          labels: [B, 7] float32, probability vectors over `label_names`.
+        """
+        coeffs, _ = self.draws(check_indices(indices, len(self)))
+        return self._bake(coeffs, labels, self.resolutions[-1])
+
+    def _bake(self, coeffs: Coefficients, labels: np.ndarray, resolution: int) -> jax.Array:
         if resolution not in self._tables:
             self._tables[resolution] = (
                 self._vertices,
@@ -312,6 +325,4 @@ class MorphableUVSource:
                 jnp.asarray(self._texture[resolution]),
             )
         columns = self._columns_of(coeffs, labels)
-        out = {"maps": self._step(self._atlas, self._tables[resolution], *columns)}
-        out["labels"] = labels
-        return out | {"coeffs": coeffs} if with_coeffs else out
+        return self._step(self._atlas, self._tables[resolution], *columns)

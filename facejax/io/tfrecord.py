@@ -9,12 +9,13 @@ import functools
 import os
 import pathlib
 import struct
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from facejax.io.files import atomic_path
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 
@@ -204,17 +205,9 @@ def write_record(file: Any, payload: bytes) -> None:
 
 def write_records(path: str | os.PathLike, payloads: Iterable[bytes]) -> None:
     """Writes a TFRecord file; it appears whole or not at all."""
-    path = pathlib.Path(path)
-    handle, temp = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for payload in payloads:
-                write_record(file, payload)
-        os.chmod(temp, 0o644)  # mkstemp makes a private file
-        os.replace(temp, path)
-    except BaseException:
-        os.unlink(temp)
-        raise
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for payload in payloads:
+            write_record(file, payload)
 
 
 # --- Example messages ---------------------------------------------------------------------------

@@ -1,0 +1,398 @@
+"""Makes, shows and compares data sets of UV maps.
+
+    python data_prep/dataset_tool.py create_from_model OUT --model procedural --num 2048
+    python data_prep/dataset_tool.py create_from_maps OUT --texture T --shape S --normals N
+    python data_prep/dataset_tool.py info DIR
+    python data_prep/dataset_tool.py display DIR --out sheet.png
+    python data_prep/dataset_tool.py extract DIR OUT
+    python data_prep/dataset_tool.py compare A B
+
+DIR is a packed set (meta.json) or a folder of multi-resolution TFRecords. Bad input ends with one
+line and exit code 2; `compare` exits with 1 where the sets differ.
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+import sys
+
+_SHEET_PX = 128  # side of a tile
+_CHUNK = 16  # examples read at a time
+
+
+def _progress(items, **options):
+    import tqdm
+
+    return tqdm.tqdm(items, disable=None, **options)  # None: silent where stderr is no terminal
+
+
+def _chunks(source, limit):
+    """(start, indices) of the first `limit` examples."""
+    import numpy as np
+
+    count = len(source) if limit is None else min(limit, len(source))
+    return [(i, np.arange(i, min(i + _CHUNK, count))) for i in range(0, count, _CHUNK)]
+
+
+# --- Making sets ---------------------------------------------------------------------------------
+
+
+def _write(args, batches, count, resolution, codec, label_names, value_range, meta):
+    if args.format == "packed":
+        from facejax.data.packed import write_packed
+
+        write_packed(
+            args.out, batches, num_examples=count, resolution=resolution, codec=codec,
+            label_names=label_names, dtype=args.dtype, value_range=value_range, meta=meta,
+        )  # fmt: skip
+    else:
+        import numpy as np
+
+        from facejax.io.tfrecord_images import write_multiresolution
+
+        if args.dtype != "float32":
+            raise ValueError(f"TFRecords of maps are float32, found --dtype {args.dtype}")
+        labels = []
+
+        def images():
+            for batch in batches:
+                labels.extend(np.asarray(batch["labels"]))
+                yield from np.asarray(batch["maps"])
+
+        write_multiresolution(args.out, images(), labels if label_names else None)
+        codec.save(args.out)
+    print(f"wrote {count} examples of {resolution} px, {codec.channels} channels, to {args.out}")
+
+
+def _check_sources(files, skip_bad):
+    """First pass over all files: {stem: size}, what the shapes span, and the mask of the layout."""
+    import numpy as np
+
+    from facejax.data.map_files import read_maps
+
+    sizes, problems = {}, {}
+    low, high, mask = np.full(3, np.inf), np.full(3, -np.inf), None
+    for stem in _progress(files, desc="checking"):
+        try:
+            maps = read_maps(files[stem])
+            size = maps["texture"].shape[0]
+            if maps["texture"].shape[1] != size or size < 4 or size & (size - 1):
+                raise ValueError(
+                    f"{files[stem]['texture']}: {maps['texture'].shape[:2]} is not square, or not "
+                    "a power of two >= 4"
+                )
+            if sizes and size != next(iter(sizes.values())):
+                raise ValueError(
+                    f"{files[stem]['texture']}: {size} px, others {next(iter(sizes.values()))} px"
+                )
+        except ValueError as error:
+            problems[stem] = str(error)
+            print(f"bad: {error}", file=sys.stderr)
+            continue
+        sizes[stem] = size
+        inside = np.linalg.norm(maps["normals"], axis=-1) > 0.1
+        mask = inside if mask is None else mask | inside
+        low = np.minimum(low, maps["shape"][inside].min(0, initial=np.inf))
+        high = np.maximum(high, maps["shape"][inside].max(0, initial=-np.inf))
+    if not sizes or (problems and not skip_bad):
+        raise ValueError(
+            f"{len(problems)} of {len(files)} faces are unusable (listed above); mend them or pass "
+            "--skip_bad to leave them out"
+        )
+    if not mask.any():
+        raise ValueError("every normal is zero: wanted unit vectors inside the UV layout")
+    return sizes, low, high, mask
+
+
+def create_from_maps(args):
+    import numpy as np
+
+    from facejax.data.map_files import (
+        ARRAY_SUFFIXES,
+        IMAGE_SUFFIXES,
+        find_files,
+        read_labels,
+        read_maps,
+    )
+    from facejax.data.uvmaps import UVCodec, pyramid
+
+    folders = {"texture": args.texture, "shape": args.shape, "normals": args.normals}
+    suffixes = {kind: ARRAY_SUFFIXES for kind in folders} | {"texture": IMAGE_SUFFIXES}
+    files = find_files(folders, suffixes)
+    stems = list(files)[: args.limit]
+    labels, label_names = np.zeros((len(stems), 0), np.float32), ()
+    if args.labels:
+        every, label_names = read_labels(args.labels, list(files))
+        labels = every[: len(stems)]
+    rows = dict(zip(stems, labels, strict=True))
+    sizes, low, high, mask = _check_sources({s: files[s] for s in stems}, args.skip_bad)
+    center, extent = tuple(args.center_mm), args.extent_mm
+    if args.shape_units == "mm":
+        center = tuple(float(x) for x in (low + high) / 2)
+        extent = float((high - low).max() / 2 / 0.95)
+    resolution = next(iter(sizes.values()))
+    masks = pyramid(np.zeros((resolution, resolution, 1), np.float32), mask)[1]
+    codec = UVCodec(encoding="absolute", center_mm=center, extent_mm=extent, masks=masks)
+    if args.dry_run:
+        print(f"would write {len(sizes)} faces of {resolution} px, labels {list(label_names)}")
+        return
+
+    def batches():
+        for stem in _progress(sizes, desc="writing"):
+            maps = read_maps(files[stem])
+            shape = maps["shape"]
+            if args.shape_units == "normalized":
+                shape = shape * np.float32(extent) + np.asarray(center, np.float32)
+            encoded = np.asarray(codec.encode(maps["texture"], shape, maps["normals"]))
+            yield {"maps": encoded[None], "labels": rows[stem][None], "names": [stem]}
+
+    value_range = args.value_range or (-1.0, 1.0)
+    _write(args, batches(), len(sizes), resolution, codec, label_names, value_range, {})
+
+
+def create_from_model(args):
+    from facejax.data.packed import source_batches
+    from facejax.data.synthetic_uv import MorphableUVSource
+    from facejax.data.uvmaps import log2_resolution
+    from facejax.morphable import load_morphable
+
+    count = args.num if args.limit is None else min(args.num, args.limit)
+    if count < 1:
+        raise ValueError(f"--num must be positive, found {count}")
+    if log2_resolution(args.resolution) < 2:
+        raise ValueError(f"--resolution must be at least 4, found {args.resolution}")
+    if args.dry_run:
+        texels = sum(4**k for k in range(2, log2_resolution(args.resolution) + 1))
+        size = count * texels * 9 * {"float32": 4, "float16": 2, "uint8": 1}[args.dtype]
+        print(
+            f"would bake {count} faces of {args.model} at {args.resolution} px into {args.out}, "
+            f"{size / 2**20:.1f} MiB"
+        )
+        return
+    source = MorphableUVSource(
+        load_morphable(args.model), args.resolution, count, args.seed, encoding=args.encoding
+    )
+
+    batches = source_batches(source, count, progress=functools.partial(_progress, desc="baking"))
+    wide = (-4.0, 4.0) if args.encoding == "offset" else (-1.0, 1.0)
+    _write(
+        args, batches, count, args.resolution, source.codec, source.label_names,
+        args.value_range or wide, {"source": source.meta},
+    )  # fmt: skip
+
+
+# --- Looking at sets -----------------------------------------------------------------------------
+
+
+def info(args):
+    from facejax.data.folders import open_dataset
+
+    source = open_dataset(args.folder)
+    meta = {k: v for k, v in source.meta.items() if k not in ("files", "codec", "source")}
+    meta |= {"count": len(source), "resolutions": list(source.resolutions)}
+    meta["label_names"] = list(source.label_names)
+    print(json.dumps(meta | {"codec": source.codec.to_dict()}, indent=1))
+
+
+def _viewable(decoded):
+    """Texture, shape and normals as pictures in [0, 1]."""
+    import numpy as np
+
+    out = {}
+    for kind, value in decoded.items():
+        value = np.asarray(value)
+        if kind == "shape":
+            low, high = value.min((0, 1, 2)), value.max((0, 1, 2))
+            value = (value - low) / np.maximum(high - low, 1e-6)
+        elif kind == "normals":
+            value = value * 0.5 + 0.5
+        out[kind] = np.clip(value, 0, 1)
+    return out
+
+
+def display(args):
+    import numpy as np
+
+    from facejax.data.folders import open_dataset
+    from facejax.io.images import add_text_labels, image_grid, write_image
+
+    source = open_dataset(args.folder)
+    count = min(args.num, len(source))
+    if count < 1:
+        raise ValueError(f"--num must be positive, found {count}")
+    resolution = max([r for r in source.resolutions if r <= _SHEET_PX] or source.resolutions[:1])
+    batch = source.batch(np.arange(count), resolution=resolution)
+    pictures = _viewable(source.codec.decode(batch["maps"]))
+    for i in range(count):
+        label = " ".join(f"{x:.2f}" for x in batch["labels"][i])
+        print(f"{i} {source.names[i]} {label}".rstrip())
+    if args.dry_run:
+        return
+    zoom = max(1, _SHEET_PX // resolution)
+    tiles = np.stack(list(pictures.values()), axis=1).repeat(zoom, 2).repeat(zoom, 3)
+    tiles = tiles.reshape(-1, *tiles.shape[2:])
+    grid = image_grid(tiles, columns=len(pictures), pad=4, background=1.0)
+    grid = add_text_labels(grid, source.names[:count], list(pictures), pad=4)
+    print(f"wrote {write_image(args.out, grid)}")
+
+
+def extract(args):
+    import csv
+
+    import numpy as np
+
+    from facejax.data.folders import open_dataset
+    from facejax.io.images import write_image
+
+    source, out = open_dataset(args.folder), pathlib.Path(args.out)
+    chunks = _chunks(source, args.limit)
+    count = sum(len(rows) for _, rows in chunks)
+    bad = [n for n in source.names if not n or pathlib.PurePath(n).name != n or "\\" in n]
+    if bad or len(set(source.names)) != len(source.names):
+        raise ValueError(f"{args.folder}: names do not make file names: {bad[:3] or 'repeated'}")
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} exists and is not empty: choose another folder")
+    if args.dry_run:
+        print(f"would write {count} faces to {out}")
+        return
+    for kind in source.codec.slices():
+        (out / kind).mkdir(parents=True, exist_ok=True)
+    for start, rows in _progress(chunks, desc="extracting"):
+        for kind, maps in source.codec.decode(source.batch(rows)["maps"]).items():
+            for i, value in enumerate(np.asarray(maps), start):
+                if kind == "texture":
+                    write_image(out / kind / f"{source.names[i]}.png", value)
+                else:
+                    np.save(out / kind / f"{source.names[i]}.npy", value)
+    if source.label_names:
+        with (out / "labels.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", *source.label_names])
+            for i in range(count):
+                writer.writerow([source.names[i], *map(float, source.labels[i])])
+    print(f"wrote {count} faces to {out}")
+
+
+def compare(args):
+    """Prints what differs; returns the exit code."""
+    import numpy as np
+
+    from facejax.data.folders import open_dataset
+
+    a, b = open_dataset(args.first), open_dataset(args.second)
+    shared = min(len(a), len(b))
+    limit = shared if args.limit is None else min(args.limit, shared)
+    different, labels = [], []
+    for _, rows in _progress(_chunks(a, limit), desc="comparing"):
+        x, y = a.batch(rows), b.batch(rows)
+        if x["maps"].shape != y["maps"].shape:
+            raise ValueError(
+                f"maps of {x['maps'].shape[1:]} in {args.first}, of {y['maps'].shape[1:]} in "
+                f"{args.second}: nothing to compare"
+            )
+        different += rows[(x["maps"] != y["maps"]).any((1, 2, 3))].tolist()
+        if not args.ignore_labels:
+            same = x["labels"].shape == y["labels"].shape
+            unequal = (x["labels"] != y["labels"]).any(1) if same else np.ones(len(rows), bool)
+            labels += rows[unequal].tolist()
+    print(f"identical images: {limit - len(different)} of {limit}")
+    if not args.ignore_labels:
+        print(f"identical labels: {limit - len(labels)} of {limit}")
+    for what, indices in (("images", different), ("labels", labels)):
+        if indices:
+            more = " ..." if len(indices) > 20 else ""
+            print(f"different {what}: {' '.join(map(str, indices[:20]))}{more}")
+    if len(a) != len(b):
+        print(f"different lengths: {len(a)} and {len(b)}")
+    return int(bool(different or labels or len(a) != len(b)))
+
+
+# --- Command line --------------------------------------------------------------------------------
+
+
+def _parser():
+    text = __doc__.splitlines()
+    parser = argparse.ArgumentParser(
+        description=text[0], epilog="\n".join(text[1:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(function, help, *options):
+        sub = commands.add_parser(function.__name__, help=help, description=help)
+        sub.set_defaults(function=function, limit=None)
+        if "limit" in options:
+            sub.add_argument("--limit", type=int, help="use the first LIMIT examples only")
+        if "dry_run" in options:
+            sub.add_argument("--dry_run", action="store_true", help="check all, write nothing")
+        return sub
+
+    def storage(sub):
+        sub.add_argument("out", help="new folder")
+        sub.add_argument("--format", choices=["packed", "tfrecords"], default="packed")
+        sub.add_argument("--dtype", choices=["float32", "float16", "uint8"], default="float32")
+        sub.add_argument(
+            "--value_range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+            help="network values that 0 and 255 stand for in uint8",
+        )  # fmt: skip
+
+    sub = command(
+        create_from_maps, "pack maps of other programs, paired by file stem", "limit", "dry_run"
+    )
+    storage(sub)
+    sub.add_argument("--texture", required=True, help="folder of square images (PNG)")
+    sub.add_argument("--shape", required=True, help="folder of [3,H,W] or [H,W,3] npy/npz/pkl")
+    sub.add_argument("--normals", required=True, help="folder, as --shape; unit vectors")
+    sub.add_argument("--labels", help="csv (id,name,...), npz (ids, labels) or npy by stem order")
+    sub.add_argument(
+        "--shape_units", choices=["normalized", "mm"], default="normalized",
+        help="normalized: about [-1, 1], as --center_mm and --extent_mm say; mm: object space",
+    )  # fmt: skip
+    sub.add_argument("--center_mm", type=float, nargs=3, default=(0.0, 0.0, 0.0))
+    sub.add_argument("--extent_mm", type=float, default=100.0, help="mm per normalized unit")
+    sub.add_argument("--skip_bad", action="store_true", help="leave unusable faces out")
+
+    sub = command(create_from_model, "bake random faces of a morphable model", "limit", "dry_run")
+    storage(sub)
+    sub.add_argument("--model", default="procedural", help="name or path of a face model")
+    sub.add_argument("--num", type=int, default=1024)
+    sub.add_argument("--resolution", type=int, default=32)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--encoding", choices=["offset", "absolute"], default="offset")
+
+    sub = command(display, "write a contact sheet", "dry_run")
+    sub.add_argument("folder")
+    sub.add_argument("--out", default="sheet.png")
+    sub.add_argument("--num", type=int, default=8, help="faces on the sheet")
+    sub = command(
+        extract,
+        "write one file per map, as create_from_maps reads them (shape in mm)",
+        "limit",
+        "dry_run",
+    )
+    sub.add_argument("folder")
+    sub.add_argument("out", help="new folder")
+    sub = command(compare, "count identical examples of two sets", "limit")
+    sub.add_argument("first")
+    sub.add_argument("second")
+    sub.add_argument("--ignore_labels", action="store_true")
+    sub = command(info, "print what a set holds")
+    sub.add_argument("folder")
+    return parser
+
+
+def main(argv=None) -> int:
+    """Runs one command; returns the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.limit is not None and args.limit < 1:
+            raise ValueError(f"--limit must be positive, found {args.limit}")
+        return args.function(args) or 0
+    except (ValueError, OSError) as error:
+        print(f"dataset_tool: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

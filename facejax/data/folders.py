@@ -1,0 +1,71 @@
+"""Opens a data set on disk, whatever its format."""
+
+import os
+import pathlib
+
+from facejax.data.packed import PackedSource
+from facejax.data.uvmaps import KINDS, UVCodec
+from facejax.io.tfrecord_images import MultiResolutionTFRecords
+
+
+class TFRecordSource(MultiResolutionTFRecords):
+    """Multi-resolution TFRecords of UV maps.
+
+    Attributes:
+      codec: from codec.json, if the folder holds one; otherwise 3, 6 or 9 channels are texture,
+        shape and normals in the absolute encoding with nominal units.
+      names: numbers, as records have no names.
+      label_names: 'label0', ...
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        """Opens a set.
+
+        Args:
+          folder: holds *-rLL.tfrecords.
+
+        Raises:
+          ValueError: the channels do not match the encoding.
+        """
+        super().__init__(folder)
+        channels = self.meta["channels"]
+        if (self.folder / "codec.json").is_file():
+            self.codec = UVCodec.load(self.folder)
+        elif channels in (3, 6, 9):
+            kinds = tuple((kind, 3) for kind in KINDS[: channels // 3])
+            self.codec = UVCodec(modalities=kinds, encoding="absolute")
+        else:
+            raise ValueError(f"{folder}: {channels} channels, wanted 3, 6 or 9")
+        if self.codec.channels != channels:
+            raise ValueError(
+                f"{folder}: {channels} channels, but the modalities {list(self.codec.slices())} "
+                f"have {self.codec.channels}"
+            )
+        self.names = [f"{i:08d}" for i in range(len(self))]
+        self.label_names = tuple(f"label{k}" for k in range(self.labels.shape[1]))
+
+    def mask(self, resolution: int):
+        """[r, r] bool, true inside the UV layout."""
+        return self.codec.mask(resolution)
+
+
+def open_dataset(folder: str | os.PathLike) -> PackedSource | TFRecordSource:
+    """A source with `codec`, `labels`, `names`, `label_names` and `resolutions`.
+
+    Args:
+      folder: a packed set (meta.json), or multi-resolution TFRecords.
+
+    Raises:
+      ValueError: the folder is neither, or damaged.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; wanted a data set")
+    if (folder / "meta.json").is_file():
+        return PackedSource(folder)
+    if any(folder.glob("*.tfrecords")):
+        return TFRecordSource(folder)
+    raise ValueError(
+        f"{folder} holds neither meta.json nor *.tfrecords: it is not a data set (make one with "
+        "data_prep/dataset_tool.py)"
+    )
