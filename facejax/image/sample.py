@@ -1,9 +1,12 @@
 """Reading images at arbitrary points."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 
+@functools.partial(jax.jit, static_argnames="wrap_u")
 def sample_bicubic(image: jax.Array, uv: jax.Array, wrap_u: bool = False) -> jax.Array:
     """Catmull-Rom interpolation of an image at arbitrary UV points; differentiable in both.
 
@@ -23,6 +26,7 @@ def sample_bicubic(image: jax.Array, uv: jax.Array, wrap_u: bool = False) -> jax
     return _over_batch(lambda i, p: _bicubic(i, p, wrap_u), image, uv)
 
 
+@functools.partial(jax.jit, static_argnames="wrap_u")
 def sample_bilinear(image: jax.Array, uv: jax.Array, wrap_u: bool = False) -> jax.Array:
     """Bilinear interpolation of an image at arbitrary UV points; arguments as in sample_bicubic."""
     return _over_batch(lambda i, p: _bilinear(i, p, wrap_u), image, uv)

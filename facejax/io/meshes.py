@@ -66,8 +66,8 @@ def load_mesh(path: str | pathlib.Path) -> Mesh:
     """Reads a file with one mesh: any .glb, .gltf, .obj or .ply, not only ours.
 
     Vertices that seams have split (equal position and normal) are joined again, in order of first
-    appearance. A tangent-space normal map becomes one in object space. Vertex colours of an .obj that
-    also has a UV layout are not read (trimesh drops them).
+    appearance. A tangent-space normal map becomes one in object space. Vertex colours of an .obj
+    that also has a UV layout are not read (trimesh drops them).
 
     Args:
       path: the file; see the module's table for the units it is taken to be in.

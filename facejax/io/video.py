@@ -1,7 +1,9 @@
-"""Video files: H.264 by imageio-ffmpeg, GIF by Pillow where there is no ffmpeg."""
+"""Video files: H.264 by the ffmpeg of imageio-ffmpeg; GIF by Pillow where there is none."""
 
 import itertools
 import pathlib
+import subprocess
+import tempfile
 from collections.abc import Iterable
 
 import numpy as np
@@ -73,27 +75,37 @@ def _checked_frames(frames: Iterable, path: pathlib.Path):
 def _write_h264(path: pathlib.Path, frames, fps: float) -> None:
     import imageio_ffmpeg
 
-    writer = None
-    try:
-        for frame in frames:
-            height, width = frame.shape[:2]
-            # yuv420p stores colour at half the size, so both sides must be even
-            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            if writer is None:
-                writer = imageio_ffmpeg.write_frames(
-                    str(path),
-                    (frame.shape[1], frame.shape[0]),
-                    fps=fps,
-                    codec="libx264",
-                    quality=8,
-                    macro_block_size=2,
-                    ffmpeg_log_level="error",
-                )
-                writer.send(None)
-            writer.send(np.ascontiguousarray(frame))
-    finally:
-        if writer is not None:
-            writer.close()
+    process = None
+    # imageio_ffmpeg's own writer runs code between fork and exec, which may deadlock beside jax
+    with tempfile.TemporaryFile() as log:
+        try:
+            for frame in frames:
+                height, width = frame.shape[:2]
+                # yuv420p stores colour at half the size, so both sides must be even
+                frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+                if process is None:
+                    size = f"{frame.shape[1]}x{frame.shape[0]}"
+                    process = subprocess.Popen(
+                        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo"]
+                        + ["-pix_fmt", "rgb24", "-s", size, "-r", f"{fps:g}", "-i", "-"]
+                        + ["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]
+                        + ["-movflags", "+faststart", str(path)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.DEVNULL,
+                        stderr=log,
+                    )
+                process.stdin.write(frame.tobytes())
+            process.stdin.close()
+            process.wait()
+        except BrokenPipeError:
+            process.wait()  # ffmpeg gave up; its log says why
+        finally:
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+        if process.returncode:
+            log.seek(0)
+            raise RuntimeError(f"ffmpeg failed on {path.name}: {log.read().decode().strip()}")
 
 
 def _write_gif(path: pathlib.Path, frames, fps: float) -> None:

@@ -75,7 +75,12 @@ def random_conv_features(params: tuple, images: jax.Array) -> jax.Array:
     features = []
     for kernel, bias in params:
         x = jax.lax.conv_general_dilated(
-            x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            kernel,
+            (2, 2),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=jax.lax.Precision.HIGHEST,  # the same features on every platform
         )
         x = jax.nn.leaky_relu(x + bias.reshape(1, 1, 1, -1), 0.2)
         features.append(x.mean(axis=(1, 2)))

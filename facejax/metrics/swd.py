@@ -5,6 +5,7 @@ For sets too large for memory, gather `patch_descriptors` batch by batch and cal
 `sliced_wasserstein` on the concatenation.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -77,6 +78,7 @@ def draw(
     return SWDDraws(*zip(*levels, strict=True))
 
 
+@jax.jit
 def patch_descriptors(image: jax.Array, centers: jax.Array) -> jax.Array:
     """Neighbourhoods of 7x7 pixels around given centres.
 
@@ -95,6 +97,7 @@ def patch_descriptors(image: jax.Array, centers: jax.Array) -> jax.Array:
     return jnp.moveaxis(patches, -1, 2).reshape(*centers.shape[:2], -1)
 
 
+@functools.partial(jax.jit, static_argnames="channels")
 def normalize_descriptors(descriptors: jax.Array, channels: int = 3) -> jax.Array:
     """Each channel shifted and scaled to mean 0 and deviation 1 over the whole set.
 
@@ -106,12 +109,15 @@ def normalize_descriptors(descriptors: jax.Array, channels: int = 3) -> jax.Arra
       [M, 49 C], M the number of patches in all.
     """
     values = descriptors.reshape(-1, channels, PATCH**2)
+    size = jnp.sqrt(_mean(values**2))
     values = values - _mean(values)
     deviation = jnp.sqrt(_mean(values**2))
-    values = values / jnp.where(deviation > 0, deviation, 1.0)  # a constant channel stays zero
+    varies = deviation > 1e-6 * size  # less is rounding: a constant channel becomes zero
+    values = jnp.where(varies, values / jnp.where(varies, deviation, 1.0), 0.0)
     return values.reshape(len(values), -1)
 
 
+@jax.jit
 def sliced_wasserstein(a: jax.Array, b: jax.Array, directions: jax.Array) -> jax.Array:
     """Mean over directions of the Wasserstein-1 distance between two projected point sets, scalar.
 

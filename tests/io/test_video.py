@@ -12,6 +12,7 @@ def _frames(num=5, height=33, width=48):
 
 
 @pytest.mark.skipif(not video.has_ffmpeg(), reason="imageio-ffmpeg has no ffmpeg here")
+@pytest.mark.filterwarnings("ignore:os.fork")  # the reader's, not ours
 def test_h264_has_every_frame_and_an_even_size(tmp_path):
     import imageio_ffmpeg
 
@@ -34,6 +35,15 @@ def test_gif_when_asked_or_without_ffmpeg(tmp_path, monkeypatch, suffix):
     assert path == tmp_path / "clip.gif"
     with Image.open(path) as file:
         assert file.n_frames == 5 and file.size == (48, 33) and file.info["duration"] == 100
+
+
+@pytest.mark.skipif(not video.has_ffmpeg(), reason="imageio-ffmpeg has no ffmpeg here")
+def test_what_ffmpeg_complains_about_is_in_the_error(tmp_path):
+    # H.264 has no pictures this wide; frames are small otherwise
+    frames = [np.zeros((2, 40000, 3), np.uint8)] * 3
+    with pytest.raises(RuntimeError, match="ffmpeg failed on .*mp4: .*"):
+        video.write_video(tmp_path / "wide.mp4", frames)
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_input_leaves_no_file(tmp_path):
