@@ -80,7 +80,7 @@ def write_image(path: str | pathlib.Path, image) -> pathlib.Path:
     if path.suffix.lower() in (".jpg", ".jpeg") and pixels.ndim == 3:
         pixels = pixels[..., :3]  # JPEG has no alpha
     with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary)
+        Image.fromarray(pixels).save(temporary, quality=95)  # of JPEG and WebP; PNG has none
     return path
 
 

@@ -22,10 +22,10 @@ def _last(x):
 
 def _draws(case, num_levels, sets):
     """The stored draws of reals against `sets`, 'reals' or 'fakes'."""
-    num_images = len(case["swd/A"])
+    patches = int(case["swd/nhoods_per_image"])
 
     def centers(name, level):
-        xy = [case[f"swd/{name}_{axis}_level{level}"].reshape(num_images, -1) for axis in "xy"]
+        xy = [case[f"swd/{name}_{axis}_level{level}"].reshape(-1, patches) for axis in "xy"]
         return np.stack(xy, axis=-1)
 
     def directions(level):
