@@ -133,7 +133,8 @@ class MorphableUVSource:
 
     Example i is a pure function of (seed, i): its draws come from numpy's counter-based Philox
     generator with that key, alike on every platform. Lower resolutions are (masked) 2x2 means of
-    the top one, whose normals have length one.
+    the top one, whose normals have length one. Albedo is linear in its coefficients and so may
+    leave [0, 1] by a few percent.
 
     Attributes:
       codec: the UV encoding.

@@ -55,6 +55,8 @@ class _Source:
         ]
         self.label_names = tuple(names)[: net.label_size]
         self.meta = dict(source.meta) | {"label_kind": label_kind}
+        if hasattr(source, "labelled") and len(names) == net.label_size:
+            self.labelled = source.labelled
 
     def __len__(self) -> int:
         return len(self._source)
@@ -138,7 +140,7 @@ def _check(source, net: NetworkConfig, config) -> None:
             f"{where} holds maps of {source.meta['resolution']} pixels, the networks end at "
             f"{net.resolution}: set --config.model.resolution={source.meta['resolution']} or less"
         )
-    labels = source.meta.get("num_labels", len(source.meta.get("label_names", ())))
+    labels = len(source.meta.get("label_names", ())) or source.meta.get("num_labels", 0)
     if labels < net.label_size:
         raise ValueError(
             f"{where} has {labels} label(s), the networks want {net.label_size}: set "
