@@ -1,9 +1,9 @@
 """Pinhole and orthographic cameras.
 
-Camera frame: right-handed, x to the image's right, y up, z toward the viewer; the camera sits at the
-origin and looks along -z, so a visible point has a positive depth -z. Millimetres. Pixels: x to the
-right, y DOWN, the first pixel's centre at (.5, .5). Clip space is OpenGL's: x right, y up, ndc z in
-[-1, 1], smaller is nearer. Other libraries' frames: `facejax.geometry.camera_frames`.
+Camera frame: right-handed, x to the image's right, y up, z toward the viewer; the camera sits at
+the origin and looks along -z, so a visible point has a positive depth -z. Millimetres. Pixels: x
+to the right, y DOWN, the first pixel's centre at (.5, .5). Clip space is OpenGL's: x right, y up,
+ndc z in [-1, 1], smaller is nearer. Other libraries' frames: `facejax.geometry.camera_frames`.
 """
 
 import jax
@@ -20,10 +20,10 @@ FACE_FRAME_MM = 290.0  # the same picture's height at the face, for orthographic
 class Camera:
     """Where the camera is and how it maps to the image; batch dims lead in every array.
 
-    Lengths on the image plane are in HALF IMAGE HEIGHTS, so that a camera serves every image size and
-    pixels are square: a camera-space point (x, y, z) of depth d = -z falls at
-    center + focal * (x, y) / d (perspective) or center + focal * (x, y) (orthographic), measured from
-    the middle of the image, x right and y up.
+    Lengths on the image plane are in HALF IMAGE HEIGHTS, so that a camera serves every image size
+    and pixels are square: a camera-space point (x, y, z) of depth d = -z falls at
+    center + focal * (x, y) / d (perspective) or center + focal * (x, y) (orthographic), measured
+    from the middle of the image, x right and y up.
 
     Attributes:
       rotation: [..., 3, 3], camera from object space: x_cam = rotation @ x_obj + translation.
@@ -62,8 +62,8 @@ class Camera:
           fov_rad: [...] radians, vertical field of view.
 
         Returns:
-          A Camera with the batch dims that the arguments broadcast to. Depths from half to one and a
-          half times the distance are visible.
+          A Camera with the batch dims that the arguments broadcast to. Depths from half to one
+          and a half times the distance are visible.
         """
         return _orbit(distance_mm, yaw_rad, pitch_rad, target_mm, fov_rad, "perspective")
 
@@ -135,7 +135,7 @@ class Camera:
 
 
 def _orbit(distance_mm, yaw_rad, pitch_rad, target_mm, extent, kind):
-    """Camera around `target_mm`; `extent` is the field of view (radians) or the picture's height (mm)."""
+    """Camera around `target_mm`; `extent`: field of view (radians) or the picture's height (mm)."""
     distance, yaw, pitch, extent = (
         jnp.asarray(a, jnp.float32) for a in (distance_mm, yaw_rad, pitch_rad, extent)
     )
@@ -153,18 +153,13 @@ def _orbit(distance_mm, yaw_rad, pitch_rad, target_mm, extent, kind):
     focal = 1.0 / jnp.tan(0.5 * extent) if kind == "perspective" else 2.0 / extent
     return Camera(
         rotation=rotation,
-        translation=back - _rotate(rotation, target),
+        translation=back - jnp.einsum("...ij,...j->...i", rotation, target, precision="highest"),
         focal=jnp.stack([focal, focal], axis=-1),
         center=jnp.zeros((*batch, 2), jnp.float32),
         near=0.5 * distance,
         far=1.5 * distance,
         kind=kind,
     )
-
-
-def _rotate(rotation, points):
-    """rotation [..., 3, 3] times points [..., 3], full precision also where matmuls default to TF32."""
-    return jnp.einsum("...ij,...j->...i", rotation, points, precision="highest")
 
 
 def camera_from_object(camera: Camera, points: jax.Array) -> jax.Array:

@@ -5,9 +5,10 @@
 | opencv | x right, y down, z forward | centres at integers, y down |
 | opengl | x right, y up, z toward the viewer | ndc, y up |
 | pytorch3d | x LEFT, y up, z forward; row vectors | ndc, the shorter side spans [-1, 1] |
-| deep3d | x right, y up, z toward the viewer; decimetres; row vectors | y UP, origin at the bottom left |
+| deep3d | x right, y up, z toward the viewer; decimetres; row vectors | y UP from the bottom |
 
-Every `from_*` gives a perspective `Camera` whose object space is the other's world space in millimetres.
+Every `from_*` gives a perspective `Camera` whose object space is the other's world space in
+millimetres.
 """
 
 import jax
@@ -74,7 +75,7 @@ def from_opencv(
 
 
 def to_opencv(camera: Camera, size: tuple[int, int]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(intrinsics [..., 3, 3], rotation [..., 3, 3], translation [..., 3]), inverse of `from_opencv`."""
+    """(intrinsics, rotation, translation) as `from_opencv` takes them: its inverse."""
     _require_perspective(camera, "to_opencv")
     height, width = size
     f = camera.focal * (height / 2)

@@ -29,8 +29,8 @@ class MeshTopology:
       uv: [S, 2] float32 in [0, 1], v down, or None. S >= V where seams split vertices.
       uv_triangles: [F, 3] int32 into `uv`; the same triangles in the same order.
       uv_vertex: [S] int32, the vertex that each UV vertex belongs to.
-      uv_wraps_u: u = 1 continues at u = 0 (a layout around a cylinder): a triangle spanning more than
-        half of u crosses that line, and u may leave [0, 1].
+      uv_wraps_u: u = 1 continues at u = 0 (a layout around a cylinder): a triangle spanning more
+        than half of u crosses that line, and u may leave [0, 1].
     """
 
     def __init__(
@@ -140,8 +140,8 @@ def vertex_normals(
         faces = safe_normalize(faces)
     faces = jnp.concatenate([faces, jnp.zeros_like(faces[..., :1, :])], axis=-2)
     # A padded gather beats a scatter-add on CPU and is deterministic; the table is as wide as the
-    # busiest vertex (a pole can have a hundred triangles), so only the first columns are gathered for
-    # all vertices and the few busy ones get the rest.
+    # busiest vertex (a pole can have a hundred triangles), so only the first columns are gathered
+    # for all vertices and the few busy ones get the rest.
     table = topology.vertex_faces
     total = sum(jnp.take(faces, column, axis=-2) for column in table[:, :_RING].T)
     rest = table[:, _RING:]

@@ -1,8 +1,8 @@
 """Rotations between Euler angles, axis-angle vectors, quaternions, 6D vectors and matrices.
 
-Matrices act on column vectors, `y = R @ x`. Angles are radians. The Euler naming is scipy's: lower-case
-orders ('xyz') turn about the fixed axes one after another, so 'xyz' is Rz @ Ry @ Rx; upper-case
-orders ('XYZ') turn about the axes that move along, so 'XYZ' is Rx @ Ry @ Rz.
+Matrices act on column vectors, `y = R @ x`. Angles are radians. The Euler naming is scipy's:
+lower-case orders ('xyz') turn about the fixed axes one after another, so 'xyz' is Rz @ Ry @ Rx;
+upper-case orders ('XYZ') turn about the axes that move along, so 'XYZ' is Rx @ Ry @ Rz.
 """
 
 import jax
@@ -177,7 +177,8 @@ def matrix_to_quaternion(matrix: jax.Array) -> jax.Array:
 def sixd_to_matrix(vectors: jax.Array) -> jax.Array:
     """Rotation whose first two COLUMNS come from Gram-Schmidt on two vectors.
 
-    The continuous representation of Zhou et al. 2019 (arXiv 1812.07035, eq. 15): fit for regression.
+    The continuous representation of Zhou et al. 2019 (arXiv 1812.07035, eq. 15): fit for
+    regression.
 
     Args:
       vectors: [..., 6], the first and the second column one after another.

@@ -105,14 +105,9 @@ def _interpolate_bwd(cpu, residuals, grads):
         return total.reshape(ids.shape)
 
     grad_bary = [pin(flag, functools.partial(bary_gradient, v)) for v in vertex]
-    grad_attributes = []
-    for a, ga in zip(attributes, g, strict=True):
-        num = a.shape[0]
-        target = pin(
-            flag, lambda num=num: jnp.concatenate([jnp.where(flat >= 0, v, num) for v in vertex])
-        )
-        values = pin(flag, lambda ga=ga: jnp.concatenate([bk * ga for bk in b]))
-        grad_attributes.append(scatter_sum(target, values, num))
+    num = attributes[0].shape[0] if attributes else 0
+    target = pin(flag, lambda: [jnp.where(flat >= 0, v, num) for v in vertex])
+    grad_attributes = [scatter_sum(target, [bk * gc for bk in b], num) for gc in g]
     return grad_attributes, zero_cotangent(tri), zero_cotangent(ids), grad_bary
 
 

@@ -3,8 +3,8 @@
 Three facts about XLA on CPU shape the core. It recomputes cheap producers inside every gather or
 scatter that consumes them, because it drops `optimization_barrier` before fusion: `pin` forces
 results into memory. Batched scatters are several times slower than a loop over images:
-`map_images` loops there and vectorises on accelerators. Reductions over a short channel axis go to a
-library call: the core works on lists of channel planes and adds them in Python.
+`map_images` loops there and vectorises on accelerators. Reductions over a short channel axis go
+to a library call: the core works on lists of channel planes and adds them in Python.
 """
 
 import functools
@@ -67,10 +67,12 @@ def take(a: jax.Array, index: jax.Array) -> jax.Array:
     return jnp.asarray(a).at[index].get(mode="promise_in_bounds")
 
 
-def scatter_sum(index: jax.Array, values: jax.Array, length: int) -> jax.Array:
-    """Sums of `values` by `index`, [length]; entries with index == length are dropped."""
+def scatter_sum(index: Sequence[jax.Array], values: Sequence[jax.Array], length: int) -> jax.Array:
+    """Sums of values[k] by index[k] over all k, [length]; index == length drops an entry."""
     total = jnp.zeros(length + 1, jnp.float32)
-    return total.at[index].add(values, mode="promise_in_bounds")[:length]
+    for i, v in zip(index, values, strict=True):
+        total = total.at[i].add(v, mode="promise_in_bounds")
+    return total[:length]
 
 
 def zero_cotangent(tree: Any) -> Any:
@@ -129,8 +131,9 @@ def map_images(fn: Callable, args: Sequence[Any], ranks: Sequence[Any], cpu: boo
 
 
 def planes(x: jax.Array) -> list[jax.Array]:
-    """[..., C] -> C arrays [...]."""
-    return [x[..., c] for c in range(x.shape[-1])]
+    """[..., C] -> C arrays [...]; the gradient is one concatenation, not C padded sums."""
+    x = jnp.asarray(x)
+    return [p[..., 0] for p in lax.split(x, (1,) * x.shape[-1], axis=-1)] if x.shape[-1] else []
 
 
 def sum_products(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:

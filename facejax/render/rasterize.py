@@ -1,11 +1,11 @@
 """Rasterisation: which triangle each pixel sees, and where on it.
 
-Positions are clip space (x right, y up, w > 0 in front of the eye); ndc = xyz / w with z in [-1, 1],
-smaller is nearer. A fragment whose ndc z leaves [-1, 1] is dropped; there is no geometric clipping,
-yet triangles that cross the eye plane are drawn correctly. Images have row 0 at the TOP (y = +1) and
-pixel centres at half-integers. Edges count as inside, so both triangles at an edge claim a pixel
-exactly on it; the nearer one wins, and at equal depth the larger index. There is no top-left rule: a
-z-buffer makes the double claim harmless. Both windings are drawn unless culled.
+Positions are clip space (x right, y up, w > 0 in front of the eye); ndc = xyz / w with z in [-1,
+1], smaller is nearer. A fragment whose ndc z leaves [-1, 1] is dropped; there is no geometric
+clipping, yet triangles that cross the eye plane are drawn correctly. Images have row 0 at the TOP
+(y = +1) and pixel centres at half-integers. Edges count as inside, so both triangles at an edge
+claim a pixel exactly on it; the nearer one wins, and at equal depth the larger index. There is no
+top-left rule: a z-buffer makes the double claim harmless. Both windings are drawn unless culled.
 """
 
 import functools
@@ -145,7 +145,7 @@ def pixel_grid(height: int, width: int) -> tuple[jax.Array, jax.Array]:
 
 
 def corner_vertices(tri: jax.Array, ids: jax.Array, flag) -> list[jax.Array]:
-    """The vertices of the triangle at each pixel, three of [P]; those of triangle 0 on background."""
+    """The vertices of each pixel's triangle, three of [P]; those of triangle 0 on background."""
     face = jnp.maximum(ids, 0)
     return pin(flag, lambda: [take(t, face) for t in tri])
 
@@ -275,8 +275,8 @@ def _barycentrics_bwd(cpu, residuals, cotangents):
         return gx, gy, gz, gw
 
     per_pixel = pin(flag, gradients)
-    target = pin(flag, lambda: jnp.concatenate([jnp.where(hit, v, num) for v in vertex]))
-    grads = [scatter_sum(target, jnp.concatenate(g), num) for g in per_pixel]
+    target = pin(flag, lambda: [jnp.where(hit, v, num) for v in vertex])
+    grads = [scatter_sum(target, g, num) for g in per_pixel]
     return grads, zero_cotangent(tri), zero_cotangent(ids)
 
 

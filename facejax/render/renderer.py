@@ -1,4 +1,4 @@
-"""Meshes to pictures: the composition of rasterising, shading and silhouettes that the systems use."""
+"""Meshes to pictures: rasterising, shading and silhouettes put together."""
 
 import functools
 
@@ -84,8 +84,8 @@ def render(
 ) -> RenderOutput:
     """Renders a mesh; differentiable in mesh, camera, light and background.
 
-    Colours come from the mesh's texture, else its vertex colours, else a plain grey; normals from its
-    normal map, else its vertices. Shading is per pixel. Batch dims of mesh, camera, light and
+    Colours come from the mesh's texture, else its vertex colours, else a plain grey; normals from
+    its normal map, else its vertices. Shading is per pixel. Batch dims of mesh, camera, light and
     background broadcast.
 
     Args:

@@ -1,7 +1,7 @@
 """Lights and normals.
 
-A light turns albedo and unit normals into reflected colour. Directions and positions of lights are in
-the CAMERA frame (x right, y up, z toward the viewer) by default, so that the light stays put
+A light turns albedo and unit normals into reflected colour. Directions and positions of lights
+are in the CAMERA frame (x right, y up, z toward the viewer) by default, so that the light stays put
 while the face turns; `frame='object'` ties it to the face. Values are linear; whether colours are
 decoded from sRGB first is the caller's choice (`render(color_space=...)`).
 
@@ -52,9 +52,9 @@ def sh_basis(normals: jax.Array, convention: str = "real") -> jax.Array:
     """The nine spherical harmonics up to the second band.
 
     Order 1, y, z, x, xy, yz, 3z^2-1, xz, x^2-y^2 in every convention; the factors differ:
-    'real' is orthonormal on the sphere; 'lambert' has it times the cosine lobe (pi, 2 pi/3, pi/4), so
-    that coefficients of a distant environment give irradiance; 'deep3d' is the Deep3D family's basis
-    (Deng et al. 2019), with larger bands and minus signs at y, x, yz, xz.
+    'real' is orthonormal on the sphere; 'lambert' has it times the cosine lobe (pi, 2 pi/3,
+    pi/4), so that coefficients of a distant environment give irradiance; 'deep3d' is the Deep3D
+    family's basis (Deng et al. 2019), with larger bands and minus signs at y, x, yz, xz.
 
     Args:
       normals: [..., 3] unit vectors.

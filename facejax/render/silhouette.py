@@ -1,10 +1,11 @@
 """Gradients where one surface hides another.
 
-Triangle ids have no gradient, so without help a loss on pixels cannot move a silhouette. Two remedies:
-`boundary_grad` leaves the image alone and adds the gradient of the moving boundary; it works for
-triangles of any size and is the default. `antialias` blends the pixels that an edge cuts and
-differentiates the blend (Laine et al. 2020, nvdiffrast, arXiv 2011.03277); it makes the image smooth
-but needs silhouette edges of visible triangles, which meshes with sub-pixel triangles seldom offer.
+Triangle ids have no gradient, so without help a loss on pixels cannot move a silhouette. Two
+remedies: `boundary_grad` leaves the image alone and adds the gradient of the moving boundary; it
+works for triangles of any size and is the default. `antialias` blends the pixels that an edge
+cuts and differentiates the blend (Laine et al. 2020, nvdiffrast, arXiv 2011.03277); it makes the
+image smooth but needs silhouette edges of visible triangles, which meshes with sub-pixel
+triangles seldom offer.
 """
 
 import functools
@@ -42,10 +43,11 @@ def boundary_grad(
 ) -> jax.Array:
     """The image unchanged, with the occlusion gradient added to the clip-space positions.
 
-    At every pair of neighbouring pixels that straddles a depth discontinuity the nearer one occludes;
-    moving its surface by dx toward the other replaces the other's colour by its own in dx of a pixel.
-    The gradient goes to the three vertices of the occluder by its barycentrics. First order: the
-    boundary is taken to be attached to the visible surface, and its place inside a pixel is ignored.
+    At every pair of neighbouring pixels that straddles a depth discontinuity the nearer one
+    occludes; moving its surface by dx toward the other replaces the other's colour by its own in
+    dx of a pixel. The gradient goes to the three vertices of the occluder by its barycentrics.
+    First order: the boundary is taken to be attached to the visible surface, and its place inside
+    a pixel is ignored.
 
     Args:
       image: [..., H, W, C], any channels; append the mask to give it a gradient too.
@@ -110,30 +112,40 @@ def _boundary_bwd(options, residuals, grads):
     height, width = ids.shape
     flag = live(ids, cpu)
 
-    def boundary_force(axis):
-        """dL / d(screen position of the occluder's surface), per pixel."""
-        first, second, pad_first, pad_second = _neighbours(axis)
-        i0, i1, z0, z1 = first(ids), second(ids), first(depth), second(depth)
-        apart = (i0 < 0) | (i1 < 0) | (jnp.abs(z0 - z1) > depth_gap)
+    image, g = pin(flag, lambda: (list(image), list(grads)))
+
+    def boundary_gain(axis):
+        """dL / d(boundary position) of every pixel pair; 0 where no surface hides another."""
+        first, second, _, _ = _neighbours(axis)
+        i0, i1 = first(ids), second(ids)
+        apart = (i0 < 0) | (i1 < 0) | (jnp.abs(first(depth) - second(depth)) > depth_gap)
         gain = 0.0
-        for c, g in zip(image, grads, strict=True):
-            gain = gain + (first(c) - second(c)) * (0.5 * (first(g) + second(g)))
-        gain = jnp.where((i0 != i1) & apart, gain, 0.0)
-        second_is_nearer = (i0 < 0) | ((i1 >= 0) & (z1 <= z0))
+        for c, gc in zip(image, g, strict=True):
+            gain = gain + (first(c) - second(c)) * (0.5 * (first(gc) + second(gc)))
+        return jnp.where((i0 != i1) & apart, gain, 0.0)
+
+    def boundary_force(axis, gain):
+        """dL / d(screen position of the occluder's surface) of every pixel."""
+        first, second, pad_first, pad_second = _neighbours(axis)
+        i0, i1 = first(ids), second(ids)
+        second_is_nearer = (i0 < 0) | ((i1 >= 0) & (second(depth) <= first(depth)))
         return jnp.pad(jnp.where(second_is_nearer, 0.0, gain), pad_first) + jnp.pad(
             jnp.where(second_is_nearer, gain, 0.0), pad_second
         )
 
-    fx, fy = pin(flag, lambda: [boundary_force(axis).reshape(-1) for axis in (1, 0)])
+    gains = [pin(flag, functools.partial(boundary_gain, axis)) for axis in (1, 0)]
+    fx, fy = pin(
+        flag,
+        lambda: [
+            boundary_force(axis, gain).reshape(-1) for axis, gain in zip((1, 0), gains, strict=True)
+        ],
+    )
     flat = ids.reshape(-1)
     moved = (flat >= 0) & ((fx != 0) | (fy != 0))
     num = clip[0].shape[0]
     vertex = corner_vertices(tri, flat, flag)
-    target = pin(flag, lambda: jnp.concatenate([jnp.where(moved, v, num) for v in vertex]))
-    sums = [
-        scatter_sum(target, jnp.concatenate([b.reshape(-1) * f for b in bary]), num)
-        for f in (fx, fy)
-    ]
+    target = pin(flag, lambda: [jnp.where(moved, v, num) for v in vertex])
+    sums = [scatter_sum(target, [b.reshape(-1) * f for b in bary], num) for f in (fx, fy)]
     x, y, _, w = clip
     ok = w > _MIN_W
     inverse = jnp.where(ok, 1 / jnp.where(ok, w, 1.0), 0.0)
@@ -151,9 +163,9 @@ def antialias(
 ) -> jax.Array:
     """Blends the pixels that silhouette edges cut; differentiable in image and positions.
 
-    Laine et al. 2020, section 3.6: at every pair of neighbouring pixels with different triangles, the
-    nearer triangle's silhouette edge that crosses the segment between the two centres decides how
-    much of one colour goes to the other.
+    Laine et al. 2020, section 3.6: at every pair of neighbouring pixels with different triangles,
+    the nearer triangle's silhouette edge that crosses the segment between the two centres decides
+    how much of one colour goes to the other.
 
     Args:
       image: [..., H, W, C].

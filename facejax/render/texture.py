@@ -13,8 +13,8 @@ _WRAPS = {"clamp": (False, False), "repeat": (True, True), "repeat_u": (True, Fa
 def texture(tex: jax.Array, uv: jax.Array, *, wrap: str = "clamp") -> jax.Array:
     """Bilinear texture values at UV coordinates.
 
-    Texel (row r, column c) has its centre at u = (c + .5) / Wt, v = (r + .5) / Ht: v runs DOWN, row 0
-    is v = 0. Differentiable in the texture and in uv.
+    Texel (row r, column c) has its centre at u = (c + .5) / Wt, v = (r + .5) / Ht: v runs DOWN,
+    row 0 is v = 0. Differentiable in the texture and in uv.
 
     Args:
       tex: [..., Ht, Wt, C] float32.

@@ -59,8 +59,8 @@ def raster_topology(topology: MeshTopology, domain: str = "vertex") -> RasterTop
 def uv_layout(topology: MeshTopology) -> tuple[np.ndarray, np.ndarray]:
     """UV vertices [S', 2] and triangles [F, 3] in which no triangle jumps across the u seam.
 
-    The topology's own, except with `uv_wraps_u`: there the corners of crossing triangles that lie at
-    small u are replaced by copies at u + 1.
+    The topology's own, except with `uv_wraps_u`: there the corners of crossing triangles that lie
+    at small u are replaced by copies at u + 1.
     """
     uv, tri = topology.uv, topology.uv_triangles
     if not topology.uv_wraps_u:

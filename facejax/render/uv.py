@@ -57,7 +57,8 @@ class UVAtlas:
         return self.mask.shape
 
     def dilate(self, uv_map: jax.Array, texels: int) -> jax.Array:
-        """Fills texels near the layout from their neighbours, so that filtering finds no background.
+        """Fills texels near the layout from their neighbours, so that filtering finds no
+        background.
 
         Repeats: an empty texel becomes the mean of its filled 4-neighbours.
 
@@ -235,7 +236,7 @@ def _make_atlas(topology, height, width, supersample):
 
 
 def _rasterize_layout(uv, triangles, height, width, wraps):
-    """Triangle ids [H, W] and barycentrics [H, W, 3] in float64; the larger id where they overlap."""
+    """Triangle ids [H, W], the larger where they overlap, and float64 barycentrics [H, W, 3]."""
     ids = np.full(height * width, -1, np.int32)
     order = np.argsort(triangles, axis=1, kind="stable")  # edges evaluated alike on both sides
     ordered = np.take_along_axis(triangles, order, axis=1)

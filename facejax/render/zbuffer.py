@@ -212,7 +212,7 @@ def _signed_area(vertices):
 
 
 def _culled(area, parity, cull):
-    """Area with the wrong winding set to zero. Rows run along +y here and along -y in clip space."""
+    """Area with the wrong winding set to zero; the sign is of rows that run downward."""
     if cull == "none":
         return area
     return jnp.maximum(area * parity * (-1.0 if cull == "back" else 1.0), 0.0)
