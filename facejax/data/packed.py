@@ -238,6 +238,12 @@ class PackedSource:
         self.labels = np.load(self.folder / "labels.npy", allow_pickle=False)
         self.label_names = tuple(self.meta["label_names"])
         self.names = json.loads((self.folder / "names.json").read_text())
+        wanted = (len(self), len(self.label_names))
+        if self.labels.shape != wanted or len(self.names) != len(self):
+            raise ValueError(
+                f"{self.folder}: found labels {self.labels.shape} and {len(self.names)} names, "
+                f"wanted {wanted} and {len(self)}"
+            )
         self._arrays = {}
         for log2 in range(2, log2_resolution(self.meta["resolution"]) + 1):
             path = self.folder / f"r{log2:02d}.npy"

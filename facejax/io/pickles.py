@@ -74,7 +74,9 @@ def _array(raw: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray:
 
 
 class _Array:
-    """An array in the making; `_finish` puts the finished one in its place."""
+    """An array in the making; `_Finish` puts the finished one in its place."""
+
+    __hash__ = None  # like arrays: neither a key nor a member of a set
 
     def __init__(self):
         self.array = np.zeros(0, np.float32)
@@ -223,10 +225,10 @@ def restricted_load(
     where = getattr(file, "name", "the pickle")
     try:
         value = _Unpickler(file, encoding, allowed).load()
+        return _Finish(tuple(c for c in allowed.values() if isinstance(c, type)))(value)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{where}: {error}") from error
     except Exception as error:  # damaged input makes the unpickler raise nearly anything
         raise ValueError(
             f"{where} is not a readable pickle: {type(error).__name__}: {error}"
         ) from error
-    return _Finish(tuple(c for c in allowed.values() if isinstance(c, type)))(value)

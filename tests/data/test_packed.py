@@ -159,7 +159,10 @@ def test_contradicting_meta(examples, tmp_path):
     with pytest.raises(ValueError, match="6 channels, but the modalities .* have 9"):
         PackedSource(folder)
     edit_meta(folder, channels=9, count=8)
-    with pytest.raises(ValueError, match="wanted float32.8, 4"):
+    with pytest.raises(ValueError, match=r"found labels \(7, 2\) and 7 names, wanted \(8, 2\)"):
+        PackedSource(folder)
+    edit_meta(folder, count=7, dtype="float16")
+    with pytest.raises(ValueError, match="found float32.7, 4, 4, 9., wanted float16"):
         PackedSource(folder)
     edit_meta(folder, version=2)
     with pytest.raises(ValueError, match="version 2"):

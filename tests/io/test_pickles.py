@@ -215,6 +215,21 @@ def test_replacements():
             assert type(found.state["weights"][0][1]) is np.ndarray
 
 
+def test_arrays_as_keys_and_endless_nesting():
+    class Key:
+        def __reduce__(self):
+            return dict, ([(np.arange(2).tobytes(), 1)],)
+
+    with pytest.raises(UnsafePickleError, match="dict"):
+        load(pickle.dumps(Key()))
+    # {array: 1} written by hand: EMPTY_DICT, the array, 1, SETITEM
+    array = pickle.dumps(np.arange(2), protocol=2)[2:-1]
+    with pytest.raises(ValueError, match="unhashable"):
+        load(b"\x80\x02}" + array + b"K\x01s.")
+    with pytest.raises(ValueError, match="RecursionError"):
+        load(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
+
+
 def test_paths_and_damage(tmp_path):
     path = tmp_path / "a.pkl"
     data = pickle.dumps([np.arange(100)])
