@@ -18,6 +18,7 @@ from facejax.systems.tbgan.networks import NetworkConfig
 
 VIEWS_RAD = {"front": 0.0, "side": 0.7}  # yaw
 BATCH = 8  # faces made and rendered at a time
+SYNONYMS = {"smile": "happy", "angry": "anger", "scared": "fear", "surprised": "surprise"}
 
 
 def take(mesh: Mesh, index) -> Mesh:
@@ -58,6 +59,8 @@ class Gallery:
           ValueError: an unknown expression.
         """
         if isinstance(expression, str):
+            if expression not in self.names:
+                expression = SYNONYMS.get(expression, expression)
             if expression not in self.names:
                 raise ValueError(
                     f"unknown expression {expression!r}: this model knows {', '.join(self.names)}"
