@@ -13,7 +13,7 @@ from facejax.morphable.procedural.paint import draw_paint
 from facejax.morphable.procedural.regions import MASK_NAMES
 from facejax.morphable.storage import pack_meta
 
-VERSION = 1  # raise it with every change of the result: cached models of other versions are ignored
+VERSION = 2  # raise it with every change of the result: cached models of other versions are ignored
 _SOURCE = (
     "ICT-FaceKit light model (Li et al., Learning Formation of Physically-Based Face Attributes, "
     "CVPR 2020; https://github.com/ICT-VGL/ICT-FaceKit), geometry only; albedo painted by facejax."

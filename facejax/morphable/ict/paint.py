@@ -53,6 +53,13 @@ class WarpedLayout:
         self.inside_mouth = in_mouth
         self.almond = np.full(len(points), -0.5)  # deep in the mouth and below the teeth
         self.lip_line = _lip_line(self.abs_x)
+        self._z = points[:, 2]
+
+    def nostrils(self) -> np.ndarray:
+        """[N] in [0, 1]: 1 inside the nostrils, which are holes in this head."""
+        deep = smoothstep(self._z, 11.45, 11.0) * smoothstep(self._z, 8.0, 8.5)
+        across = smoothstep(self.abs_x, 0.22, 0.36) * smoothstep(self.abs_x, 1.25, 1.10)
+        return deep * across * smoothstep(self.y, -1.0, -0.75) * smoothstep(self.y, 0.15, 0.0)
 
 
 def _lip_line(abs_x):

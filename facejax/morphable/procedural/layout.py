@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from facejax.morphable.procedural.curves import cubic, smoothstep
+from facejax.morphable.procedural.curves import cubic, smoothstep, twin_bump
 
 # Row knots: v | front profile y, z | side half width, y, z | back y, z | squareness: depth, width
 _RINGS = np.array(
@@ -194,6 +194,10 @@ class CanonicalLayout:
         self.lower_lip = jaw * self.front
         neck = smoothstep(self.v, 0.885, 0.95)
         self.jaw = jaw * (1 - neck) * smoothstep(np.cos(self.phi), 0.05, 0.55)
+
+    def nostrils(self) -> np.ndarray:
+        """[...] in [0, 1]: 1 in the nostrils."""
+        return twin_bump(self.x, self.y, 0.60, -1.02, 0.30, 0.16)
 
     def _close_mouth(self):
         m, front = MOUTH, self.front

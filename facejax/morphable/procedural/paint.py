@@ -182,8 +182,9 @@ class Painter:
 
     def _hair_color(self, g):
         light = logistic(g["hair_l"] * 1.2 - 1.4)
+        red = max(g["hair_r"], -0.5)  # less red than that is olive
         hair = _DARK_HAIR * (1 - light) + _LIGHT_HAIR * light
-        return np.clip(hair * _rgb(1 + 0.10 * g["hair_r"], 1, 1 - 0.08 * g["hair_r"]), 0.02, 1)
+        return np.clip(hair * _rgb(1 + 0.10 * red, 1, 1 - 0.08 * red), 0.02, 1)
 
     def _paint_eyes(self, g, color):
         at = self._eye_samples

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from facejax.morphable.procedural.curves import bump, cubic, smoothstep, twin_bump
+from facejax.morphable.procedural.curves import bump, cubic, smoothstep
 from facejax.morphable.procedural.hair import hair_density
 from facejax.morphable.procedural.layout import EYE, CanonicalLayout, lids
 
@@ -40,7 +40,7 @@ def regions(layout: CanonicalLayout) -> dict[str, np.ndarray]:
         brow=_brows(layout) * facing,
         hair=hair_density(layout),
         mouth_inside=inside,
-        nostril=twin_bump(x, y, 0.60, -1.02, 0.30, 0.16) * facing,
+        nostril=layout.nostrils() * facing,
         teeth=inside * teeth * smoothstep(-a, -2.2, -1.7),
         lid_edge=facing * in_eye * lid_edge,
         beard=facing
