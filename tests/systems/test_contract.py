@@ -1,0 +1,137 @@
+"""What every system under facejax/systems promises to the trainer, on its `:smoke` preset."""
+
+import functools
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from facejax.cli import load_config, make_system
+from facejax.train.loop import train
+from facejax.train.parallel import Parallel
+from facejax.train.state import init_state
+from facejax.train.step import active_phases, make_train_step, traced_scalars
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SYSTEMS = sorted(p.parent.name for p in (ROOT / "facejax/systems").glob("*/system.py"))
+
+
+class Headless:
+    """A system without pictures and exports, which may crash at a given number of images."""
+
+    def __init__(self, system, crash_at=None):
+        self._system, self._crash_at = system, crash_at
+
+    def __getattr__(self, name):
+        if name in ("samples", "real_samples", "finish"):
+            raise AttributeError(name)
+        return getattr(self._system, name)
+
+    def phases(self, stage):
+        return self._system.phases(stage)
+
+    def plan(self, images):
+        return self._system.plan(images)
+
+
+class Crash(Exception):
+    pass
+
+
+@functools.cache
+def smoke(name):
+    """(config, system) of a preset; cached, because sources take seconds to build."""
+    config = load_config(str(ROOT / f"configs/{name}.py") + ":smoke")
+    config.log_every, config.checkpoint_kimg = 1, 0.048
+    return config, make_system(config)
+
+
+def trace(folder):
+    """{step: metrics} without times."""
+    lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    drop = ("time", "sec/kimg", "images/s", "compile_s")
+    return {x["step"]: {k: v for k, v in x.items() if k not in drop} for x in lines}
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def unbroken(request, tmp_path_factory):
+    config, system = smoke(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    result = train(Headless(system), config, folder, parallel=Parallel("jit", jax.devices()[:1]))
+    return request.param, folder, result
+
+
+def test_a_run_is_finite_and_compiles_once_per_stage(unbroken):
+    name, folder, result = unbroken
+    _, system = smoke(name)
+    lines = trace(folder)
+    assert list(lines) == list(range(1, result.step + 1))
+    for metrics in lines.values():
+        values = [v for v in metrics.values() if isinstance(v, float)]
+        assert np.isfinite(values).all() and not any(
+            v for k, v in metrics.items() if k.endswith("/skipped")
+        )
+    assert len(result.compiled) == len(set(result.compiled))
+    stages = {system.plan(i).stage.name for i in range(0, system.total_images, 8)}
+    assert {c.split(" ")[0] for c in result.compiled} == stages
+
+
+def test_a_crashed_run_goes_on_bit_for_bit(unbroken, tmp_path, monkeypatch):
+    name, folder, result = unbroken
+    config, system = smoke(name)
+    from facejax.train import loop
+
+    real = loop._Run.train_step
+
+    def crashing(self, plan, batch):
+        if self.step == result.step - 3:
+            raise Crash
+        return real(self, plan, batch)
+
+    one = Parallel("jit", jax.devices()[:1])
+    monkeypatch.setattr(loop._Run, "train_step", crashing)
+    with pytest.raises(Crash):
+        train(Headless(system), config, tmp_path, parallel=one)
+    monkeypatch.setattr(loop._Run, "train_step", real)
+    again = train(Headless(system), config, tmp_path, parallel=one)
+    assert trace(tmp_path) == trace(folder)
+    for a, b in zip(
+        jax.tree.leaves(again.state.ema_params()),
+        jax.tree.leaves(result.state.ema_params()),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("mode,devices", [("jit", 4), ("pmap", 2)])
+def test_devices_do_not_change_the_losses(unbroken, tmp_path, mode, devices):
+    name, folder, _ = unbroken
+    config, system = smoke(name)
+    parallel = Parallel(mode, jax.devices()[:devices])
+
+    class Short(Headless):
+        total_images = 2 * system.plan(0).stage.batch_size
+
+    train(Short(system), config, tmp_path, parallel=parallel)
+    wanted, found = trace(folder), trace(tmp_path)
+    # Adam hides a wrong scale of the gradients, so their norms are compared too
+    for step in (1, 2):
+        for key, value in wanted[step].items():
+            if "/" in key and isinstance(value, float):
+                np.testing.assert_allclose(found[step][key], value, rtol=2e-3, atol=2e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_every_step_lowers_for_accelerators(name, platform):
+    config, system = smoke(name)
+    state = init_state(system, config.seed)
+    for images in {system.plan(i).stage: i for i in range(0, system.total_images, 8)}.values():
+        plan = system.plan(images)
+        batch = system.source().batch(np.arange(plan.stage.batch_size), **dict(plan.stage.static))
+        batch["index"] = np.arange(plan.stage.batch_size, dtype=np.int32)
+        step = make_train_step(system, plan.stage, active_phases(system.phases(plan.stage), 0))
+        traced = jax.jit(step).trace(state, batch, traced_scalars(plan.scalars))
+        assert traced.lower(lowering_platforms=(platform,)).as_text()
