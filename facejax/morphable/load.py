@@ -21,10 +21,12 @@ def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel
 
     Args:
       name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written
-      by
-        `save_npz`, a checkout of ICT-FaceKit, or an .npz converted from it.
+        by `save_npz`, a checkout of ICT-FaceKit, or an .npz converted from it.
       **options: of `build_procedural` or `build_ict` (sizes, number of components, seed); none for
         files written by `save_npz`.
+
+    Returns:
+      The model, its arrays on the default device. Pass it to jitted functions as an argument.
 
     Raises:
       ValueError: unknown name, missing or foreign file, unknown option.

@@ -13,15 +13,33 @@ from facejax.morphable.procedural.paint import draw_paint
 from facejax.morphable.procedural.regions import MASK_NAMES
 from facejax.morphable.storage import pack_meta
 
-VERSION = 2  # raise it with every change of the result: cached models of other versions are ignored
+VERSION = 3  # raise it with every change of the result: cached models of other versions are ignored
 _SOURCE = (
     "ICT-FaceKit light model (Li et al., Learning Formation of Physically-Based Face Attributes, "
     "CVPR 2020; https://github.com/ICT-VGL/ICT-FaceKit), geometry only; albedo painted by facejax."
 )
-_LICENCE = (
-    "MIT License, Copyright (c) 2020 USC Institute for Creative Technologies; the licence text of "
-    "ICT-FaceKit has to travel with copies of the geometry."
-)
+_LICENCE = """MIT License
+
+Copyright (c) 2020 USC Institute for Creative Technologies
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+"""
 
 
 def build_ict(

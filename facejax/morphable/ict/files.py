@@ -1,5 +1,4 @@
-"""Reads ICT-FaceKit (Li et al. 2020, MIT licence): the OBJ files of a checkout, or a converted
-.npz.
+"""Reads ICT-FaceKit (Li et al. 2020, MIT licence): OBJ files of a checkout, or a converted .npz.
 
 Both give the same dict of arrays, `RAW_KEYS`: the "light" linear model restricted to face, head and
 neck, mouth socket and the outer spheres of the eyeballs. Teeth, gums, tongue, lashes, tear film
@@ -66,8 +65,9 @@ def read_raw(path: str | os.PathLike, regions: Sequence[Region] = REGIONS) -> di
     """The arrays `RAW_KEYS` of a checkout folder or of a converted .npz.
 
     Args:
-      path: folder that contains `generic_neutral_mesh.obj` (or a folder `FaceXModel` with it), or
-      .npz. regions: the vertex ranges to keep of the OBJ files.
+      path: folder that contains `generic_neutral_mesh.obj` (or a folder `FaceXModel` with it),
+        or an .npz.
+      regions: the vertex ranges to keep of the OBJ files.
 
     Raises:
       ValueError: neither of the two.

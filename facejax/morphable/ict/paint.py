@@ -32,7 +32,13 @@ class WarpedLayout:
     sheet_eyes = False
 
     def __init__(self, points: np.ndarray, landmarks: np.ndarray, in_mouth: np.ndarray):
-        """Args: points [N, 3], landmarks [68, 3] of the neutral head, in_mouth [N] bool."""
+        """Warps.
+
+        Args:
+          points: [N, 3] neutral positions.
+          landmarks: [68, 3] of the neutral head.
+          in_mouth: [N] bool, points of the mouth socket.
+        """
         from scipy.interpolate import RBFInterpolator
 
         targets = landmark_targets().copy()
