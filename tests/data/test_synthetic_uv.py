@@ -110,6 +110,15 @@ def test_encodings_hold_the_same_faces(source):
     )
 
 
+def test_the_same_people_with_other_expressions(source):
+    batch = source.batch(SOME)
+    np.testing.assert_allclose(source.labelled(SOME, batch["labels"]), batch["maps"], atol=2e-5)
+    other = np.roll(batch["labels"], 1, axis=1)
+    maps = source.labelled(SOME, other)
+    np.testing.assert_allclose(maps[..., :3], batch["maps"][..., :3], atol=2e-5)
+    assert np.abs(maps[..., 3:6] - batch["maps"][..., 3:6]).max() > 0.1
+
+
 def test_the_mean_face_is_encoded_as_zero(source):
     mean = source.codec.mean_maps[8]
     maps = source.codec.encode(mean[..., :3], mean[..., 3:6], mean[..., 6:])
