@@ -120,7 +120,8 @@ class Checkpoints:
         """
         from orbax import checkpoint as ocp
 
-        flat = {path: np.asarray(leaf) for path, leaf in _flatten(jax.device_get(tree)).items()}
+        # A copy: on CPU a numpy view shares the memory that the next step overwrites.
+        flat = {path: np.array(leaf) for path, leaf in _flatten(tree).items()}
         meta = meta | {
             "step": int(step),
             "digest": {"/".join(path): _digest(leaf) for path, leaf in flat.items()},

@@ -139,7 +139,7 @@ def apply_phase(
     }
     metrics = metrics | {
         "loss": loss,
-        "grad_norm": optax.global_norm(grads),
+        "grad_norm": optax.tree.norm(grads),
         "skipped": 1.0 - finite.astype(jnp.float32),
     }
     return state.replace(ema=state.ema | averages), {

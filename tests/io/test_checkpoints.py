@@ -177,3 +177,23 @@ def test_full_disk_leaves_earlier_steps_intact(saved, monkeypatch):
         saved.save(4, _tree(4), {})
     assert "\n" not in str(e.value)
     _assert_equal(Checkpoints(saved.folder).restore_latest(like=_tree())[0], _tree(3))
+
+
+def test_a_write_that_fails_in_the_background_is_reported_and_earlier_steps_stay(saved):
+    import resource
+
+    # Files may not grow beyond the limit: a real failure below orbax, without a full disk.
+    big = {"params": np.random.default_rng(0).normal(size=(512, 1024)).astype(np.float32)}
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, old[1]))
+    try:
+        with pytest.raises(CheckpointError, match="cannot write a checkpoint") as error:
+            saved.save(4, big, {})
+            saved.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert "\n" not in str(error.value) and "steps [1, 2, 3]" in str(error.value)
+    _assert_equal(Checkpoints(saved.folder).restore_latest(like=_tree())[0], _tree(3))
+    with Checkpoints(saved.folder) as again:
+        again.save(4, _tree(4), {})
+    assert 4 in again.steps()

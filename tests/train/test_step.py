@@ -32,7 +32,7 @@ def _run(system, plan, state, batch, active=("disc", "gen"), **options):
 def _quadratic(target):
     def loss(params, state, batch, rng, scalars):
         del rng, scalars
-        value = jnp.mean((params["w"] - batch["x"]) ** 2) * target
+        value = jnp.mean((params["w"][None] - batch["x"]) ** 2) * target
         return value, ({}, {"count": state.aux["count"] + 1})
 
     return loss

@@ -1,0 +1,151 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+
+from facejax import cli
+from tests.train import toy
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = """
+from tests.train.toy import toy_config
+from configs import common
+
+def get_config(preset=None):
+    if preset not in (None, "short"):
+        raise ValueError(common.unknown_preset("configs/toy.py", preset, ("short",)))
+    config = toy_config(log_every=2)
+    with config.unlocked():
+        config.model = dict(width=3, shape=(1, 2))
+        config.total_kimg = 0.04 if preset else 0.24
+    return config
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path, monkeypatch):
+    """configs/toy.py in the current folder, and the system that it names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "toy.py").write_text(CONFIG)
+    package = types.ModuleType("facejax.systems.toy")
+    package.__path__ = []
+    monkeypatch.setitem(sys.modules, "facejax.systems.toy", package)
+    monkeypatch.setitem(sys.modules, "facejax.systems.toy.system", toy)
+    monkeypatch.delenv("FACEJAX_TRACEBACK", raising=False)
+    return "configs/toy.py"
+
+
+def _main(*arguments):
+    return cli.main(["launch/main.py", *arguments])
+
+
+def test_train_resume_and_evaluate(config_file, tmp_path, capsys):
+    command = [f"--config={config_file}:short", "--nocompile_cache"]
+    assert _main(*command) == 0
+    assert "Exports: runs/toy/export.npy" in capsys.readouterr().out
+    assert _main(*command) == 0
+    assert "the run is complete" in (tmp_path / "runs/toy/log.txt").read_text()
+    assert _main("--mode=evaluate", "--workdir=runs/toy", "--nocompile_cache") == 0
+    assert "gen_norm" in capsys.readouterr().out
+    assert json.loads((tmp_path / "runs/toy/evaluation.json").read_text())["step"] == 5
+    assert _main(*command, "--config.lr=0.7") == 2
+    assert "lr was 0.05, now 0.7" in capsys.readouterr().err
+
+
+def test_overrides_and_options(config_file):
+    config, options = cli.parse(
+        ["x", f"--config={config_file}", "--config.model.width=5", "--config.model.shape=(3, 4)",
+         "--parallel=pmap", "--workdir=there", "--profile_steps=3", "--dry_run"]
+    )  # fmt: skip
+    assert config.model.width == 5 and config.model.shape == (3, 4)
+    assert config.parallel == "pmap" and config.is_locked
+    assert options.workdir == pathlib.Path("there")
+    assert options.profile_steps == 3 and options.dry_run and options.compile_cache
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "give --config=FILE, one of configs/toy.py"),
+        (["--config=configs/toi.py"], "no such file. Did you mean 'configs/toy.py'?"),
+        (["--config=configs/toy.py:shrt"], "Did you mean configs/toy.py:short?"),
+        (["--config=configs/toy.py", "--config.sed=1"], "Did you mean 'config.seed'?"),
+        (["--config=configs/toy.py", "--config.model.wdth=1"], "'config.model.width'?"),
+        (["--config=configs/toy.py", "--config.lr=much"], "--config.lr=much: could not convert"),
+        (["--config=configs/toy.py", "--config.seed=1.5"], "--config.seed=1.5"),
+        (["--config=configs/toy.py", "--config.lazy=maybe"], "boolean flag: 'maybe'"),
+        (["--config=configs/toy.py", "--wrkdir=x"], "Did you mean: workdir"),
+        (["--config=configs/toy.py", "--mode=play"], "--mode=play: wanted one of"),
+        (["--config=configs/toy.py", "word"], "unexpected argument 'word'"),
+        (["--config=configs/toy.py", "--config.system=toi"], "no system 'toi'"),
+        (["--config=configs/toy.py", "--parallel=both"], "parallel must be one of"),
+        (["--config=configs/toy.py", "--num_processes=2"], "without a coordinator"),
+        (["--config.seed=3"], "needs --config=configs/NAME.py"),
+        (["--config=configs/toy.py", "--mode=evaluate"], "no checkpoint to evaluate"),
+    ],
+)
+def test_mistakes_are_one_message_and_lose_nothing(
+    config_file, tmp_path, capsys, arguments, message
+):
+    assert _main(*arguments, "--nocompile_cache") == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and error.count("\n") == 0 and error.startswith("error: ")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_shows_stages_and_starts_nothing(config_file, tmp_path, capsys):
+    assert _main(f"--config={config_file}", "--dry_run") == 0
+    out = capsys.readouterr().out
+    assert '"width": 3' in out and "gen 20, disc 16" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["one", "8", "96"] in rows and ["two", "16", "144"] in rows
+    assert not (tmp_path / "runs").exists()
+
+
+def test_disk_trouble_is_exit_code_1(config_file, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert _main(f"--config={config_file}", "--workdir=file/run", "--nocompile_cache") == 1
+    assert "cannot write to the run folder" in capsys.readouterr().err
+
+
+def test_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("FACEJAX_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cli.cache_folder() == tmp_path / "facejax" / "xla"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cli.cache_folder() == pathlib.Path.home() / ".cache" / "facejax" / "xla"
+    monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path / "mine"))
+    assert tmp_path / "mine" in cli.cache_folder().parents
+
+
+def test_help_answers_without_heavy_imports():
+    code = (
+        "import sys; from facejax import cli; status = cli.main(['x', '--help'], 'What it is.');"
+        "print(status, [m for m in ('jax', 'orbax', 'flax', 'optax') if m in sys.modules])"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("What it is.") and "--[no]dry_run" in done.stdout
+    assert done.stdout.strip().endswith("0 []")
+    assert time.monotonic() - started < 10  # about 0.3 s on an idle machine
+
+
+def test_the_script_itself(tmp_path):
+    command = [sys.executable, str(ROOT / "launch" / "main.py"), "--config=none.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 2 and done.stderr.startswith("error: --config: none.py: no such file")
+
+
+def test_tables_are_aligned():
+    from facejax.train.describe import format_table
+
+    text = format_table([{"a": 1, "b": 0.5}, {"a": 12345, "c": "x"}])
+    assert [len(line) for line in text.splitlines()] == [len("     a    b  c")] * 3
+    assert "12,345" in text and np.char.count(text, "0.5") == 1
