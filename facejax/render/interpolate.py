@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from facejax.geometry.mesh import MeshTopology
+from facejax.render import platform
 from facejax.render.platform import (
     live,
     map_images,
-    on_cpu,
     pin,
     planes,
     scatter_sum,
@@ -49,7 +49,7 @@ def interpolate(
             f"domain={domain!r}."
         )
     return _interpolate(
-        attributes, topo.tri, fragments.triangle_id, fragments.barycentric, cpu=on_cpu()
+        attributes, topo.tri, fragments.triangle_id, fragments.barycentric, cpu=platform.on_cpu()
     )
 
 

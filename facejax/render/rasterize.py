@@ -16,10 +16,10 @@ from flax import struct
 from jax import lax
 
 from facejax.geometry.mesh import MeshTopology
+from facejax.render import platform
 from facejax.render.platform import (
     live,
     map_images,
-    on_cpu,
     pin,
     planes,
     scatter_sum,
@@ -89,7 +89,7 @@ def rasterize(
         cull=cull,
         block=None if block is None else tuple(block),
         chunk=chunk,
-        cpu=on_cpu(),
+        cpu=platform.on_cpu(),
     )
 
 

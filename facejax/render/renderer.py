@@ -11,9 +11,9 @@ from jax import lax
 from facejax.geometry.camera import Camera, clip_from_object, depth_from_ndc
 from facejax.geometry.mesh import Mesh, vertex_normals
 from facejax.image.color import linear_to_srgb, srgb_to_linear
-from facejax.render import shading
+from facejax.render import platform, shading
 from facejax.render.interpolate import interpolate_planes
-from facejax.render.platform import live, map_images, on_cpu, pin, planes, sum_products, take
+from facejax.render.platform import live, map_images, pin, planes, sum_products, take
 from facejax.render.rasterize import barycentrics, image_clip, triangle_ids
 from facejax.render.silhouette import DEPTH_GAP, antialias_planes, boundary_planes
 from facejax.render.texture import texture_planes
@@ -113,7 +113,7 @@ def render(
     Raises:
       ValueError: for an unknown option, or a texture or normal map without a UV layout.
     """
-    cpu = on_cpu()
+    cpu = platform.on_cpu()
     options = _Options(
         size=tuple(size),
         supersample=int(supersample),

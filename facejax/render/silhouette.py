@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from facejax.geometry.mesh import MeshTopology
+from facejax.render import platform
 from facejax.render.platform import (
     live,
     map_images,
-    on_cpu,
     pin,
     planes,
     scatter_sum,
@@ -61,7 +61,9 @@ def boundary_grad(
     """
     clip = checked_clip(clip, topology)
     tri = raster_topology(topology).tri
-    return _boundary_grad(image, clip, tri, fragments, depth_gap=float(depth_gap), cpu=on_cpu())
+    return _boundary_grad(
+        image, clip, tri, fragments, depth_gap=float(depth_gap), cpu=platform.on_cpu()
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("depth_gap", "cpu"))
@@ -177,7 +179,7 @@ def antialias(
       [..., H, W, C].
     """
     clip = checked_clip(clip, topology)
-    return _antialias(image, clip, raster_topology(topology), fragments, cpu=on_cpu())
+    return _antialias(image, clip, raster_topology(topology), fragments, cpu=platform.on_cpu())
 
 
 @functools.partial(jax.jit, static_argnames=("cpu",))

@@ -5,7 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from facejax.render.platform import live, map_images, on_cpu, pin, planes, take
+from facejax.render import platform
+from facejax.render.platform import live, map_images, pin, planes, take
 
 _WRAPS = {"clamp": (False, False), "repeat": (True, True), "repeat_u": (True, False)}
 
@@ -31,7 +32,7 @@ def texture(tex: jax.Array, uv: jax.Array, *, wrap: str = "clamp") -> jax.Array:
     if wrap not in _WRAPS:
         raise ValueError(f"wrap is {wrap!r}; use one of {sorted(_WRAPS)}.")
     tex, uv = jnp.asarray(tex, jnp.float32), jnp.asarray(uv, jnp.float32)
-    return _texture(tex, uv, wrap=wrap, cpu=on_cpu())
+    return _texture(tex, uv, wrap=wrap, cpu=platform.on_cpu())
 
 
 @functools.partial(jax.jit, static_argnames=("wrap", "cpu"))

@@ -15,7 +15,8 @@ import numpy as np
 from flax import struct
 
 from facejax.geometry.mesh import MeshTopology
-from facejax.render.platform import live, map_images, on_cpu, pin, planes, sum_products, take
+from facejax.render import platform
+from facejax.render.platform import live, map_images, pin, planes, sum_products, take
 from facejax.render.topology import uv_layout
 
 _FRAGMENTS = 1 << 21  # rasterised at a time
@@ -148,7 +149,7 @@ def bake(atlas: UVAtlas, attributes: jax.Array) -> jax.Array:
             "row per vertex of the atlas's topology."
         )
     return _bake(
-        attributes, atlas.sample_vertex, atlas.sample_weight, size=atlas.size, cpu=on_cpu()
+        attributes, atlas.sample_vertex, atlas.sample_weight, size=atlas.size, cpu=platform.on_cpu()
     )
 
 
