@@ -6,22 +6,23 @@ loaded on first use.
 
 from facejax.version import __version__
 
-_PUBLIC = (
+__all__ = [
     "Camera",
+    "Coefficients",
     "Mesh",
     "MorphableModel",
+    "__version__",
     "decode_face",
     "load_morphable",
-    "render",
+    "render_image",
     "sample_face",
     "save_asset",
     "save_image",
-)
-__all__ = ["__version__", *_PUBLIC]
+]
 
 
 def __getattr__(name: str):
-    if name in _PUBLIC:
+    if name in __all__:
         from facejax import api
 
         return getattr(api, name)
