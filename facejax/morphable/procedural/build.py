@@ -12,7 +12,7 @@ from facejax.morphable.procedural.paint import Painter, draw_paint
 from facejax.morphable.procedural.regions import MASK_NAMES
 from facejax.morphable.storage import pack_meta
 
-VERSION = 3  # raise it with every change of the result: cached models of other versions are ignored
+VERSION = 4  # raise it with every change of the result: cached models of other versions are ignored
 MM_PER_CM = 10.0
 _SOURCE = "Procedural head of facejax: formulas only, no scan, photograph or licensed data."
 _LICENCE = "Same licence as facejax."

@@ -43,7 +43,7 @@ def skin_color(paint: dict) -> np.ndarray:
     """[3] the base skin colour."""
     dark = _darkness(paint)
     warm, blood = paint.get("warm", 0.0), paint.get("blood", 0.0)
-    tint = _rgb(1 + 0.015 * warm, 1 - 0.012 * blood, 1 - 0.02 * warm - 0.01 * blood)
+    tint = _rgb(1 + 0.01 * warm, 1 - 0.012 * blood, 1 - 0.015 * warm - 0.01 * blood)
     return (_LIGHT_SKIN * (1 - dark) + _DARK_SKIN * dark) * tint
 
 
@@ -55,7 +55,7 @@ def eye_color(paint: dict, radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
       radius: [...] distance from the middle of the iris, cm (iris 0.56, pupil 0.23).
       angle: [...] direction around the middle of the iris, radians.
     """
-    light = logistic(1.2 * paint.get("iris_l", 0.0) - 1.2)
+    light = logistic(1.2 * paint.get("iris_l", 0.0) - 1.2 - _pigment(paint))
     blue = logistic(1.5 * paint.get("iris_b", 0.0))
     base = _BROWN_IRIS * (1 - light) + light * (_BLUE_IRIS * blue + _GREEN_IRIS * (1 - blue))
     rays = 1 + 0.18 * np.cos(26 * angle) * smoothstep(radius, 0.2, 0.4)
@@ -72,6 +72,11 @@ def _mix(below, above, weight):
 
 def _darkness(paint):
     return logistic(paint.get("melanin", 0.0) * 1.1 - 0.9)
+
+
+def _pigment(paint):
+    """Dark skin comes with dark hair and eyes."""
+    return 0.9 * max(paint.get("melanin", 0.0), 0.0)
 
 
 class Painter:
@@ -181,7 +186,7 @@ class Painter:
         return color * (1 - 0.07 * self._fold)[..., None]
 
     def _hair_color(self, g):
-        light = logistic(g["hair_l"] * 1.2 - 1.4)
+        light = logistic(g["hair_l"] * 1.2 - 1.4 - _pigment(g))
         red = max(g["hair_r"], -0.5)  # less red than that is olive
         hair = _DARK_HAIR * (1 - light) + _LIGHT_HAIR * light
         return np.clip(hair * _rgb(1 + 0.10 * red, 1, 1 - 0.08 * red), 0.02, 1)
