@@ -11,14 +11,25 @@ import pytest
 
 from facejax.image.resample import downsample2, upsample2
 from facejax.nn import equalized
-from facejax.systems.tbgan.importer import params_from_variables, variables_from_params
+from facejax.systems.tbgan.importer import (
+    config_from_static_kwargs,
+    load_network_pickle,
+    params_from_variables,
+    variables_from_params,
+)
 from facejax.systems.tbgan.losses import (
     LossConfig,
     discriminator_loss,
     fade_reals,
     generator_loss,
 )
-from facejax.systems.tbgan.networks import Discriminator, Generator, NetworkConfig
+from facejax.systems.tbgan.networks import (
+    Discriminator,
+    Generator,
+    NetworkConfig,
+    init_discriminator,
+    init_generator,
+)
 from facejax.systems.tbgan.schedule import MAX_MINIBATCH, PUBLISHED, Schedule, tick_kimg
 from facejax.train.optim import adam
 from tests.parity.golden import ROOT, case_files
@@ -223,11 +234,25 @@ def test_schedule(path):
 @pytest.mark.parametrize("path", case_files("tbgan", "network-*.pkl"))
 def test_published_names_round_trip(path):
     """Every variable of a published checkpoint survives the way into our layout and back."""
-    for net in load_network_pickle(path):
+    nets = load_network_pickle(path)
+    assert [net["name"] for net in nets] == ["G", "D", "Gs"]
+    for net in nets:
         variables = dict(net["variables"])
+        cfg = config_from_static_kwargs(net["static_kwargs"])
+        init = init_discriminator if net["name"] == "D" else init_generator
+        shapes = jax.tree.map(np.shape, init(cfg, 0))
+        assert jax.tree.map(np.shape, params_from_variables(variables)) == shapes
         lod = variables.pop("lod")
         assert np.ndim(lod) == 0
         back = variables_from_params(params_from_variables(variables))
         assert set(back) == set(variables)
         for name, value in variables.items():
             np.testing.assert_array_equal(back[name], value, err_msg=name)
+    # the checkpoint was written after the training steps of the file with the same settings
+    steps = path.with_name("train_steps_r16s3.npz")
+    if steps.exists():
+        d = np.load(steps)
+        for net, prefix in zip(nets, ("G_after3/", "D_after3/", "Gs_after3/"), strict=True):
+            for name, value in net["variables"].items():
+                if name != "lod":
+                    np.testing.assert_array_equal(value, d[prefix + name], err_msg=name)

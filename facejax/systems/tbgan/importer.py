@@ -3,10 +3,13 @@
 Theirs are NCHW networks with fused up-convolutions [kh, kw, out, in]; ours NHWC with [kh, kw, in, out].
 """
 
+import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from facejax.io.pickles import restricted_load
 from facejax.systems.tbgan.networks import NetworkConfig
 
 _KNOWN_KWARGS = {
@@ -14,6 +17,47 @@ _KNOWN_KWARGS = {
     "latent_size", "normalize_latents", "use_wscale", "use_pixelnorm", "use_leakyrelu",
     "pixelnorm_epsilon", "mbstd_group_size", "dtype", "fused_scale", "structure",
 }  # fmt: skip
+
+
+class _Network:
+    """Stands for the original's network class in a pickle; holds its state, runs nothing."""
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            self.__dict__["state"] = state
+
+
+def load_network_pickle(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The networks of a published `network-*.pkl`, without TensorFlow and without running any of it.
+
+    Args:
+      path: of a pickle with the tuple (G, D, Gs).
+
+    Returns:
+      Three dicts with 'name', 'static_kwargs' and 'variables' (name -> float32 array).
+
+    Raises:
+      ValueError: the file is no such pickle, or asks for anything but arrays and networks.
+    """
+    networks = restricted_load(path, {("*", "Network"): _Network, ("*", "EasyDict"): dict}, "latin1")
+    if not isinstance(networks, tuple | list) or len(networks) != 3:
+        raise ValueError(f"{path}: found {type(networks).__name__}, wanted the tuple (G, D, Gs)")
+    out = []
+    for network in networks:
+        state = getattr(network, "state", None)
+        if not isinstance(network, _Network) or not isinstance(state, dict):
+            raise ValueError(f"{path}: found {type(network).__name__}, wanted a pickled network")
+        missing = {"name", "static_kwargs", "variables"} - set(state)
+        if missing:
+            raise ValueError(f"{path}: a network lacks {sorted(missing)}: is this a TBGAN pickle?")
+        out.append(
+            {
+                "name": state["name"],
+                "static_kwargs": dict(state["static_kwargs"]),
+                "variables": {name: np.asarray(a) for name, a in state["variables"]},
+            }
+        )
+    return out
 
 
 def config_from_static_kwargs(kwargs: Mapping) -> NetworkConfig:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import math
 import pathlib
 from typing import Any
@@ -15,6 +16,8 @@ from facejax.systems.tbgan import data, losses, networks
 from facejax.systems.tbgan.schedule import Schedule, tick_kimg
 from facejax.train.optim import adam
 from facejax.train.system import Phase, Plan, Stage
+
+_log = logging.getLogger(__name__)
 
 
 def _by_resolution(table) -> dict[int, Any]:
@@ -77,6 +80,9 @@ class TBGANSystem:
         self.ema = Ema(**config.ema)
         self.total_images = round(1000 * self.schedule.total_kimg)
         self._check()
+        warning = self.schedule.check()
+        if warning:
+            _log.warning("%s", warning)
 
     def _check(self) -> None:
         for resolution in self.schedule.stages:
