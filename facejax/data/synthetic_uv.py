@@ -34,11 +34,9 @@ def _normalize3(x: jax.Array) -> jax.Array:
 
 
 def _vertex_normals(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
-    """Unit vertex normals, [V, 3, B]; the same sums as `geometry.mesh.vertex_normals`.
+    """`geometry.mesh.vertex_normals` with the batch last: [V, 3, B] -> [V, 3, B].
 
-    With the batch last a gather moves whole rows. The table of triangles around a vertex is as
-    wide as the busiest vertex (a pole has more than a hundred), so only its first columns are used
-    for all vertices, and the few busy vertices get the rest.
+    A gather then moves whole rows of the batch, which halves the time of a batch on CPU.
     """
     a, b, c = (vertices[topology.triangles[:, k]] for k in range(3))
     faces = jnp.cross(b - a, c - a, axis=1)
