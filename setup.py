@@ -16,6 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["facejax", "facejax.*"]),
+    package_data={"facejax": ["selftest.npz"]},
     python_requires=">=3.11",
     install_requires=[
         "jax>=0.10.0,<0.13",

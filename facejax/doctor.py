@@ -1,0 +1,257 @@
+"""What this machine has, what is missing, what works without it, and whether numbers are right.
+
+Behind `python launch/doctor.py`. `collect` gathers everything into plain JSON-able data, `describe`
+makes text of it.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import sys
+import time
+from typing import Any
+
+from facejax import cli
+from facejax.version import __version__
+
+REQUIRED = (
+    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "numpy", "scipy",
+    "pillow", "trimesh", "imageio", "tensorboardX", "tensorflow-datasets", "clu",
+)  # fmt: skip
+# package: what it is for, what happens without it
+OPTIONAL = {
+    "imageio-ffmpeg": ("MP4 videos", "videos become GIFs"),
+    "tensorboard": ("viewing the curves of a run", "metrics.jsonl holds the same numbers"),
+    "jax-cuda12-plugin": ("NVIDIA GPUs, CUDA 12", "everything runs on CPU"),
+    "jax-cuda13-plugin": ("NVIDIA GPUs, CUDA 13", "everything runs on CPU"),
+    "libtpu": ("TPUs", "everything runs on CPU"),
+    "pytest": ("tests", "only the tests need it"),
+    "scikit-image": ("tests: SSIM of another library", "only the tests need it"),
+    "opencv-python-headless": ("tests: a face detector on our pictures", "only the tests need it"),
+}
+# what, licence, commercial use
+LICENCES = (
+    ("facejax, its code", "Apache-2.0", "yes"),
+    ("procedural face model and everything made with it", "Apache-2.0, formulas only", "yes"),
+    ("weights that you train on procedural data", "yours", "yes"),
+    ("weights that you train on other data", "as the data's", "as the data's"),
+    ("ICT-FaceKit, light model (not included)", "MIT", "yes"),
+    ("Basel Face Model 2009, 2017, 2019 (not included)", "University of Basel, on request", "no"),
+    ("FLAME (not included)", "Max Planck Society, by version", "FLAME 2023 Open only"),
+    ("TBGAN, published weights (not included)", "signed agreement, research only", "no"),
+    ("TBGAN, published code (not used)", "GPL-3.0 and CC BY-NC 4.0", "no"),
+)
+ICT_URL = "https://github.com/ICT-VGL/ICT-FaceKit"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> dict[str, Any]:
+    import jax
+
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:  # an accelerator that was asked for does not start
+        return dict(error=" ".join(str(error).split()))
+    kinds: dict[str, int] = {}
+    for device in devices:
+        kinds[device.device_kind] = kinds.get(device.device_kind, 0) + 1
+    return dict(backend=jax.default_backend(), kinds=kinds, processes=jax.process_count())
+
+
+def _folder(path: pathlib.Path) -> dict[str, Any]:
+    """A cache folder: size, and whether it can be written."""
+    files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else []
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    size = sum(f.stat().st_size for f in files) / 2**20
+    writable = os.access(existing, os.W_OK)
+    return dict(path=str(path), files=len(files), mib=round(size, 1), writable=writable)
+
+
+def _packages() -> dict[str, Any]:
+    found = {name: _version(name) for name in OPTIONAL}
+    if found["imageio-ffmpeg"]:
+        from facejax.io.video import has_ffmpeg
+
+        found["imageio-ffmpeg"] = found["imageio-ffmpeg"] if has_ffmpeg() else None
+    return dict(required={name: _version(name) for name in REQUIRED}, optional=found)
+
+
+def _face_models(ict_path: str | None) -> list[dict[str, Any]]:
+    models = [dict(name="procedural", found=True, note="built in; needs no file")]
+    if not ict_path:
+        note = f"MIT licence; get {ICT_URL} and give --ict PATH or FACEJAX_ICT"
+        models.append(dict(name="ict", found=False, note=note))
+    else:
+        models.append(dict(name="ict", **_ict(pathlib.Path(ict_path))))
+    for name in ("bfm", "flame"):
+        note = "licensed, not included; nothing in this version needs it"
+        models.append(dict(name=name, found=False, note=note))
+    return models
+
+
+def _ict(path: pathlib.Path) -> dict[str, Any]:
+    from facejax.morphable import ict
+    from facejax.morphable.storage import array_names
+
+    if not path.exists():
+        return dict(found=False, note=f"{path}: no such file or folder")
+    try:
+        good = bool(ict.find_obj_folder(path)) if path.is_dir() else (
+            set(ict.RAW_KEYS) <= array_names(path)
+        )  # fmt: skip
+    except ValueError as error:
+        return dict(found=False, note=str(error))
+    if not good:
+        return dict(found=False, note=f"{path}: no ICT-FaceKit, nor an .npz converted from it")
+    return dict(found=True, note=f"load_morphable('ict', path={str(path)!r})")
+
+
+def _systems() -> list[str]:
+    folder = pathlib.Path(__file__).parent / "systems"
+    return sorted(p.parent.name for p in folder.glob("*/system.py"))
+
+
+def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, Any]:
+    """Everything that the doctor knows.
+
+    Args:
+      ict_path: ICT-FaceKit, or an .npz converted from it; None looks at FACEJAX_ICT.
+      self_test: compile and run the numeric checks.
+
+    Returns:
+      JSON-able dict; 'healthy' is false where a check failed, a required package is missing or no
+      device starts.
+    """
+    from facejax.morphable.storage import cache_dir
+
+    compile_cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or cli.cache_folder()
+    report: dict[str, Any] = dict(
+        facejax=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu_cores=os.cpu_count(),
+        devices=_devices(),
+        packages=_packages(),
+        caches=dict(
+            compiled_programs=_folder(pathlib.Path(compile_cache)),
+            face_models_and_programs=_folder(cache_dir()),
+        ),
+        face_models=_face_models(ict_path or os.environ.get("FACEJAX_ICT")),
+        systems=_systems(),
+        licences=[dict(zip(("what", "licence", "commercial"), x, strict=True)) for x in LICENCES],
+        self_test=[],
+    )
+    healthy = "error" not in report["devices"] and all(report["packages"]["required"].values())
+    if self_test and "error" not in report["devices"]:
+        from facejax import selftest
+
+        start = time.monotonic()
+        checks = selftest.run()
+        report["self_test_seconds"] = round(time.monotonic() - start, 1)
+        for check in checks:
+            error = check.error if math.isfinite(check.error) else None  # JSON has no NaN
+            report["self_test"].append(
+                dict(
+                    name=check.name, passed=check.passed, error=error, tolerance=check.tolerance,
+                    unit=check.unit, note=check.note,
+                )
+            )  # fmt: skip
+        healthy = healthy and all(check.passed for check in checks)
+    return report | dict(healthy=healthy)
+
+
+def _table(rows: list[tuple]) -> list[str]:
+    """Lines with aligned columns."""
+    text = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in text) for i in range(len(text[0]))]
+    return ["  " + "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()
+            for r in text]  # fmt: skip
+
+
+def describe(report: dict[str, Any]) -> str:
+    """The report as text.
+
+    Args:
+      report: from `collect`.
+    """
+    devices, packages = report["devices"], report["packages"]
+    if "error" in devices:
+        where = f"FAIL: {devices['error']}"
+    else:
+        kinds = ", ".join(f"{num} x {kind}" for kind, num in devices["kinds"].items())
+        where = f"{devices['backend']}: {kinds}"
+    versions = [f"{k} {v or 'MISSING'}" for k, v in packages["required"].items()]
+    lines = [
+        f"facejax {report['facejax']}, Python {report['python']}, {report['platform']}",
+        f"  devices: {where}; {report['cpu_cores']} CPU cores",
+    ]
+    lines += ["  " + ", ".join(versions[i : i + 5]) for i in range(0, len(versions), 5)]
+    lines += ["", "Caches (safe to delete)"]
+    rows = []
+    for name, folder in report["caches"].items():
+        state = f"{folder['files']} files, {folder['mib']} MiB"
+        state += "" if folder["writable"] else "; NOT WRITABLE, set FACEJAX_CACHE_DIR"
+        rows.append((name.replace("_", " "), folder["path"], state))
+    lines += _table(rows)
+    lines += ["", "Optional packages"]
+    rows = []
+    for name, version in packages["optional"].items():
+        purpose, without = OPTIONAL[name]
+        rows.append((name, version or "missing", purpose if version else f"{purpose}: {without}"))
+    lines += _table(rows)
+    lines += ["", f"Face models (systems: {', '.join(report['systems'])})"]
+    models = report["face_models"]
+    lines += _table([(m["name"], "found" if m["found"] else "-", m["note"]) for m in models])
+    lines += ["", "Licences"]
+    rows = [("", "licence", "commercial use")]
+    lines += _table(rows + [(x["what"], x["licence"], x["commercial"]) for x in report["licences"]])
+    if report["self_test"]:
+        lines += ["", f"Self-test ({report['self_test_seconds']} s)"]
+        lines += _table([_check_row(check) for check in report["self_test"]])
+    problem = "Something is wrong: see FAIL, MISSING or NOT WRITABLE above."
+    return "\n".join([*lines, "", "All is well." if report["healthy"] else problem])
+
+
+def _check_row(check: dict[str, Any]) -> tuple[str, str, str]:
+    verdict = "PASS" if check["passed"] else "FAIL"
+    if check["note"]:
+        return verdict, check["name"], check["note"]
+    error = "not a number" if check["error"] is None else f"{check['error']:.2g}"
+    unit = f" {check['unit']}" if check["unit"] else ""
+    return verdict, check["name"], f"{error}{unit} (at most {check['tolerance']:g})"
+
+
+def main(argv: list[str], doc: str | None = None) -> int:
+    """launch/doctor.py.
+
+    Args:
+      argv: the flags.
+      doc: the text above the list of flags.
+
+    Returns:
+      0 where all is well, else 1.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc or __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--ict", metavar="PATH", help="ICT-FaceKit; by default FACEJAX_ICT")
+    parser.add_argument(
+        "--self_test", action=argparse.BooleanOptionalAction, default=True,
+        help="run the numeric checks, about ten seconds of compiling",
+    )  # fmt: skip
+    args = parser.parse_args(argv)
+    cli.enable_compile_cache()
+    report = collect(args.ict, args.self_test)
+    print(json.dumps(report, indent=1) if args.json else describe(report), file=sys.stdout)
+    return 0 if report["healthy"] else 1
