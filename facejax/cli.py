@@ -367,8 +367,9 @@ def _main(argv: list[str], doc: str | None) -> int:
         return error.exit_code
     if options.mode == "evaluate":
         from facejax.train.describe import format_table
+        from facejax.train.run_folder import flatten
 
-        print(format_table([{"figure": k, "value": v} for k, v in result.items()]))
+        print(format_table([{"figure": k, "value": v} for k, v in flatten(result).items()]))
         return 0
     import jax
 

@@ -128,7 +128,7 @@ class ToySystem:
         return [f"Exports: {workdir}/export.npy"]
 
     def evaluate(self, ema_params, meta, workdir):
-        return {"gen_norm": float(optax.tree.norm(ema_params["gen"])), "step": meta["step"]}
+        return {"norms": {"gen": float(optax.tree.norm(ema_params["gen"]))}, "step": meta["step"]}
 
 
 def make_system(config):
