@@ -152,7 +152,9 @@ def _boundary_bwd(options, residuals, grads):
     ok = w > _MIN_W
     inverse = jnp.where(ok, 1 / jnp.where(ok, w, 1.0), 0.0)
     gx, gy = sums[0] * (width / 2) * inverse, sums[1] * (height / 2) * inverse
-    grad_clip = [gx, gy, jnp.zeros_like(gx), -(gx * x + gy * y) * inverse]
+    touched = (gx != 0) | (gy != 0)  # zero times a NaN position would be NaN
+    gw = jnp.where(touched, -(gx * x + gy * y) * inverse, 0.0)
+    grad_clip = [gx, gy, jnp.zeros_like(gx), gw]
     rest = (zero_cotangent(a) for a in (tri, ids, bary, depth))
     return grads, grad_clip, *rest
 

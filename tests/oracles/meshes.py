@@ -1,5 +1,7 @@
 """Small meshes for tests."""
 
+import functools
+
 import numpy as np
 
 from facejax.geometry.mesh import MeshTopology
@@ -24,6 +26,7 @@ def grid(rows, columns):
     return np.stack([x, y], axis=-1).reshape(-1, 2), triangles
 
 
+@functools.cache  # one topology per layout: compiled renders are shared between tests
 def sphere(rows=9, columns=16, *, seam=True, wraps_u=False):
     """Unit sphere with a cylindrical UV layout: vertices [V, 3] and MeshTopology.
 
