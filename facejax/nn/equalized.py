@@ -1,7 +1,8 @@
 """Layers of progressive GANs: equalised learning rate, pixel norm, minibatch standard deviation.
 
-Source: Karras et al., Progressive Growing of GANs (ICLR 2018), sections 3, 4.1, 4.2. Weights are stored
-unscaled, N(0, 1), and multiplied by `gain / sqrt(fan_in)` when used. Images are NHWC, kernels HWIO.
+Source: Karras et al., Progressive Growing of GANs (ICLR 2018), sections 3, 4.1, 4.2. Weights are
+stored unscaled, N(0, 1), and multiplied by `gain / sqrt(fan_in)` when used. Images are NHWC,
+kernels HWIO.
 """
 
 import math
@@ -25,13 +26,13 @@ def pixel_norm(x: jax.Array, eps: float = 1e-8) -> jax.Array:
 
 
 def minibatch_stddev(x: jax.Array, group_size: int, strided: bool = False) -> jax.Array:
-    """Appends one channel: the mean over a group's features of their standard deviation in the group.
+    """Appends one channel: the mean standard deviation of the features within a group.
 
     Args:
       x: [N, H, W, C] features; N at most `group_size` or divisible by it.
       group_size: examples per group.
-      strided: False forms groups of neighbouring examples, which stay on one device when the batch is
-        sharded; True forms the original's groups (m, m + M, m + 2M, ...) of M = N / group_size.
+      strided: False forms groups of neighbouring examples, which stay on one device when the batch
+        is sharded; True the original's groups (m, m + M, m + 2M, ...) of M = N / group_size.
 
     Returns:
       [N, H, W, C + 1].
@@ -57,7 +58,7 @@ def minibatch_stddev(x: jax.Array, group_size: int, strided: bool = False) -> ja
 
 
 def conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
-    """Stride 1, 'SAME'; x [N, H, W, I], w [kh, kw, I, O]. A 1x1 kernel is a matrix product (2x on CPU)."""
+    """Stride 1, 'SAME'; x [N, H, W, I], w [kh, kw, I, O]. 1x1 is a matrix product: 2x on CPU."""
     if w.shape[:2] == (1, 1):
         return x @ w[0, 0]
     return jax.lax.conv_general_dilated(
@@ -68,8 +69,8 @@ def conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
 def upscale_conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
     """Nearest-neighbour 2x upscale followed by a 'SAME' 3x3 convolution, without the large image.
 
-    Each output pixel sees only 2 x 2 input pixels, with kernel taps summed: one 2x2 convolution to four
-    times the channels (16 instead of 36 multiplications per weight) and a shuffle.
+    Each output pixel sees only 2 x 2 input pixels, with kernel taps summed: one 2x2 convolution to
+    four times the channels (16 instead of 36 multiplications per weight) and a shuffle.
 
     Args:
       x: [N, H, W, I].
@@ -109,7 +110,7 @@ def upscale_conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def conv2d_downscale(x: jax.Array, w: jax.Array) -> jax.Array:
-    """A 'SAME' 3x3 convolution followed by a 2x2 mean, as one 2x2 convolution of a space-to-depth image.
+    """A 'SAME' 3x3 convolution, then a 2x2 mean: one 2x2 convolution of a space-to-depth image.
 
     Args:
       x: [N, H, W, I], H and W even.

@@ -1,7 +1,7 @@
 """Parameters made on the host: exact shapes from `eval_shape`, numbers from numpy.
 
-Compiling a random draw per parameter shape costs about a second each on CPU; this costs milliseconds, and
-the numbers do not depend on the jax version, the backend or the number of devices.
+Compiling a random draw per parameter shape costs about a second each on CPU; this costs
+milliseconds, and the numbers do not depend on the jax version, the backend or the devices.
 """
 
 import zlib

@@ -27,6 +27,25 @@ def format_table(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def figure_rows(figures: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
+    """Nested figures as rows of a table: a dict of plain values is one row, its keys the columns.
+
+    Args:
+      figures: what `System.evaluate` returns.
+      prefix: put before every name.
+    """
+    rows = []
+    for name, value in figures.items():
+        name = f"{prefix}{name}"
+        if not isinstance(value, dict):
+            rows.append({"figure": name, "value": value})
+        elif any(isinstance(v, dict) for v in value.values()):
+            rows += figure_rows(value, f"{name}/")
+        else:
+            rows.append({"figure": name} | value)
+    return rows
+
+
 def describe(config: Any, system: System) -> str:
     """The text of --dry_run; touches no device.
 

@@ -1,4 +1,4 @@
-"""Parity of networks, losses, training steps and schedule with the published TBGAN code."""
+"""Parity with the published TBGAN code: networks, losses, steps, schedule, files, metrics."""
 
 import functools
 import json
@@ -9,8 +9,13 @@ import numpy as np
 import optax
 import pytest
 
+from facejax.image import color, filters, pyramid, sample
 from facejax.image.resample import downsample2, upsample2
-from facejax.nn import equalized
+from facejax.io import images
+from facejax.io.tfrecord import read_records
+from facejax.io.tfrecord_images import MultiResolutionTFRecords, write_multiresolution
+from facejax.metrics import frechet, ssim, swd
+from facejax.nn import equalized, latents
 from facejax.systems.tbgan.importer import (
     config_from_static_kwargs,
     load_network_pickle,
@@ -32,7 +37,12 @@ from facejax.systems.tbgan.networks import (
 )
 from facejax.systems.tbgan.schedule import MAX_MINIBATCH, PUBLISHED, Schedule, tick_kimg
 from facejax.train.optim import adam
-from tests.parity.golden import ROOT, case_files
+from tests.parity.golden import case_files
+
+TFRECORDS = case_files("tbgan", "tfr_*_source.npz")
+METRICS = case_files("tbgan", "metrics*.npz")
+UTILITIES = case_files("tbgan", "utilities*.npz")
+EXPRESSION_SCALE = (10, 10, 10, 10, 5, 3, 10)  # the release demo's
 
 
 def nhwc(a):
@@ -197,9 +207,7 @@ def test_training_steps(path):
         np.testing.assert_allclose(loss, d[s + "D_loss_before"], rtol=2e-4)
         disc, opt_d = update(disc, opt_d, grads)
         ema = jax.tree.map(lambda e, p: p + (e - p) * decay, ema, gen)
-        (loss, _), grads = g_grad(
-            gen, disc, d[s + "G_latents"], softmax(d[s + "G_logits"]), alpha
-        )
+        (loss, _), grads = g_grad(gen, disc, d[s + "G_latents"], softmax(d[s + "G_logits"]), alpha)
         np.testing.assert_allclose(loss, d[s + "G_loss_before"], rtol=1e-3)
         gen, opt_g = update(gen, opt_g, grads)
         if f"G_after{i + 1}/4x4/Conv/bias" in d.files:
@@ -256,3 +264,148 @@ def test_published_names_round_trip(path):
             for name, value in net["variables"].items():
                 if name != "lod":
                     np.testing.assert_array_equal(value, d[prefix + name], err_msg=name)
+
+
+def load_records(source_file):
+    source = np.load(source_file)
+    folder = source_file.with_name(source_file.name.removesuffix("_source.npz"))
+    images = source["images"].transpose(0, 2, 3, 1)[source["order"]]
+    return folder, images, source["labels"][source["order"]]
+
+
+@pytest.mark.parametrize("source_file", TFRECORDS)
+def test_reading_tfrecords(source_file):
+    folder, images, labels = load_records(source_file)
+    records = MultiResolutionTFRecords(folder)
+    every = np.arange(len(records))
+    assert len(records) == len(images)
+    level = images.astype(np.float64)
+    for resolution in sorted(records.resolutions, reverse=True):
+        batch = records.batch(every, resolution=resolution)
+        np.testing.assert_allclose(batch["maps"], level, atol=1e-6)
+        np.testing.assert_allclose(batch["labels"], labels, atol=1e-6)
+        half = level.shape[1] // 2
+        level = level.reshape(len(images), half, 2, half, 2, -1).mean((2, 4))
+
+
+@pytest.mark.parametrize("source_file", TFRECORDS)
+def test_writing_tfrecords(source_file, tmp_path):
+    folder, images, labels = load_records(source_file)
+    ours = tmp_path / folder.name
+    write_multiresolution(ours, images, labels)
+    theirs = sorted(folder.glob("*.tfrecords"))
+    assert [p.name for p in theirs] == sorted(p.name for p in ours.glob("*.tfrecords"))
+    top = theirs[-1]
+    assert len(list(read_records(ours / top.name))) == len(list(read_records(top)))
+    a, b = MultiResolutionTFRecords(ours), MultiResolutionTFRecords(folder)
+    for resolution in a.resolutions:
+        np.testing.assert_allclose(
+            a.batch(np.arange(len(a)), resolution)["maps"],
+            b.batch(np.arange(len(b)), resolution)["maps"],
+            atol=1e-6,
+        )
+
+
+def _last(x):
+    """Channels last, of [..., C, H, W]."""
+    return np.moveaxis(x, -3, -1)
+
+
+def _draws(case, num_levels, sets):
+    """The stored draws of reals against `sets`, 'reals' or 'fakes'."""
+    patches = int(case["swd/nhoods_per_image"])
+
+    def centers(name, level):
+        xy = [case[f"swd/{name}_{axis}_level{level}"].reshape(-1, patches) for axis in "xy"]
+        return np.stack(xy, axis=-1)
+
+    def directions(level):
+        repeats = range(int(case["swd/dir_repeats"]))
+        return np.stack([case[f"swd/{sets}_dirs_level{level}_rep{r}"] for r in repeats])
+
+    levels = range(num_levels)
+    return swd.SWDDraws(
+        tuple(centers("reals", k) for k in levels),
+        tuple(centers(sets, k) for k in levels),
+        tuple(directions(k) for k in levels),
+    )
+
+
+@pytest.mark.parametrize("path", METRICS)
+def test_laplacian_pyramid(path):
+    case = np.load(path)
+    want = [case[k] for k in sorted(k for k in case if k.startswith("swd/pyramidA_"))]
+    got = pyramid.laplacian_pyramid(jnp.asarray(_last(case["swd/A"]), jnp.float32), len(want))
+    for level, stored in zip(got, want, strict=True):
+        np.testing.assert_allclose(level, _last(stored), atol=1e-3)  # values up to 255
+
+
+@pytest.mark.parametrize("path", METRICS)
+def test_sliced_wasserstein(path):
+    case = np.load(path)
+    a, b = _last(case["swd/A"]), _last(case["swd/B"])
+    levels = len(case["swd/result"]) - 1
+    assert swd.num_levels(a.shape[1:3]) == levels
+    got = swd.swd(a, b, _draws(case, levels, "fakes"))
+    np.testing.assert_allclose(got, case["swd/result"], rtol=1e-4)
+    floor = swd.swd(a, a, _draws(case, levels, "reals"))
+    np.testing.assert_allclose(floor, case["swd/reals_vs_reals"], atol=1e-4)
+
+
+@pytest.mark.parametrize("path", METRICS)
+def test_ms_ssim(path):
+    case = np.load(path)
+    names = sorted({k.split("/")[0] for k in case if k.startswith("msssim")})
+    assert names
+    for name in names:
+        a, b = (case[f"{name}/{k}"].astype(np.float32) for k in "ab")
+        value = ssim.ms_ssim(a, b, 255.0).mean()
+        np.testing.assert_allclose(value, case[f"{name}/value"], atol=1e-5)
+        similarity, cs = ssim.ssim_and_cs(a, b, 255.0)
+        np.testing.assert_allclose(similarity, case[f"{name}/ssim0"], atol=1e-5)
+        np.testing.assert_allclose(cs, case[f"{name}/cs0"], atol=1e-5)
+
+
+@pytest.mark.parametrize("path", METRICS)
+def test_frechet_distance_and_inception_score(path):
+    case = np.load(path)
+    got = frechet.frechet_distance(case["fid/X"], case["fid/Y"])
+    np.testing.assert_allclose(got, case["fid/value"], rtol=1e-4)
+    mean, deviation = frechet.inception_score(case["is/preds"])
+    np.testing.assert_allclose(mean, case["is/mean"], atol=1e-4)
+    np.testing.assert_allclose(deviation, case["is/std"], atol=1e-4)
+
+
+@pytest.mark.parametrize("path", UTILITIES)
+def test_interpolation_path_and_labels(path):
+    case = np.load(path)
+    got = latents.smooth_latent_path(case["interp/raw"], float(case["interp/sigma_frames"]))
+    np.testing.assert_allclose(got, case["interp/out"], atol=1e-5)
+    logits = got[:, 0, int(case["interp/latent_size"]) :]
+    labels = latents.softmax_labels(logits, EXPRESSION_SCALE)
+    np.testing.assert_allclose(labels, case["interp/labels_in_G"], atol=1e-5)
+
+
+@pytest.mark.parametrize("path", UTILITIES)
+def test_grids_and_pixels(path):
+    case = np.load(path)
+    cells = _last(case["grid/images"])
+    np.testing.assert_array_equal(images.image_grid(cells), _last(case["grid/auto"]))
+    for key in (k for k in case if k.startswith("grid/") and "x" in k):
+        columns = int(key.removeprefix("grid/").split("x")[0])  # stored as columns x rows
+        np.testing.assert_array_equal(images.image_grid(cells, columns), _last(case[key]))
+    got = images.to_uint8(cells[0, ..., :3], (-1, 1))
+    np.testing.assert_array_equal(got, case["pil/rgb"])
+    got = color.rescale(np.arange(256, dtype=np.float32), (0, 255), (-1, 1))
+    np.testing.assert_allclose(got, case["drange/0_255_to_-1_1"], atol=1e-6)
+
+
+@pytest.mark.parametrize("path", UTILITIES)
+def test_vertices_from_maps_and_shape_smoothing(path):
+    case = np.load(path)
+    points = sample.sample_truncated(
+        _last(case["uv2mesh/uv"]), case["uv2mesh/tcoords_pixel_scaled"]
+    )
+    np.testing.assert_array_equal(points, case["uv2mesh/points"])
+    got = filters.gaussian_filter(_last(case["shape_smooth/in"]), 3.0)
+    np.testing.assert_allclose(got, _last(case["shape_smooth/out"]), atol=1e-5)

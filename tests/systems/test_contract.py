@@ -86,7 +86,7 @@ def test_a_crashed_run_goes_on_bit_for_bit(unbroken, tmp_path, monkeypatch):
     real = loop._Run.train_step
 
     def crashing(self, plan, batch):
-        if self.step == result.step - 3:
+        if self.step == result.step - 2:
             raise Crash
         return real(self, plan, batch)
 
@@ -105,7 +105,7 @@ def test_a_crashed_run_goes_on_bit_for_bit(unbroken, tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("mode,devices", [("jit", 4), ("pmap", 2)])
+@pytest.mark.parametrize("mode,devices", [("jit", 4), ("pmap", 4)])
 def test_devices_do_not_change_the_losses(unbroken, tmp_path, mode, devices):
     name, folder, _ = unbroken
     config, system = smoke(name)
@@ -120,7 +120,9 @@ def test_devices_do_not_change_the_losses(unbroken, tmp_path, mode, devices):
     for step in (1, 2):
         for key, value in wanted[step].items():
             if "/" in key and isinstance(value, float):
-                np.testing.assert_allclose(found[step][key], value, rtol=2e-3, atol=2e-5, err_msg=key)
+                np.testing.assert_allclose(
+                    found[step][key], value, rtol=2e-3, atol=2e-5, err_msg=key
+                )
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -21,7 +21,7 @@ def prepare_labels(labels: jax.Array, kind: str) -> jax.Array:
 
 
 class BlackSource:
-    """Black maps with zero labels, to measure speed without data (the original's SyntheticDataset)."""
+    """Black maps with zero labels, to measure speed (the original's SyntheticDataset)."""
 
     def __init__(self, net: NetworkConfig):
         self._net = net

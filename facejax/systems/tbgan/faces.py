@@ -1,8 +1,8 @@
 """From generated UV maps to textured meshes.
 
 Maps coded as offsets hold low frequencies only, so the smoothed offset is added to the face model's
-template at full resolution: identity, expression and complexion come from the maps; eyes, brows, lips
-and all fine detail come from the template. Maps coded absolutely are taken as they are.
+template at full resolution: identity, expression and complexion come from the maps; eyes, brows,
+lips and all fine detail come from the template. Maps coded absolutely are taken as they are.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from facejax.image.sample import sample_bicubic
 from facejax.morphable import MorphableModel
 from facejax.render.uv import bake, uv_atlas
 
-# Gaussian blur of the offsets in texels, by resolution: removes what the generator's noise adds above
-# the model's own frequencies; found by eye and by the distance to the model's span.
+# Gaussian blur of the offsets in texels, by resolution: removes what the generator's noise adds
+# above the model's own frequencies; found by eye and by the distance to the model's span.
 SMOOTHING = {4: 0.3, 8: 0.4, 16: 0.5, 32: 0.75, 64: 1.2, 128: 2.0, 256: 3.0, 512: 4.0}
 
 
@@ -87,7 +87,7 @@ class FaceMaker:
         return self._jitted(jnp.asarray(maps, jnp.float32), self.model, self._templates())
 
     def _fill(self, maps: jax.Array, weight: np.ndarray) -> jax.Array:
-        """Extends maps beyond their mask by blurred neighbours, so that sampling never mixes in zeros."""
+        """Extends maps beyond their mask by blurred neighbours: sampling must not mix in zeros."""
         if weight.all():
             return maps
         wrap = self.model.topology.uv_wraps_u
@@ -103,7 +103,7 @@ class FaceMaker:
         return filled
 
     def offsets(self, maps: jax.Array) -> dict[str, jax.Array]:
-        """Smoothed differences from the mean maps, physical units, by modality; [B, r, r, 3] each."""
+        """Smoothed differences from the mean maps, physical units, by modality: [B, r, r, 3]."""
         resolution = maps.shape[-2]
         decoded = self.codec.decode(maps)
         mean = self.codec.decode(jnp.zeros_like(maps))

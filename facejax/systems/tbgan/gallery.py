@@ -107,7 +107,9 @@ class Gallery:
         method = "nearest" if maps.shape[-2] <= size else "bilinear"
         return [np.clip(resize(jnp.asarray(p), (size, size), method), 0, 1) for p in parts]
 
-    def views(self, meshes: Mesh, yaws_rad: Sequence[float], size: int, pitch_rad=0.0) -> np.ndarray:
+    def views(
+        self, meshes: Mesh, yaws_rad: Sequence[float], size: int, pitch_rad=0.0
+    ) -> np.ndarray:
         """Renders [len(yaws), N, size, size, 3] in [0, 1] of a batch of meshes."""
         out = []
         for yaw in yaws_rad:
@@ -144,7 +146,7 @@ class Gallery:
         return self.grid(self.maps(gen, latents, labels, resolution, alpha), self._rows())
 
     def real_grid(self, resolution: int) -> np.ndarray:
-        """The same grid of real maps: per row the example whose label is most of that expression."""
+        """The same grid of real maps: per row the example with most of that expression."""
         num = min(len(self.source), 256)
         labels = np.asarray(self.source.batch(np.arange(num), resolution=4)["labels"])
         picked = labels.argmax(0) if labels.shape[1] else np.zeros(1, np.int64)
@@ -197,7 +199,9 @@ class Gallery:
         path = np.asarray(smooth_latent_path(raw, smoothing_frames), np.float32)[:, 0]
         latents, logits = path[:, : self.net.latents], path[:, self.net.latents :]
         labels = np.asarray(jax.nn.softmax(2.0 * logits, axis=-1)) if logits.shape[1] else logits
-        yield from self._frames(gen, latents, labels, np.sin(np.linspace(0, 2 * np.pi, frames)), size)
+        yield from self._frames(
+            gen, latents, labels, np.sin(np.linspace(0, 2 * np.pi, frames)), size
+        )
 
     def expression_sweep(self, gen, seed: int, frames_each: int = 12, size: int = 256):
         """Yields pictures of one identity that walks through all expressions and back."""

@@ -106,7 +106,9 @@ def generate_faces(
     for k in tqdm(range(num), desc="faces", disable=None):
         gallery.write_face(maps[k], out, f"face_{k:04d}", formats)
     if gallery.maker is not None:
-        first.append(write_image(out / "faces.png", gallery.contact_sheet(maps, min(num, _COLUMNS), 192)))
+        first.append(
+            write_image(out / "faces.png", gallery.contact_sheet(maps, min(num, _COLUMNS), 192))
+        )
     if interpolate:
         video = gallery.interpolation(run.gen, frames, seed, size=size)
         video = tqdm(video, desc="interpolation", total=frames, disable=None)
@@ -116,6 +118,8 @@ def generate_faces(
             raise ValueError("this model has no expression labels: no expression sweep")
         video = gallery.expression_sweep(run.gen, seed, size=size)
         first.append(
-            write_video(out / "expressions.mp4", tqdm(video, desc="expressions", disable=None), fps=24)
+            write_video(
+                out / "expressions.mp4", tqdm(video, desc="expressions", disable=None), fps=24
+            )
         )
     return first

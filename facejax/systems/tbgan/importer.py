@@ -1,6 +1,6 @@
 """Published TBGAN checkpoints: names and layouts of their variables to and from ours.
 
-Theirs are NCHW networks with fused up-convolutions [kh, kw, out, in]; ours NHWC with [kh, kw, in, out].
+Theirs are NCHW with fused up-convolutions [kh, kw, out, in]; ours NHWC with [kh, kw, in, out].
 """
 
 import os
@@ -28,7 +28,7 @@ class _Network:
 
 
 def load_network_pickle(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The networks of a published `network-*.pkl`, without TensorFlow and without running any of it.
+    """The networks of a published `network-*.pkl`; no TensorFlow, and nothing in it is run.
 
     Args:
       path: of a pickle with the tuple (G, D, Gs).
@@ -39,7 +39,9 @@ def load_network_pickle(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       ValueError: the file is no such pickle, or asks for anything but arrays and networks.
     """
-    networks = restricted_load(path, {("*", "Network"): _Network, ("*", "EasyDict"): dict}, "latin1")
+    networks = restricted_load(
+        path, {("*", "Network"): _Network, ("*", "EasyDict"): dict}, "latin1"
+    )
     if not isinstance(networks, tuple | list) or len(networks) != 3:
         raise ValueError(f"{path}: found {type(networks).__name__}, wanted the tuple (G, D, Gs)")
     out = []
@@ -64,7 +66,7 @@ def config_from_static_kwargs(kwargs: Mapping) -> NetworkConfig:
     """The network configuration that a published checkpoint's constructor options describe.
 
     Args:
-      kwargs: `static_kwargs` of the checkpoint (resolution, num_channels, label_size, lod_sep, ...).
+      kwargs: `static_kwargs` of the checkpoint (resolution, num_channels, label_size, ...).
 
     Raises:
       ValueError: an unknown option, or a channel count that is no multiple of three.
@@ -126,8 +128,8 @@ def params_from_variables(variables: Mapping[str, np.ndarray]) -> dict:
     """Our parameter tree from published variables.
 
     Args:
-      variables: {'8x8/Conv0_up/weight': array, ...}; 'lod', a schedule variable, is ignored. Nets made
-        with fused_scale=False call the layers 'Conv0' and 'Conv1' and are accepted.
+      variables: {'8x8/Conv0_up/weight': array, ...}; 'lod', a schedule variable, is ignored. Nets
+        made with fused_scale=False call the layers 'Conv0' and 'Conv1' and are accepted.
 
     Returns:
       Nested dicts of float32 arrays.

@@ -1,7 +1,7 @@
 """Losses of TBGAN: WGAN-GP with drift and an auxiliary expression classifier with soft targets.
 
-Sources: Gulrajani et al. 2017 (gradient penalty), Karras et al. 2018 (drift), Gecer et al. 2020 (labels).
-Every term is a mean over the examples given; nothing here knows of devices.
+Sources: Gulrajani et al. 2017 (gradient penalty), Karras et al. 2018 (drift), Gecer et al. 2020
+(labels). Every term is a mean over the examples given; nothing here knows of devices.
 """
 
 import dataclasses
@@ -42,11 +42,13 @@ def soft_cross_entropy(probabilities: jax.Array, logits: jax.Array) -> jax.Array
 
 
 def fade_reals(maps: jax.Array, alpha: jax.Array) -> jax.Array:
-    """Real maps [N, H, W, C] as they enter a fading stage: lerp(maps, blurred by 2x2 means, alpha)."""
+    """Real maps [N, H, W, C] as they enter a fading stage: lerp(maps, their 2x2 means, alpha)."""
     return maps + (upsample2(downsample2(maps)) - maps) * alpha
 
 
-def generator_loss(gen, disc, latents, labels, alpha, *, stage: int, net: NetworkConfig, cfg: LossConfig):
+def generator_loss(
+    gen, disc, latents, labels, alpha, *, stage: int, net: NetworkConfig, cfg: LossConfig
+):
     """-mean score of generated maps, plus the label term.
 
     Args:
@@ -68,7 +70,17 @@ def generator_loss(gen, disc, latents, labels, alpha, *, stage: int, net: Networ
 
 
 def discriminator_loss(
-    disc, gen, reals, latents, labels, mix, alpha, *, stage: int, net: NetworkConfig, cfg: LossConfig
+    disc,
+    gen,
+    reals,
+    latents,
+    labels,
+    mix,
+    alpha,
+    *,
+    stage: int,
+    net: NetworkConfig,
+    cfg: LossConfig,
 ):
     """mean(D(fake) - D(real)) + gradient penalty + drift + label terms.
 

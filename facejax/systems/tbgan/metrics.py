@@ -1,8 +1,8 @@
 """Figures of a trained TBGAN, each beside the same figure of real maps.
 
-Distances are between generated and held-out real maps ('fake') and between two halves of real maps
-('floor'); measures of the model use faces of one-hot labels ('fake') and real maps of the same labels
-('real'). Definitions: facejax/metrics; Karras et al. 2018 for SWD and MS-SSIM.
+Distances are between generated and real maps ('fake') and between two halves of real maps
+('floor'); measures of the model use faces of one-hot labels ('fake') and real maps of the same
+labels ('real'). Definitions: facejax/metrics; Karras et al. 2018 for SWD and MS-SSIM.
 """
 
 import pathlib
@@ -106,8 +106,8 @@ def face_figures(gallery: Gallery, maps: np.ndarray, labels: np.ndarray) -> dict
 
     Returns:
       'shape_span_mm': RMS distance per vertex from the model's span of identities and expressions;
-      'albedo_span': the same per colour value; 'label_accuracy' of the expression projected from the
-      shape; 'normals_deg': generated normals against those of the generated shape;
+      'albedo_span': the same per colour value; 'label_accuracy' of the expression projected from
+      the shape; 'normals_deg': generated normals against those of the generated shape;
       'shape_std_mm', 'texture_std': standard deviation within one label.
     """
     from facejax.morphable import expression_presets
@@ -160,7 +160,9 @@ def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
     half = len(index) // 2
     if half < 2:
         raise ValueError(f"evaluation needs at least 4 examples, the data set has {len(index)}")
-    batches = [source.batch(i, resolution=resolution) for i in np.array_split(index, -(-len(index) // 64))]
+    batches = [
+        source.batch(i, resolution=resolution) for i in np.array_split(index, -(-len(index) // 64))
+    ]
     real = np.concatenate([np.asarray(b["maps"]) for b in batches])[: 2 * half]
     labels = np.concatenate([np.asarray(b["labels"]) for b in batches])[:half]
     if source.meta["label_kind"] == "logits":
@@ -173,9 +175,7 @@ def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
         slices = codec.slices()
     else:
         ends = np.cumsum([w for _, w in system.net.modalities])
-        slices = {
-            n: slice(e - w, e) for (n, w), e in zip(system.net.modalities, ends, strict=True)
-        }
+        slices = {n: slice(e - w, e) for (n, w), e in zip(system.net.modalities, ends, strict=True)}
     out: dict[str, Any] = {
         "num_faces": half,
         "resolution": resolution,
@@ -188,7 +188,8 @@ def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
         out["energy_outside_mask"] = None  # the layout fills the whole square
     else:
         out["energy_outside_mask"] = {
-            k: float(np.mean(uvmaps.energy_outside(m, mask))) for k, m in (("fake", fake), ("real", real))
+            k: float(np.mean(uvmaps.energy_outside(m, mask)))
+            for k, m in (("fake", fake), ("real", real))
         }
     if gallery.maker is None or not system.net.label_size:
         return out
@@ -199,9 +200,7 @@ def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
     real_labelled = getattr(source, "labelled", None)
     if real_labelled is not None:
         figures["real"] = face_figures(gallery, real_labelled(index[:half], one_hot), classes)
-    out["faces"] = {
-        k: {which: f[k] for which, f in figures.items()} for k in figures["fake"]
-    }
+    out["faces"] = {k: {which: f[k] for which, f in figures.items()} for k in figures["fake"]}
     sheet = min(half, 8 * count)
     write_image(workdir / "evaluation_faces.png", gallery.contact_sheet(fake[:sheet], count))
     return out

@@ -1,9 +1,10 @@
 """Trunk-branch generator and discriminator of TBGAN (Gecer et al., ECCV 2020, arXiv 1909.02215).
 
-Progressive growing as in Karras et al. (ICLR 2018); the highest resolutions split into one branch per
-modality (texture, shape, normals). Parameter names are those of the published checkpoints, so that a
-converter only renames and transposes. `stage` is log2 of the training resolution and static; `alpha` in
-[0, 1] is traced: 1 shows only the previous stage, 0 only this one (alpha = lod - floor(lod)).
+Progressive growing as in Karras et al. (ICLR 2018); the highest resolutions split into one branch
+per modality (texture, shape, normals). Parameter names are those of the published checkpoints, so
+that a converter only renames and transposes. `stage` is log2 of the training resolution and static;
+`alpha` in [0, 1] is traced: 1 shows only the previous stage, 0 only this one (alpha = lod -
+floor(lod)).
 """
 
 import dataclasses
@@ -312,7 +313,7 @@ def init_generator(cfg: NetworkConfig, seed: int) -> dict:
 
 
 def init_discriminator(cfg: NetworkConfig, seed: int) -> dict:
-    """All parameters of the discriminator, every stage included, as nested dicts of numpy arrays."""
+    """All parameters of the discriminator, every stage included: nested dicts of numpy arrays."""
     x = jax.ShapeDtypeStruct((4, cfg.resolution, cfg.resolution, cfg.num_channels), jnp.float32)
     net, stage = Discriminator(cfg), cfg.resolution_log2
     return init_params(lambda k, x: net.init(k, x, 0.0, stage), seed, _rule(cfg), x)

@@ -1,7 +1,7 @@
 """Progressive growing: level of detail, batch size, learning rate as functions of images seen.
 
-Source: Karras et al. 2018, appendix A, with TBGAN's numbers. `lod` is the level of detail: log2 of the
-final resolution minus log2 of the current one; its fractional part is the share of the previous stage.
+Source: Karras et al. 2018, appendix A, with TBGAN's numbers. `lod` is the level of detail: log2 of
+the final resolution minus log2 of the current one; its fraction is the share of the previous stage.
 """
 
 import dataclasses
@@ -108,7 +108,7 @@ class Schedule:
         return rate
 
     def stage_images(self) -> dict[int, int]:
-        """Images trained at each resolution within total_kimg, fade included; {} entries are absent."""
+        """Images trained at each resolution within total_kimg, fade included."""
         out, left = {}, self.total_kimg
         for resolution in self.stages:
             length = sum(self._lengths(resolution))

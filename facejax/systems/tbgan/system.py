@@ -181,7 +181,9 @@ class TBGANSystem:
         params, _ = self.init(0)
         rows = []
         for resolution, images in self.schedule.stage_images().items():
-            active = {g: networks.active_parameters(self.net, params[g], resolution) for g in params}
+            active = {
+                g: networks.active_parameters(self.net, params[g], resolution) for g in params
+            }
             batch = self.schedule.batch_size(resolution)
             rows.append(
                 {

@@ -15,7 +15,7 @@ from facejax.systems.tbgan.networks import (
 
 TINY = NetworkConfig(resolution=16, lod_sep=3, fmap_base=32, fmap_max=4, latent_size=8)
 
-# (log2 resolution, lod_sep, fmap_base, fmap_max, labels): parameters of G and D in the published code
+# (log2 resolution, lod_sep, fmap_base, fmap_max, labels): published counts of G and D
 COUNTS = [
     ((9, 7, 8192, 512, 7), 206_959_464, 204_161_384),
     ((9, 9, 8192, 512, 7), 207_790_632, 207_486_056),
@@ -64,7 +64,7 @@ def test_parameters_depend_on_the_seed_alone(params):
 
 
 def test_a_stage_begins_where_the_one_before_ended(params):
-    """At alpha = 1 the new stage shows the upscaled maps of the old one, and is scored like them."""
+    """At alpha = 1 the new stage shows the upscaled maps of the old one and scores them alike."""
     gen, disc = params
     z = np.random.default_rng(0).standard_normal((4, TINY.latents)).astype(np.float32)
     y = np.eye(7, dtype=np.float32)[:4]
