@@ -27,8 +27,7 @@ def test_ids_barycentrics_and_depth(path):
     fragments = rasterize(clip, MeshTopology(triangles, len(clip)), (height, width))
     # Row 0 of the files is the bottom row.
     ids, bary, depth = (
-        np.asarray(x)[::-1]
-        for x in (fragments.triangle_id, fragments.barycentric, fragments.depth)
+        np.asarray(x)[::-1] for x in (fragments.triangle_id, fragments.barycentric, fragments.depth)
     )
     ambiguous = case["ambiguous"]
     wrong = ids != case["ids_f64"]
