@@ -366,10 +366,10 @@ def _main(argv: list[str], doc: str | None) -> int:
         print(f"{error}. Go on with: {command}", file=sys.stderr)
         return error.exit_code
     if options.mode == "evaluate":
-        from facejax.train.describe import format_table
-        from facejax.train.run_folder import flatten
+        from facejax.train.describe import figure_rows, format_table
 
-        print(format_table([{"figure": k, "value": v} for k, v in flatten(result).items()]))
+        print(format_table(figure_rows(result)))
+        print(f"also in {options.workdir / 'evaluation.json'}")
         return 0
     import jax
 
