@@ -14,7 +14,9 @@ import numpy as np
 
 from facejax.geometry.mesh import vertex_normals
 from facejax.image.resample import resize
+from facejax.io.images import to_uint8, write_image
 from facejax.metrics import uvmaps
+from facejax.metrics.detector import face_detector
 from facejax.metrics.features import RandomConvFeatures, extract
 from facejax.metrics.frechet import frechet_distance
 from facejax.metrics.ssim import ms_ssim_within
@@ -23,6 +25,7 @@ from facejax.render.uv import bake, uv_atlas
 from facejax.systems.tbgan.gallery import BATCH, Gallery
 
 _SWD_IMAGES = 128  # per set: 128 patches each are 16,384 descriptors
+_DETECTOR_FACES = 64
 _TEXTURE_PIXELS = 64  # albedo is compared at this size: bases at full size would not fit
 
 
@@ -96,6 +99,16 @@ def _measure_faces(gallery: Gallery, maps: np.ndarray) -> dict[str, np.ndarray]:
     return {k: np.concatenate(v) for k, v in out.items()}
 
 
+def detected(gallery: Gallery, maps: np.ndarray) -> dict[str, Any] | None:
+    """Share of frontal renders at 256 pixels in which a detector finds a face; None without one."""
+    found = face_detector()
+    if found is None:
+        return None
+    name, detect = found
+    pictures = to_uint8(gallery.rendered(maps, [0.0], 256)[0])
+    return {"detector": name, "share": float(np.mean([detect(p) for p in pictures]))}
+
+
 def face_figures(gallery: Gallery, maps: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """How well the faces of maps fit the face model that the data came from.
 
@@ -149,8 +162,6 @@ def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
       gen: parameters of the (averaged) generator.
       workdir: of the run; a contact sheet of the measured faces is written there.
     """
-    from facejax.io.images import write_image
-
     gallery, config = system.gallery, system.config.evaluate
     source, resolution = gallery.source, system.net.resolution
     num, count = config.num_faces, max(system.net.label_size, 1)
@@ -201,6 +212,13 @@ def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
     if real_labelled is not None:
         figures["real"] = face_figures(gallery, real_labelled(index[:half], one_hot), classes)
     out["faces"] = {k: {which: f[k] for which, f in figures.items()} for k in figures["fake"]}
+    shares = {"fake": detected(gallery, fake[:_DETECTOR_FACES])}
+    if real_labelled is not None:
+        some = slice(0, _DETECTOR_FACES)
+        shares["real"] = detected(gallery, np.asarray(real_labelled(index[some], one_hot[some])))
+    if shares["fake"] is not None:
+        name = f"detected_{shares['fake']['detector']}"
+        out["faces"][name] = {which: s["share"] for which, s in shares.items()}
     sheet = min(half, 8 * count)
     write_image(workdir / "evaluation_faces.png", gallery.contact_sheet(fake[:sheet], count))
     return out
