@@ -68,15 +68,12 @@ def test_wrapping_layouts_have_no_gap_at_the_seam():
     )  # neighbours on the map are neighbours on the sphere, also across u = 1
 
 
-def test_unbake_never_reads_outside_the_layout(rng):
+def test_unbake_never_reads_outside_the_layout():
     vertices, topology = meshes.sphere(9, 16)
     atlas = uv_atlas(topology, 48)
     baked = bake(atlas, np.ones((len(vertices), 1), np.float32))
-    poisoned = jnp.where(atlas.mask[..., None], baked, jnp.nan)
-    np.testing.assert_allclose(
-        unbake(atlas, jnp.where(atlas.mask[..., None], baked, 1e6)), 1.0, rtol=1e-5
-    )
-    assert poisoned.shape == baked.shape
+    outside = jnp.where(atlas.mask[..., None], baked, 1e6)
+    np.testing.assert_allclose(unbake(atlas, outside), 1.0, rtol=1e-5)
 
 
 def test_vertices_whose_texels_are_all_uncovered_read_the_nearest_covered_one():
