@@ -1,0 +1,40 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from facejax.render import platform
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+@pytest.mark.parametrize("batches", [((), ()), ((3,), ()), ((2, 1), (3,)), ((1,), (1,))])
+def test_map_images_broadcasts_like_numpy(rng, cpu, batches):
+    a = rng.normal(size=(*batches[0], 4)).astype(np.float32)
+    b = {"m": rng.normal(size=(*batches[1], 4, 2)).astype(np.float32), "s": np.float32(2)}
+    ranks = (1, {"m": 2, "s": 0})
+    got = platform.map_images(lambda a, b: {"y": b["s"] * (a @ b["m"])}, (a, b), ranks, cpu)
+    want = 2 * np.einsum("...i,...ij->...j", a, b["m"])
+    assert got["y"].shape == want.shape
+    np.testing.assert_allclose(got["y"], want, atol=1e-5)
+
+
+def test_pin_changes_nothing_and_survives_vmap_and_grad(rng):
+    x = jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)
+
+    def pinned(x):
+        flag = platform.live(x, cpu=True)
+        return jnp.sum(platform.pin(flag, lambda: jnp.sin(x)) ** 2)
+
+    np.testing.assert_allclose(jax.vmap(pinned)(x), jnp.sum(jnp.sin(x) ** 2, axis=-1), rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(pinned)(x[0]), jnp.sin(2 * x[0]), atol=1e-6)
+    text = jax.jit(jax.vmap(pinned)).lower(x).as_text()
+    assert "stablehlo.case" in text  # a batched predicate would have become a select
+
+
+def test_planes_and_scatter_sum(rng):
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    np.testing.assert_array_equal(np.stack(platform.planes(x), axis=-1), x)
+    assert platform.planes(x[..., :0]) == []
+    index = [jnp.array([0, 2, 3]), jnp.array([2, 2, 0])]  # 3 means: drop
+    got = platform.scatter_sum(index, [jnp.array([1.0, 2, 4]), jnp.array([8.0, 16, 32])], 3)
+    np.testing.assert_array_equal(got, [33, 0, 26])
