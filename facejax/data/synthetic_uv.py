@@ -316,6 +316,15 @@ class MorphableUVSource:
         coeffs, _ = self.draws(check_indices(indices, len(self)))
         return self._bake(coeffs, labels, self.resolutions[-1])
 
+    def shape_basis(self, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+        """The linear model of shape maps at one of `resolutions`, mm.
+
+        Returns:
+          identity [D_id, r, r, 3] per standard deviation; expressions [7, r, r, 3] at strength 1.
+        """
+        columns = np.moveaxis(np.asarray(self._shape[resolution]), -1, 0)
+        return columns[1 : 1 + self._num_id], columns[1 + self._num_id :]
+
     def _bake(self, coeffs: Coefficients, labels: np.ndarray, resolution: int) -> jax.Array:
         if resolution not in self._tables:
             self._tables[resolution] = (

@@ -100,10 +100,7 @@ def upscale_conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
         x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     ).reshape(n, h + 1, w_in + 1, 2, 2, out)
     phases = jnp.stack(
-        [
-            jnp.stack([y[:, a : a + h, b : b + w_in, a, b] for b in (0, 1)], axis=3)
-            for a in (0, 1)
-        ],
+        [jnp.stack([y[:, a : a + h, b : b + w_in, a, b] for b in (0, 1)], axis=3) for a in (0, 1)],
         axis=2,
     )  # [N, H, a, W, b, O]
     return phases.reshape(n, 2 * h, 2 * w_in, out)

@@ -104,18 +104,18 @@ class FaceMaker:
 
     def offsets(self, maps: jax.Array) -> dict[str, jax.Array]:
         """Smoothed differences from the mean maps, physical units, by modality: [B, r, r, 3]."""
-        resolution = maps.shape[-2]
         decoded = self.codec.decode(maps)
         mean = self.codec.decode(jnp.zeros_like(maps))
-        mask = self.codec.mask(resolution)
+        return {name: self.smoothed(value - mean[name]) for name, value in decoded.items()}
+
+    def smoothed(self, offset: jax.Array) -> jax.Array:
+        """Offsets [..., r, r, 3] filled in beyond the mask and blurred for their resolution."""
+        resolution = offset.shape[-2]
+        offset = self._fill(jnp.asarray(offset), self.codec.mask(resolution))
         sigma = SMOOTHING.get(resolution, 1.0) * self.options.smoothing
-        out = {}
-        for name, value in decoded.items():
-            offset = self._fill(value - mean[name], mask)
-            if sigma:
-                offset = gaussian_blur(offset, sigma, self.model.topology.uv_wraps_u)
-            out[name] = offset
-        return out
+        if not sigma:
+            return offset
+        return gaussian_blur(offset, sigma, self.model.topology.uv_wraps_u)
 
     def _to_vertices(self, values: jax.Array) -> jax.Array:
         """Bicubic samples of [B, r, r, 3] at the vertices; the mean over the copies of a seam."""
