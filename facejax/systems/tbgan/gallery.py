@@ -114,8 +114,13 @@ class Gallery:
         out = []
         for yaw in yaws_rad:
             camera = Camera.look_at(yaw_rad=yaw, pitch_rad=pitch_rad)
-            out.append(np.asarray(render(meshes, camera, size=(size, size)).image))
+            out.append(self._render(meshes, camera, size))
         return np.stack(out)
+
+    @staticmethod
+    def _render(meshes: Mesh, camera: Camera, size: int) -> np.ndarray:
+        picture = render(meshes, camera, size=(size, size), supersample=2, silhouette="none")
+        return np.asarray(picture.image)
 
     def rendered(self, maps: np.ndarray, yaws_rad: Sequence[float], size: int) -> np.ndarray:
         """Renders [len(yaws), N, size, size, 3] of the faces of maps, a few at a time."""
@@ -230,7 +235,7 @@ class Gallery:
             yaws = np.zeros(BATCH, np.float32)
             yaws[: BATCH - fill] = 0.7 * turn[start:stop]
             camera = Camera.look_at(yaw_rad=yaws)
-            yield from np.asarray(render(meshes, camera, size=(size, size)).image)[: BATCH - fill]
+            yield from self._render(meshes, camera, size)[: BATCH - fill]
 
     def export(self, gen, folder: pathlib.Path) -> None:
         """What a run leaves at its end: a few heads, a contact sheet, an interpolation video."""
