@@ -23,7 +23,7 @@ def init_params(init: Callable, seed: int, rule: Callable, *args) -> dict:
     Returns:
       The 'params' collection as nested dicts of float32 arrays.
     """
-    tree = jax.eval_shape(init, jax.random.key(0), *args)["params"]
+    tree = abstract_params(init, *args)
 
     def fill(path, leaf):
         name = "/".join(p.key for p in path)
@@ -31,6 +31,11 @@ def init_params(init: Callable, seed: int, rule: Callable, *args) -> dict:
         return np.asarray(rule(name, leaf.shape, rng), np.float32)
 
     return jax.tree_util.tree_map_with_path(fill, tree)
+
+
+def abstract_params(init: Callable, *args) -> dict:
+    """Shapes of a Flax module's parameters, as nested dicts of jax.ShapeDtypeStruct."""
+    return jax.eval_shape(lambda key, *a: init(key, *a), jax.random.key(0), *args)["params"]
 
 
 def equalized_rule(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

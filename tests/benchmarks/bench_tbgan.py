@@ -2,9 +2,9 @@
 
 python -m tests.benchmarks.bench_tbgan [--steps 10] [--rounds 3]
 
-The first case is a D+G step with WGAN-GP at 64 pixels, batch 8, 128 feature maps, RGB; the others are
-the stages of the default run. The reference, 'two-step', is the same step with every fused up- or
-down-scaling convolution computed as its definition: resampling and convolution one after the other.
+The first case is a D+G step with WGAN-GP at 64 pixels, batch 8, 128 feature maps, RGB; the others
+are the stages of the default run. The reference, "two-step", is the same step with every fused up-
+or down-scaling convolution computed as its definition: resampling and convolution in turn.
 """
 
 import argparse

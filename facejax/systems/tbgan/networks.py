@@ -24,7 +24,7 @@ from facejax.nn.equalized import (
     minibatch_stddev,
     pixel_norm,
 )
-from facejax.nn.init import equalized_rule, init_params
+from facejax.nn.init import abstract_params, equalized_rule, init_params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,19 +304,33 @@ class Discriminator(nn.Module):
         return out[:, 0], out[:, 1:]
 
 
-def init_generator(cfg: NetworkConfig, seed: int) -> dict:
-    """All parameters of the generator, every stage included, as nested dicts of numpy arrays."""
+def _init_calls(cfg: NetworkConfig) -> dict:
+    """{group: (Flax init with every stage touched, abstract inputs)}."""
     z = jax.ShapeDtypeStruct((4, cfg.latents), jnp.float32)
     y = jax.ShapeDtypeStruct((4, cfg.label_size), jnp.float32)
-    net, stage = Generator(cfg), cfg.resolution_log2
-    return init_params(lambda k, z, y: net.init(k, z, y, 0.0, stage), seed, _rule(cfg), z, y)
+    x = jax.ShapeDtypeStruct((4, cfg.resolution, cfg.resolution, cfg.num_channels), jnp.float32)
+    stage = cfg.resolution_log2
+    return {
+        "gen": (lambda key, z, y: Generator(cfg).init(key, z, y, 0.0, stage), z, y),
+        "disc": (lambda key, x: Discriminator(cfg).init(key, x, 0.0, stage), x),
+    }
+
+
+def abstract_parameters(cfg: NetworkConfig) -> dict:
+    """{'gen': tree, 'disc': tree} of shapes, at no cost in numbers or memory."""
+    return {group: abstract_params(*call) for group, call in _init_calls(cfg).items()}
+
+
+def init_generator(cfg: NetworkConfig, seed: int) -> dict:
+    """All parameters of the generator, every stage included, as nested dicts of numpy arrays."""
+    init, *inputs = _init_calls(cfg)["gen"]
+    return init_params(init, seed, _rule(cfg), *inputs)
 
 
 def init_discriminator(cfg: NetworkConfig, seed: int) -> dict:
     """All parameters of the discriminator, every stage included: nested dicts of numpy arrays."""
-    x = jax.ShapeDtypeStruct((4, cfg.resolution, cfg.resolution, cfg.num_channels), jnp.float32)
-    net, stage = Discriminator(cfg), cfg.resolution_log2
-    return init_params(lambda k, x: net.init(k, x, 0.0, stage), seed, _rule(cfg), x)
+    init, *inputs = _init_calls(cfg)["disc"]
+    return init_params(init, seed, _rule(cfg), *inputs)
 
 
 def _rule(cfg: NetworkConfig):

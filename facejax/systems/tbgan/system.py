@@ -178,7 +178,7 @@ class TBGANSystem:
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per stage: batch, images, active parameters, an estimate of memory."""
-        params, _ = self.init(0)
+        params = networks.abstract_parameters(self.net)
         rows = []
         for resolution, images in self.schedule.stage_images().items():
             active = {
