@@ -17,6 +17,7 @@ from facejax.systems.tbgan.faces import FaceMaker, FaceOptions
 from facejax.systems.tbgan.networks import NetworkConfig
 
 VIEWS_RAD = {"front": 0.0, "side": 0.7}  # yaw
+DISTANCE_MM = 1060.0  # of the camera: the whole head with its hair
 BATCH = 8  # faces made and rendered at a time
 SYNONYMS = {"smile": "happy", "angry": "anger", "scared": "fear", "surprised": "surprise"}
 
@@ -113,7 +114,7 @@ class Gallery:
         """Renders [len(yaws), N, size, size, 3] in [0, 1] of a batch of meshes."""
         out = []
         for yaw in yaws_rad:
-            camera = Camera.look_at(yaw_rad=yaw, pitch_rad=pitch_rad)
+            camera = Camera.look_at(DISTANCE_MM, yaw_rad=yaw, pitch_rad=pitch_rad)
             out.append(self._render(meshes, camera, size))
         return np.stack(out)
 
@@ -234,7 +235,7 @@ class Gallery:
             meshes = self.maker(np.concatenate([maps, np.repeat(maps[-1:], fill, axis=0)]))
             yaws = np.zeros(BATCH, np.float32)
             yaws[: BATCH - fill] = 0.7 * turn[start:stop]
-            camera = Camera.look_at(yaw_rad=yaws)
+            camera = Camera.look_at(DISTANCE_MM, yaw_rad=yaws)
             yield from self._render(meshes, camera, size)[: BATCH - fill]
 
     def export(self, gen, folder: pathlib.Path) -> None:
