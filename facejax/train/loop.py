@@ -24,6 +24,7 @@ from facejax.train.step import active_phases, traced_scalars
 from facejax.train.system import Plan, System
 
 _log = logging.getLogger(__name__)
+_REPORT_SECONDS = 30.0
 
 
 @dataclasses.dataclass
@@ -303,6 +304,7 @@ def _train(run: _Run, profile_steps: int, show_progress: bool) -> None:
     loader = _Loader(system, system.source(), run.parallel, config.seed, run.images)
     ahead = stage_images(system, run.images)
     in_flight: collections.deque = collections.deque()
+    reported = time.monotonic()
     with (
         StopSignals() as signals,
         Prefetcher(loader.load) as batches,
@@ -334,6 +336,10 @@ def _train(run: _Run, profile_steps: int, show_progress: bool) -> None:
             ahead[plan.stage] = max(0, ahead.get(plan.stage, 0) - plan.stage.batch_size)
             if not bar.disable:
                 bar.set_postfix_str(run.progress(plan, ahead), refresh=False)
+            elif time.monotonic() - reported > _REPORT_SECONDS:  # no terminal: a line now and then
+                reported = time.monotonic()
+                kimg = f"{run.images / 1000:.1f}/{total / 1000:.1f} kimg"
+                _log.info("%s, %s", kimg, run.progress(plan, ahead))
             bar.update(min(run.images, total) / 1000 - bar.n)
             if stop:
                 run.checkpoints.wait()

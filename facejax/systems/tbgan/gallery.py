@@ -114,7 +114,7 @@ class Gallery:
         """Renders [len(yaws), N, size, size, 3] in [0, 1] of a batch of meshes."""
         out = []
         for yaw in yaws_rad:
-            camera = Camera.look_at(DISTANCE_MM, yaw_rad=yaw, pitch_rad=pitch_rad)
+            camera = Camera.look_at(DISTANCE_MM, yaw_rad=yaw)
             out.append(self._render(meshes, camera, size))
         return np.stack(out)
 
