@@ -108,9 +108,7 @@ class Gallery:
         method = "nearest" if maps.shape[-2] <= size else "bilinear"
         return [np.clip(resize(jnp.asarray(p), (size, size), method), 0, 1) for p in parts]
 
-    def views(
-        self, meshes: Mesh, yaws_rad: Sequence[float], size: int, pitch_rad=0.0
-    ) -> np.ndarray:
+    def views(self, meshes: Mesh, yaws_rad: Sequence[float], size: int) -> np.ndarray:
         """Renders [len(yaws), N, size, size, 3] in [0, 1] of a batch of meshes."""
         out = []
         for yaw in yaws_rad:
