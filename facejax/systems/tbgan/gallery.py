@@ -35,10 +35,14 @@ class Gallery:
       net: network configuration.
       source: the data, whose `model` and `codec` make faces from maps; without them (e.g. legacy
         records) only the maps are shown.
+
+    Attributes:
+      stage: (resolution, alpha) of maps where a call names none; the last stage at first.
     """
 
     def __init__(self, config, net: NetworkConfig, source):
         self.net, self.source = net, source
+        self.stage = (net.resolution, 0.0)
         self.options = config.gallery
         self.label_scale = config.loss.label_scale
         self.names = list(source.label_names)
@@ -73,7 +77,7 @@ class Gallery:
         """Generated maps [N, r, r, C]; labels are probabilities [N, K]."""
         from facejax.systems.tbgan.system import generate
 
-        resolution = resolution or self.net.resolution
+        resolution, alpha = (resolution, alpha) if resolution else self.stage
         out = []
         for start in range(0, len(latents), BATCH):
             z, y = latents[start : start + BATCH], labels[start : start + BATCH]
@@ -82,6 +86,14 @@ class Gallery:
             maps = generate(self.net, resolution, gen, z, y * self.label_scale, alpha)
             out.append(np.asarray(maps)[: BATCH - fill])
         return np.concatenate(out)
+
+    def map_names(self) -> list[str]:
+        """What `map_pictures` shows, in order."""
+        if self.source.codec is not None:
+            return list(self.source.codec.slices())
+        names = [n for n, _ in self.net.modalities]
+        # published nets of 3 or 6 channels split a picture's channels over their three branches
+        return names if self.net.num_channels == 9 else names[: -(-self.net.num_channels // 3)]
 
     # ---- pictures --------------------------------------------------------------------------------
 
@@ -134,8 +146,7 @@ class Gallery:
     def grid(self, maps: np.ndarray, rows: Sequence[str]) -> np.ndarray:
         """[H, W, 3] uint8: one row per face; columns are the maps and the rendered views."""
         columns = self.map_pictures(maps)
-        names = [n for n, _ in self.net.modalities]
-        names = list(self.source.codec.slices()) if self.source.codec else names
+        names = self.map_names()
         if self.maker is not None:
             columns += list(self.rendered(maps, list(VIEWS_RAD.values()), self.options.tile))
             names += list(VIEWS_RAD)
@@ -184,8 +195,9 @@ class Gallery:
         np.savez_compressed(
             folder / f"{name}_maps.npz", network=maps, **{k: v[0] for k, v in decoded.items()}
         )
-        names = list(decoded) or [n for n, _ in self.net.modalities]
-        for label, picture in zip(names, self.map_pictures(maps[None], maps.shape[0]), strict=True):
+        for label, picture in zip(
+            self.map_names(), self.map_pictures(maps[None], maps.shape[0]), strict=True
+        ):
             write_image(folder / f"{name}_{label}.png", picture[0])
         if self.maker is None:
             return

@@ -47,7 +47,9 @@ def load_run(workdir: str | pathlib.Path) -> Trained:
     if found is None:
         raise ValueError(f"{workdir} has no checkpoint yet: train first, or wait for the first one")
     tree, meta = found
-    return Trained(TBGANSystem(config), tree["ema"]["gen"], meta["step"], meta["images"])
+    system = TBGANSystem(config)
+    system.gallery.stage = system.reached(meta)
+    return Trained(system, tree["ema"]["gen"], meta["step"], meta["images"])
 
 
 def generate_faces(

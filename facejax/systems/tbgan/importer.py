@@ -3,14 +3,28 @@
 Theirs are NCHW with fused up-convolutions [kh, kw, out, in]; ours NHWC with [kh, kw, in, out].
 """
 
+import hashlib
 import os
+import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
+from facejax.data.folders import open_dataset
+from facejax.data.packed import PackedSource
+from facejax.io.checkpoints import Checkpoints
 from facejax.io.pickles import restricted_load
-from facejax.systems.tbgan.networks import NetworkConfig
+from facejax.systems.tbgan.data import make_source
+from facejax.systems.tbgan.networks import NetworkConfig, abstract_parameters
+from facejax.train.run_folder import write_config
+
+LICENCE = (
+    "imported weights: they stay under the licence of whoever published them. The weights of the "
+    "TBGAN authors are given out under a signed agreement for research only."
+)
 
 _KNOWN_KWARGS = {
     "num_channels", "resolution", "label_size", "lod_sep", "fmap_base", "fmap_decay", "fmap_max",
@@ -171,3 +185,107 @@ def variables_from_params(params: Mapping) -> dict[str, np.ndarray]:
 
     walk(params, "")
     return out
+
+
+def _checked(network: Mapping[str, Any], wanted: Mapping, path: Any) -> dict:
+    """The parameters of one network, if they are exactly the wanted ones."""
+    params = params_from_variables(network["variables"])
+    found, expected = (
+        {jax.tree_util.keystr(k, simple=True, separator="/"): tuple(v.shape) for k, v in leaves}
+        for leaves in (
+            jax.tree_util.tree_flatten_with_path(params)[0],
+            jax.tree_util.tree_flatten_with_path(wanted)[0],
+        )
+    )
+    differing = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
+    if differing:
+        rows = ", ".join(f"{k} {found.get(k)} wanted {expected.get(k)}" for k in differing[:3])
+        raise ValueError(
+            f"{path}: {len(differing)} variable(s) of network {network['name']} do not fit its "
+            f"options: {rows}"
+        )
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
+        raise ValueError(f"{path}: network {network['name']} holds NaN or infinity")
+    return params
+
+
+def import_run(
+    path: str | os.PathLike, out: str | os.PathLike, config: Any, data: str = ""
+) -> dict[str, Any]:
+    """Writes a run folder, as the trainer leaves one, with the networks of a published pickle.
+
+    launch/generate.py, launch/analyze.py and `--mode=evaluate` read it. Optimiser state is not in
+    such pickles: the run cannot be trained on.
+
+    Args:
+      path: of the pickle (G, D, Gs).
+      out: new folder; gets config.json and checkpoints/.
+      config: ConfigDict of configs/tbgan.py; its `model` and `data` are overwritten.
+      data: folder of real maps that the networks were trained on, for figures and meshes. Without
+        one, generated maps are shown as they are and nothing can be evaluated.
+
+    Returns:
+      The checkpoint's metadata: origin, sha256, licence, lod, images, network options.
+
+    Raises:
+      ValueError: the file is no such pickle, asks for anything but arrays and networks, or its
+        variables do not fit its options; or `out` is not empty.
+    """
+    path, out = pathlib.Path(path), pathlib.Path(out)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; wanted a network-*.pkl")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists and is not empty: choose another folder")
+    generator, discriminator, average = load_network_pickle(path)
+    net = config_from_static_kwargs(generator["static_kwargs"])
+    for other in (discriminator, average):
+        found = config_from_static_kwargs(other["static_kwargs"])
+        shared = ("resolution", "modalities", "label_size", "lod_sep")
+        for name in shared:
+            if getattr(found, name) != getattr(net, name):
+                raise ValueError(
+                    f"{path}: network {other['name']} has {name} {getattr(found, name)}, "
+                    f"{generator['name']} {getattr(net, name)}: they do not belong together"
+                )
+    # the discriminator alone knows about stddev groups
+    group = config_from_static_kwargs(discriminator["static_kwargs"]).mbstd_group
+    wanted = abstract_parameters(net)
+    gen = _checked(generator, wanted["gen"], path)
+    disc = _checked(discriminator, wanted["disc"], path)
+    ema = _checked(average, wanted["gen"], path)
+    with config.unlocked():
+        for name in config.model:
+            value = getattr(net, name)
+            if name == "modalities":
+                value = ",".join(f"{n}:{width}" for n, width in value)
+            config.model[name] = value
+        config.model.mbstd_group = group
+        config.data.update(source="black", path="", encoding="absolute")
+        if data:
+            source = open_dataset(data)
+            packed = isinstance(source, PackedSource)
+            config.data.update(
+                source="packed" if packed else "tfrecords",
+                path=str(data),
+                model=source.codec.model or config.data.model,
+            )
+            make_source(config, net)  # says what does not fit
+    number = re.search(r"(\d+)$", path.stem)
+    meta = {
+        "images": 1000 * int(number[1]) if number else round(1000 * config.schedule.total_kimg),
+        "origin": path.name,
+        "licence": LICENCE,
+        "lod": float(average["variables"].get("lod", 0.0)),
+        "network": {
+            k: v
+            for k, v in generator["static_kwargs"].items()
+            if isinstance(v, int | float | str | None)
+        },
+    }
+    with path.open("rb") as file:
+        meta["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    write_config(out, config)
+    with Checkpoints(out / "checkpoints") as checkpoints:
+        tree = {"params": {"gen": gen, "disc": disc}, "ema": {"gen": ema}}
+        checkpoints.save(0, tree, meta)
+    return meta

@@ -173,9 +173,17 @@ def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
       system: the TBGANSystem.
       gen: parameters of the (averaged) generator.
       workdir: of the run; a contact sheet of the measured faces is written there.
+
+    Raises:
+      ValueError: there are no real maps, or fewer than four.
     """
+    if system.config.data.source == "black":
+        raise ValueError(
+            "there are no real maps to compare with (data.source is 'black'): import the weights "
+            "again with --data=DIR, a set of real maps"
+        )
     gallery, config = system.gallery, system.config.evaluate
-    source, resolution = gallery.source, system.net.resolution
+    source, resolution = gallery.source, gallery.stage[0]
     num, count = config.num_faces, max(system.net.label_size, 1)
     rng = np.random.default_rng(config.seed)
     # examples are drawn at random: real maps seen in training, in another order

@@ -243,11 +243,22 @@ class TBGANSystem:
             f"Measure:   python launch/main.py --mode=evaluate --workdir={workdir}",
         ]
 
+    def reached(self, meta: dict[str, Any]) -> tuple[int, float]:
+        """(resolution, alpha) that a checkpoint was trained at; layers above are untrained.
+
+        Args:
+          meta: of the checkpoint: 'images', or 'lod' where it was imported.
+        """
+        if "lod" not in meta:
+            return self.schedule.position(meta["images"])
+        levels = math.floor(meta["lod"])
+        return self.net.resolution >> levels, meta["lod"] - levels
+
     def evaluate(self, ema_params, meta, workdir: pathlib.Path) -> dict[str, Any]:
         """Figures of the generator beside the same figures of real maps."""
         from facejax.systems.tbgan.metrics import evaluate
 
-        del meta
+        self.gallery.stage = self.reached(meta)
         return evaluate(self, ema_params["gen"], workdir)
 
 
