@@ -6,6 +6,8 @@
     python data_prep/dataset_tool.py display DIR --out sheet.png
     python data_prep/dataset_tool.py extract DIR OUT
     python data_prep/dataset_tool.py compare A B
+    python data_prep/dataset_tool.py convert DIR OUT
+    python data_prep/dataset_tool.py create_from_pkl_img_norm OUT TEXDIR SHAPEDIR NORMALDIR
 
 DIR is a packed set (meta.json) or a folder of multi-resolution TFRecords. Bad input ends with one
 line and exit code 2; `compare` exits with 1 where the sets differ.
@@ -17,14 +19,12 @@ import json
 import pathlib
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from data_prep import sets  # noqa: E402
+
 _SHEET_PX = 128  # side of a tile
 _CHUNK = 16  # examples read at a time
-
-
-def _progress(items, **options):
-    import tqdm
-
-    return tqdm.tqdm(items, disable=None, **options)  # None: silent where stderr is no terminal
 
 
 def _chunks(source, limit):
@@ -65,46 +65,6 @@ def _write(args, batches, count, resolution, codec, label_names, value_range, me
     print(f"wrote {count} examples of {resolution} px, {codec.channels} channels, to {args.out}")
 
 
-def _check_sources(files, skip_bad):
-    """First pass over all files: {stem: size}, what the shapes span, and the mask of the layout."""
-    import numpy as np
-
-    from facejax.data.map_files import read_maps
-
-    sizes, problems = {}, {}
-    low, high, mask = np.full(3, np.inf), np.full(3, -np.inf), None
-    for stem in _progress(files, desc="checking"):
-        try:
-            maps = read_maps(files[stem])
-            size = maps["texture"].shape[0]
-            if maps["texture"].shape[1] != size or size < 4 or size & (size - 1):
-                raise ValueError(
-                    f"{files[stem]['texture']}: {maps['texture'].shape[:2]} is not square, or not "
-                    "a power of two >= 4"
-                )
-            if sizes and size != next(iter(sizes.values())):
-                raise ValueError(
-                    f"{files[stem]['texture']}: {size} px, others {next(iter(sizes.values()))} px"
-                )
-        except ValueError as error:
-            problems[stem] = str(error)
-            print(f"bad: {error}", file=sys.stderr)
-            continue
-        sizes[stem] = size
-        inside = np.linalg.norm(maps["normals"], axis=-1) > 0.1
-        mask = inside if mask is None else mask | inside
-        low = np.minimum(low, maps["shape"][inside].min(0, initial=np.inf))
-        high = np.maximum(high, maps["shape"][inside].max(0, initial=-np.inf))
-    if not sizes or (problems and not skip_bad):
-        raise ValueError(
-            f"{len(problems)} of {len(files)} faces are unusable (listed above); mend them or pass "
-            "--skip_bad to leave them out"
-        )
-    if not mask.any():
-        raise ValueError("every normal is zero: wanted unit vectors inside the UV layout")
-    return sizes, low, high, mask
-
-
 def create_from_maps(args):
     import numpy as np
 
@@ -126,7 +86,7 @@ def create_from_maps(args):
         every, label_names = read_labels(args.labels, list(files))
         labels = every[: len(stems)]
     rows = dict(zip(stems, labels, strict=True))
-    sizes, low, high, mask = _check_sources({s: files[s] for s in stems}, args.skip_bad)
+    sizes, low, high, mask = sets.check_sources({s: files[s] for s in stems}, args.skip_bad)
     center, extent = tuple(args.center_mm), args.extent_mm
     if args.shape_units == "mm":
         center = tuple(float(x) for x in (low + high) / 2)
@@ -139,7 +99,7 @@ def create_from_maps(args):
         return
 
     def batches():
-        for stem in _progress(sizes, desc="writing"):
+        for stem in sets.progress(sizes, desc="writing"):
             maps = read_maps(files[stem])
             shape = maps["shape"]
             if args.shape_units == "normalized":
@@ -174,7 +134,9 @@ def create_from_model(args):
         load_morphable(args.model), args.resolution, count, args.seed, encoding=args.encoding
     )
 
-    batches = source_batches(source, count, progress=functools.partial(_progress, desc="baking"))
+    batches = source_batches(
+        source, count, progress=functools.partial(sets.progress, desc="baking")
+    )
     wide = (-4.0, 4.0) if args.encoding == "offset" else (-1.0, 1.0)
     _write(
         args, batches, count, args.resolution, source.codec, source.label_names,
@@ -182,13 +144,15 @@ def create_from_model(args):
     )  # fmt: skip
 
 
+def convert(args):
+    sets.convert(args, _write)
+
+
 # --- Looking at sets -----------------------------------------------------------------------------
 
 
 def info(args):
-    from facejax.data.folders import open_dataset
-
-    source = open_dataset(args.folder)
+    source = sets.open_set(args, args.folder)
     meta = {k: v for k, v in source.meta.items() if k not in ("files", "codec", "source")}
     meta |= {"count": len(source), "resolutions": list(source.resolutions)}
     meta["label_names"] = list(source.label_names)
@@ -214,10 +178,9 @@ def _viewable(decoded):
 def display(args):
     import numpy as np
 
-    from facejax.data.folders import open_dataset
     from facejax.io.images import add_text_labels, image_grid, write_image
 
-    source = open_dataset(args.folder)
+    source = sets.open_set(args, args.folder)
     count = min(args.num, len(source))
     if count < 1:
         raise ValueError(f"--num must be positive, found {count}")
@@ -242,10 +205,9 @@ def extract(args):
 
     import numpy as np
 
-    from facejax.data.folders import open_dataset
     from facejax.io.images import write_image
 
-    source, out = open_dataset(args.folder), pathlib.Path(args.out)
+    source, out = sets.open_set(args, args.folder), pathlib.Path(args.out)
     chunks = _chunks(source, args.limit)
     count = sum(len(rows) for _, rows in chunks)
     bad = [n for n in source.names if not n or pathlib.PurePath(n).name != n or "\\" in n]
@@ -258,10 +220,12 @@ def extract(args):
         return
     for kind in source.codec.slices():
         (out / kind).mkdir(parents=True, exist_ok=True)
-    for start, rows in _progress(chunks, desc="extracting"):
-        for kind, maps in source.codec.decode(source.batch(rows)["maps"]).items():
+    for start, rows in sets.progress(chunks, desc="extracting"):
+        batch = source.batch(rows)["maps"]
+        stored = {kind: batch[..., part] for kind, part in source.codec.slices().items()}
+        for kind, maps in (stored if args.raw else source.codec.decode(batch)).items():
             for i, value in enumerate(np.asarray(maps), start):
-                if kind == "texture":
+                if kind == "texture" and not args.raw:
                     write_image(out / kind / f"{source.names[i]}.png", value)
                 else:
                     np.save(out / kind / f"{source.names[i]}.npy", value)
@@ -278,13 +242,11 @@ def compare(args):
     """Prints what differs; returns the exit code."""
     import numpy as np
 
-    from facejax.data.folders import open_dataset
-
-    a, b = open_dataset(args.first), open_dataset(args.second)
+    a, b = (sets.open_set(args, folder) for folder in (args.first, args.second))
     shared = min(len(a), len(b))
     limit = shared if args.limit is None else min(args.limit, shared)
     different, labels = [], []
-    for _, rows in _progress(_chunks(a, limit), desc="comparing"):
+    for _, rows in sets.progress(_chunks(a, limit), desc="comparing"):
         x, y = a.batch(rows), b.batch(rows)
         if x["maps"].shape != y["maps"].shape:
             raise ValueError(
@@ -324,6 +286,9 @@ def _parser():
         sub.set_defaults(function=function, limit=None)
         if "limit" in options:
             sub.add_argument("--limit", type=int, help="use the first LIMIT examples only")
+        if "skip_corrupt" in options:
+            text = "leave damaged TFRecords out and count them"
+            sub.add_argument("--skip_corrupt", action="store_true", help=text)
         if "dry_run" in options:
             sub.add_argument("--dry_run", action="store_true", help="check all, write nothing")
         return sub
@@ -361,7 +326,7 @@ def _parser():
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--encoding", choices=["offset", "absolute"], default="offset")
 
-    sub = command(display, "write a contact sheet", "dry_run")
+    sub = command(display, "write a contact sheet", "dry_run", "skip_corrupt")
     sub.add_argument("folder")
     sub.add_argument("--out", default="sheet.png")
     sub.add_argument("--num", type=int, default=8, help="faces on the sheet")
@@ -370,15 +335,22 @@ def _parser():
         "write one file per map, as create_from_maps reads them (shape in mm)",
         "limit",
         "dry_run",
+        "skip_corrupt",
     )
     sub.add_argument("folder")
     sub.add_argument("out", help="new folder")
-    sub = command(compare, "count identical examples of two sets", "limit")
+    sub.add_argument("--raw", action="store_true", help="the stored numbers, all as npy")
+    sub = command(compare, "count identical examples of two sets", "limit", "skip_corrupt")
     sub.add_argument("first")
     sub.add_argument("second")
     sub.add_argument("--ignore_labels", action="store_true")
-    sub = command(info, "print what a set holds")
+    sub = command(info, "print what a set holds", "skip_corrupt")
     sub.add_argument("folder")
+    sub = command(convert, "TFRecords to a packed set, or back", "skip_corrupt")
+    sub.add_argument("folder")
+    storage(sub)
+    sub.set_defaults(dtype=None)
+    sets.add_verbs(commands)
     return parser
 
 

@@ -18,16 +18,17 @@ class TFRecordSource(MultiResolutionTFRecords):
       label_names: 'label0', ...
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike, skip_corrupt: bool = False):
         """Opens a set.
 
         Args:
           folder: holds *-rLL.tfrecords.
+          skip_corrupt: leave damaged records out; their numbers are in `skipped`.
 
         Raises:
           ValueError: the channels do not match the encoding.
         """
-        super().__init__(folder)
+        super().__init__(folder, skip_corrupt=skip_corrupt)
         channels = self.meta["channels"]
         if (self.folder / "codec.json").is_file():
             self.codec = UVCodec.load(self.folder)
@@ -49,11 +50,14 @@ class TFRecordSource(MultiResolutionTFRecords):
         return self.codec.mask(resolution)
 
 
-def open_dataset(folder: str | os.PathLike) -> PackedSource | TFRecordSource:
+def open_dataset(
+    folder: str | os.PathLike, skip_corrupt: bool = False
+) -> PackedSource | TFRecordSource:
     """A source with `codec`, `labels`, `names`, `label_names` and `resolutions`.
 
     Args:
       folder: a packed set (meta.json), or multi-resolution TFRecords.
+      skip_corrupt: leave damaged records of TFRecords out. A damaged packed set is always refused.
 
     Raises:
       ValueError: the folder is neither, or damaged.
@@ -64,7 +68,7 @@ def open_dataset(folder: str | os.PathLike) -> PackedSource | TFRecordSource:
     if (folder / "meta.json").is_file():
         return PackedSource(folder)
     if any(folder.glob("*.tfrecords")):
-        return TFRecordSource(folder)
+        return TFRecordSource(folder, skip_corrupt)
     raise ValueError(
         f"{folder} holds neither meta.json nor *.tfrecords: it is not a data set (make one with "
         "data_prep/dataset_tool.py)"

@@ -118,16 +118,19 @@ def _check_payload(path: pathlib.Path, offset: int, payload: bytes, footer: byte
     if masked_crc32c(payload) != struct.unpack("<I", footer)[0]:
         raise CorruptRecordError(
             f"{path}: damaged record at byte {offset} ({len(payload)} bytes of payload, checksum "
-            "differs): copy the file again or pass skip_corrupt=True"
+            "differs): copy the file again, or leave it out with skip_corrupt"
         )
 
 
-def scan_records(path: str | os.PathLike, check_crc: bool = True) -> list[tuple[int, int]]:
+def scan_records(
+    path: str | os.PathLike, check_crc: bool = True, skip_corrupt: bool = False
+) -> list[tuple[int, int]]:
     """Where the records of a file lie, without reading their payloads.
 
     Args:
       path: a TFRecord file.
       check_crc: check the checksums of the lengths.
+      skip_corrupt: end, with a warning, at a damaged length or a truncated record.
 
     Returns:
       (offset of the payload, bytes of the payload) per record.
@@ -138,17 +141,51 @@ def scan_records(path: str | os.PathLike, check_crc: bool = True) -> list[tuple[
     path = pathlib.Path(path)
     size, offset, found = path.stat().st_size, 0, []
     with path.open("rb") as file:
-        while (length := _read_header(file, path, offset, check_crc)) is not None:
-            end = offset + HEADER_BYTES + length + FOOTER_BYTES
-            if end > size:
-                raise CorruptRecordError(
-                    f"{path}: truncated record at byte {offset}: the file has {size} bytes, "
-                    f"wanted {end}"
-                )
+        while True:
+            try:
+                length = _read_header(file, path, offset, check_crc)
+                if length is None:
+                    break
+                end = offset + HEADER_BYTES + length + FOOTER_BYTES
+                if end > size:
+                    raise CorruptRecordError(
+                        f"{path}: truncated record at byte {offset}: the file has {size} bytes, "
+                        f"wanted {end}"
+                    )
+            except CorruptRecordError as error:
+                if not skip_corrupt:
+                    raise
+                warnings.warn(f"the rest is skipped: {error}", stacklevel=2)
+                break
             found.append((offset + HEADER_BYTES, length))
             file.seek(end)
             offset = end
     return found
+
+
+def read_record(path: str | os.PathLike, span: tuple[int, int], check_crc: bool = True) -> bytes:
+    """The payload of one record.
+
+    Args:
+      path: a TFRecord file.
+      span: of the payload, from `scan_records`.
+      check_crc: compare the checksum.
+
+    Raises:
+      CorruptRecordError: names the file and the byte offset.
+    """
+    path, (offset, length) = pathlib.Path(path), span
+    with path.open("rb") as file:  # a handle per call: sources are read from several threads
+        file.seek(offset)
+        payload, footer = file.read(length), file.read(FOOTER_BYTES)
+    if len(payload) + len(footer) != length + FOOTER_BYTES:
+        raise CorruptRecordError(
+            f"{path}: truncated record at byte {offset - HEADER_BYTES}: the file was cut while in "
+            "use"
+        )
+    if check_crc:
+        _check_payload(path, offset - HEADER_BYTES, payload, footer)
+    return payload
 
 
 def read_records(

@@ -8,12 +8,20 @@ number of bytes.
 
 import os
 import pathlib
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from facejax.io.tfrecord import parse_example, scan_records, write_example, write_record
+from facejax.io.tfrecord import (
+    CorruptRecordError,
+    parse_example,
+    read_record,
+    scan_records,
+    write_example,
+    write_record,
+)
 
 _TYPES = {1: np.dtype("u1"), 2: np.dtype("<f2"), 4: np.dtype("<f4"), 8: np.dtype("<f8")}
 
@@ -61,14 +69,22 @@ class MultiResolutionTFRecords:
       meta: channels, resolution, dtype, count, number of labels.
       labels: [N, L] float32; L = 0 where the set has none.
       resolutions: what is stored, ascending.
+      skipped: [S] numbers of the damaged records that were left out.
     """
 
-    def __init__(self, folder: str | os.PathLike, dtype: np.dtype | str | None = None):
-        """Opens a set and indexes it.
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        dtype: np.dtype | str | None = None,
+        skip_corrupt: bool = False,
+    ):
+        """Opens a set and indexes it. A record's checksum is compared when it is first read.
 
         Args:
           folder: the folder.
           dtype: of the stored numbers; None to infer it from the number of bytes.
+          skip_corrupt: read every record once, and leave out the examples that are damaged or
+            missing at any resolution.
 
         Raises:
           ValueError: files that are missing, damaged or do not belong together.
@@ -80,16 +96,20 @@ class MultiResolutionTFRecords:
         self._dtype = dtype
         self._files: dict[int, tuple[pathlib.Path, list[tuple[int, int]]]] = {}
         for path in files:
-            self._files[1 << int(path.stem[-2:])] = (path, scan_records(path))
+            spans = scan_records(path, skip_corrupt=skip_corrupt)
+            self._files[1 << int(path.stem[-2:])] = (path, spans)
+        self._checked: set[tuple[int, int]] = set()
         self.resolutions = tuple(sorted(self._files))
         counts = {path.name: len(spans) for path, spans in self._files.values()}
-        if len(set(counts.values())) != 1 or not min(counts.values()):
+        self.skipped = np.zeros(0, np.int64)
+        kept = self._skip_corrupt() if skip_corrupt else None
+        if (kept is None and len(set(counts.values())) != 1) or not len(self):
             raise ValueError(f"{self.folder}: files of different or no length: {counts}")
         wanted = tuple(1 << k for k in range(2, self.resolutions[-1].bit_length()))
         if self.resolutions != wanted:
             raise ValueError(f"{self.folder} holds {self.resolutions} px, wanted {wanted}")
         first = self._read(self.resolutions[-1], 0)
-        self.labels = self._read_labels(len(self))
+        self.labels = self._read_labels(len(self), kept)
         self.meta: dict[str, Any] = {
             "format": "tfrecords",
             "count": len(self),
@@ -99,23 +119,43 @@ class MultiResolutionTFRecords:
             "num_labels": self.labels.shape[1],
         }
 
-    def _read_labels(self, count: int) -> np.ndarray:
+    def _skip_corrupt(self) -> np.ndarray:
+        """Leaves out what is damaged; the numbers of the examples that stay."""
+        longest = max(len(spans) for _, spans in self._files.values())
+        good = np.ones(longest, bool)
+        for path, spans in self._files.values():
+            good[len(spans) :] = False
+            for index, span in enumerate(spans):
+                try:
+                    read_record(path, span)
+                except CorruptRecordError as error:
+                    warnings.warn(f"skipped: {error}", stacklevel=3)
+                    good[index] = False
+        kept = np.flatnonzero(good)
+        for resolution, (path, spans) in self._files.items():
+            self._files[resolution] = (path, [spans[i] for i in kept])
+            self._checked |= {(resolution, i) for i in range(len(kept))}
+        self.skipped = np.flatnonzero(~good)
+        return kept
+
+    def _read_labels(self, count: int, kept: np.ndarray | None) -> np.ndarray:
         files = sorted(self.folder.glob("*-rxx.labels"))
         if not files:
             return np.zeros((count, 0), np.float32)
         with files[0].open("rb") as file:  # np.load would look at the suffix
             labels = np.load(file, allow_pickle=False)
         labels = labels[:, None] if labels.ndim == 1 else labels
+        if kept is not None and labels.ndim == 2 and len(labels) > kept[-1]:
+            labels = labels[kept]
         if labels.ndim != 2 or len(labels) != count:
             raise ValueError(f"{files[0]}: labels {labels.shape} for {count} records")
         return labels.astype(np.float32)
 
     def _read(self, resolution: int, index: int) -> np.ndarray:
         path, spans = self._files[resolution]
-        offset, length = spans[index]
-        with path.open("rb") as file:  # a handle per call: sources are read from several threads
-            file.seek(offset)
-            payload = file.read(length)
+        offset, _ = spans[index]
+        payload = read_record(path, spans[index], (resolution, index) not in self._checked)
+        self._checked.add((resolution, index))
         try:
             image = decode_image(payload, self._dtype)
         except ValueError as error:

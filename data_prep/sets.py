@@ -1,0 +1,183 @@
+"""Checking, opening and converting sets, and the verbs of TBGAN's own dataset_tool.py."""
+
+import pathlib
+import sys
+import warnings
+
+MODALITIES = {  # verb: what its folders hold, in channel order
+    "create_from_pkl_img_norm": ("texture", "shape", "normals"),
+    "create_from_pkl_img": ("texture", "shape"),
+    "create_from_pkl": ("shape",),
+    "create_from_images": ("texture",),
+}
+
+
+def progress(items, **options):
+    import tqdm
+
+    return tqdm.tqdm(items, disable=None, **options)  # None: silent where stderr is no terminal
+
+
+def check_sources(files, skip_bad):
+    """First pass over all files: {stem: size}, what the shapes span, and the mask of the layout."""
+    import numpy as np
+
+    from facejax.data.map_files import read_maps
+
+    sizes, problems = {}, {}
+    low, high, mask = np.full(3, np.inf), np.full(3, -np.inf), None
+    for stem in progress(files, desc="checking"):
+        try:
+            maps = read_maps(files[stem])
+            size = maps["texture"].shape[0]
+            if maps["texture"].shape[1] != size or size < 4 or size & (size - 1):
+                raise ValueError(
+                    f"{files[stem]['texture']}: {maps['texture'].shape[:2]} is not square, or not "
+                    "a power of two >= 4"
+                )
+            if sizes and size != next(iter(sizes.values())):
+                raise ValueError(
+                    f"{files[stem]['texture']}: {size} px, others {next(iter(sizes.values()))} px"
+                )
+        except ValueError as error:
+            problems[stem] = str(error)
+            print(f"bad: {error}", file=sys.stderr)
+            continue
+        sizes[stem] = size
+        inside = np.linalg.norm(maps["normals"], axis=-1) > 0.1
+        mask = inside if mask is None else mask | inside
+        low = np.minimum(low, maps["shape"][inside].min(0, initial=np.inf))
+        high = np.maximum(high, maps["shape"][inside].max(0, initial=-np.inf))
+    if not sizes or (problems and not skip_bad):
+        raise ValueError(
+            f"{len(problems)} of {len(files)} faces are unusable (listed above); mend them or pass "
+            "--skip_bad to leave them out"
+        )
+    if not mask.any():
+        raise ValueError("every normal is zero: wanted unit vectors inside the UV layout")
+    return sizes, low, high, mask
+
+
+def open_set(args, folder):
+    """The set in a folder; with --skip_corrupt damaged records are left out and counted."""
+    from facejax.data.folders import open_dataset
+
+    if not getattr(args, "skip_corrupt", False):
+        return open_dataset(folder)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        source = open_dataset(folder, skip_corrupt=True)
+    for warning in caught:
+        print(warning.message)
+    skipped = getattr(source, "skipped", ())
+    print(f"left out {len(skipped)} damaged record(s) of {len(source) + len(skipped)} in {folder}")
+    return source
+
+
+def _create(args):
+    """Any of the verbs in MODALITIES: folders to TFRecords."""
+    from facejax.data import original_sets
+    from facejax.data.map_files import read_labels
+    from facejax.data.uvmaps import UVCodec
+    from facejax.io.tfrecord_images import write_multiresolution
+
+    kinds = MODALITIES[args.command]
+    folders = dict(zip(kinds, (getattr(args, f"{k}_dir") for k in kinds), strict=True))
+    files = original_sets.pair(folders)
+    stems = list(files)
+    labels = read_labels(args.labels, stems)[0] if args.labels else None
+    order = original_sets.order_of(len(stems), args.shuffle)
+
+    def images():
+        for index in order:
+            paths = files[stems[index]]
+            if args.command == "create_from_images":
+                yield original_sets.read_pixels(paths["texture"])
+            else:
+                yield original_sets.read_channels(paths)
+
+    labels = None if labels is None else labels[order]
+    write_multiresolution(args.out, images(), labels)
+    UVCodec(
+        modalities=tuple((k, 3) for k in kinds), encoding="absolute",
+        center_mm=tuple(args.center_mm), extent_mm=args.extent_mm,
+    ).save(args.out)  # fmt: skip
+    _done(args, len(stems), labels)
+
+
+def _create_from_hdf5(args):
+    from facejax.data import original_sets
+    from facejax.data.map_files import read_labels
+    from facejax.data.uvmaps import UVCodec
+    from facejax.io.tfrecord_images import write_multiresolution
+
+    file = original_sets.Hdf5Images(args.hdf5)
+    try:
+        labels = file.labels()
+        if args.labels:
+            labels = read_labels(args.labels, [f"{i:08d}" for i in range(len(file))])[0]
+        order = original_sets.order_of(len(file), args.shuffle)
+        labels = None if labels is None else labels[order]
+        write_multiresolution(args.out, file.images(order), labels)
+        codec = UVCodec(modalities=(("texture", 3),), encoding="absolute")
+        codec.save(args.out)
+        _done(args, len(file), labels)
+    finally:
+        file.close()
+
+
+def _done(args, count, labels):
+    width = 0 if labels is None else labels.shape[1]
+    print(f"wrote {count} examples with {width} label(s) as TFRecords to {args.out}")
+
+
+def convert(args, write):
+    """Any set to packed or TFRecords.
+
+    Args:
+      args: of the command line.
+      write: dataset_tool's writer.
+    """
+    import numpy as np
+
+    source = open_set(args, args.folder)
+    args.dtype = args.dtype or ("uint8" if source.meta["dtype"] == "uint8" else "float32")
+
+    def batches():
+        for start in range(0, len(source), 16):
+            rows = np.arange(start, min(start + 16, len(source)))
+            yield source.batch(rows) | {"names": [source.names[i] for i in rows]}
+
+    value_range = args.value_range or tuple(source.meta.get("value_range", (-1.0, 1.0)))
+    meta = {"converted_from": pathlib.Path(args.folder).name}
+    write(
+        args, batches(), len(source), source.resolutions[-1], source.codec, source.label_names,
+        value_range, meta,
+    )  # fmt: skip
+
+
+def add_verbs(commands) -> None:
+    """Adds the original's verbs, with the original's order of arguments."""
+    names = {"texture": "TEXDIR", "shape": "SHAPEDIR", "normals": "NORMALDIR"}
+    for verb, kinds in MODALITIES.items():
+        text = f"TFRecords of {', '.join(kinds)}, as TBGAN's own tool makes them"
+        sub = _verb(commands, verb, text, _create)
+        for kind in kinds:
+            files = "images" if kind == "texture" else "[3,H,W] pickles or npy"
+            sub.add_argument(f"{kind}_dir", metavar=names[kind], help=f"folder of {files}")
+        sub.add_argument(
+            "--center_mm", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("X", "Y", "Z"),
+            help="what 0 stands for in shape maps; kept in codec.json",
+        )  # fmt: skip
+        sub.add_argument("--extent_mm", type=float, default=100.0, help="mm per unit of shape maps")
+    sub = _verb(commands, "create_from_hdf5", "TFRecords of a legacy HDF5 file", _create_from_hdf5)
+    sub.add_argument("hdf5", metavar="FILE", help="uint8 [N,C,H,W] in data*; FILE-labels.npy")
+
+
+def _verb(commands, name, text, function):
+    sub = commands.add_parser(name, help=text, description=text)
+    sub.set_defaults(function=function, limit=None)
+    sub.add_argument("out", metavar="OUT", help="new folder")
+    sub.add_argument("--shuffle", type=int, default=1, help="0 keeps the sorted order (1)")
+    sub.add_argument("--labels", help="csv (id,name,...), npz (ids, labels) or npy by stem order")
+    return sub
