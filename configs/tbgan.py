@@ -25,7 +25,7 @@ def _default() -> ConfigDict:
             model_path="",
             path="",
             num_examples=65536,
-            label_kind="auto",  # 'probabilities' or 'logits'
+            label_kind="auto",  # or 'probabilities', 'logits', 'indices'
             encoding="offset",  # from the model's mean maps; 'absolute' as in the paper
             texture_scale=5.0,
             shape_scale_mm=5.0,

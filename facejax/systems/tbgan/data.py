@@ -8,6 +8,7 @@ import numpy as np
 from facejax.systems.tbgan.networks import NetworkConfig
 
 SOURCES = ("model", "packed", "tfrecords", "black")
+LABEL_KINDS = ("auto", "probabilities", "logits", "indices")
 
 
 def prepare_labels(labels: jax.Array, kind: str) -> jax.Array:
@@ -15,7 +16,8 @@ def prepare_labels(labels: jax.Array, kind: str) -> jax.Array:
 
     Args:
       labels: as the source stores them.
-      kind: 'probabilities', or 'logits' (the original's un-normalised network outputs).
+      kind: 'probabilities' (or any scores that the networks are to see as they are), or 'logits'
+        (the original's un-normalised network outputs).
     """
     return jax.nn.softmax(labels) if kind == "logits" else labels
 
@@ -44,15 +46,57 @@ class BlackSource:
         }
 
 
+def resolve_label_kind(kind: str, labels: np.ndarray | None, net: NetworkConfig) -> str:
+    """What the stored labels are.
+
+    Args:
+      kind: 'probabilities', 'logits', 'indices' or 'auto'.
+      labels: [N, L] all labels of the set, or None where they are made on the fly.
+      net: the networks.
+
+    Returns:
+      'probabilities', 'logits' or 'indices' ([N, 1] class numbers). 'auto' takes one column of
+      whole numbers for indices, rows that are positive and sum to one for probabilities, and
+      anything else for logits.
+
+    Raises:
+      ValueError: an unknown kind, or numbers that are no classes.
+    """
+    if kind not in LABEL_KINDS:
+        raise ValueError(f"data.label_kind must be one of {LABEL_KINDS}, found {kind!r}")
+    if labels is None or not net.label_size:
+        return "probabilities" if kind == "auto" else kind
+    whole = labels.shape[1] == 1 and bool((labels == np.rint(labels)).all())
+    if kind == "auto":
+        if whole and net.label_size > 1:
+            kind = "indices"
+        else:
+            sums = labels.sum(1)
+            simplex = (labels >= 0).all() and np.allclose(sums, 1, atol=1e-3)
+            scores = simplex or not labels.any() or net.label_size == 1  # softmax of one is 1
+            kind = "probabilities" if scores else "logits"
+    if kind == "indices" and not (whole and 0 <= labels.min() and labels.max() < net.label_size):
+        raise ValueError(
+            f"class indices must be one column of whole numbers in 0 .. {net.label_size - 1}, "
+            f"found {labels.shape[1]} column(s) spanning {labels.min():g} .. {labels.max():g}: set "
+            "--config.model.label_size to the number of classes, or another data.label_kind"
+        )
+    return kind
+
+
 class _Source:
     """A source whose labels are cut to the network's label size, with checked shapes."""
 
     def __init__(self, source, net: NetworkConfig, label_kind: str, model):
         self._source, self._net, self.model = source, net, model
+        self._indices = label_kind == "indices"
+        label_kind = "probabilities" if self._indices else label_kind
         self.codec = getattr(source, "codec", None)
         names = source.meta.get("label_names") or [
             f"label {k}" for k in range(source.meta.get("num_labels", net.label_size))
         ]
+        if self._indices:
+            names = [f"class {k}" for k in range(net.label_size)]
         self.label_names = tuple(names)[: net.label_size]
         self.meta = dict(source.meta) | {"label_kind": label_kind}
         if hasattr(source, "labelled") and len(names) == net.label_size:
@@ -63,10 +107,10 @@ class _Source:
 
     def batch(self, indices: np.ndarray, resolution: int) -> dict[str, Any]:
         batch = self._source.batch(indices, resolution=resolution)
-        return {
-            "maps": batch["maps"],
-            "labels": batch["labels"][:, : self._net.label_size],
-        }
+        labels = batch["labels"][:, : self._net.label_size]
+        if self._indices:
+            labels = np.eye(self._net.label_size, dtype=np.float32)[labels[:, 0].astype(np.int64)]
+        return {"maps": batch["maps"], "labels": labels}
 
 
 def load_model(config):
@@ -86,7 +130,8 @@ def make_source(config, net: NetworkConfig):
       net: the networks that will be trained on it.
 
     Raises:
-      ValueError: an unknown source, or data whose channels, resolution or labels do not fit `net`.
+      ValueError: an unknown source or label kind, or data whose channels, resolution or labels do
+        not fit `net`.
     """
     c = config.data
     if c.source not in SOURCES:
@@ -114,18 +159,17 @@ def make_source(config, net: NetworkConfig):
         if c.source == "packed":
             from facejax.data.packed import PackedSource as Reader
         else:
-            from facejax.io.tfrecord_images import MultiResolutionTFRecords as Reader
+            from facejax.data.folders import TFRecordSource as Reader
         source = Reader(c.path)
-        if getattr(source, "codec", None) is not None and source.codec.model:
+        if source.codec.model:
             model = load_model(config)  # for meshes; the maps say which model they were made for
-    _check(source, net, config)
-    kind = c.label_kind
-    if kind == "auto":
-        kind = "logits" if c.source == "tfrecords" else "probabilities"
+    labels = getattr(source, "labels", None)
+    kind = resolve_label_kind(c.label_kind, labels, net)
+    _check(source, net, config, kind)
     return _Source(source, net, kind, model)
 
 
-def _check(source, net: NetworkConfig, config) -> None:
+def _check(source, net: NetworkConfig, config, label_kind: str) -> None:
     where = config.data.path or config.data.source
     channels = source.meta["channels"]
     channels = channels if isinstance(channels, int) else len(channels)
@@ -141,7 +185,7 @@ def _check(source, net: NetworkConfig, config) -> None:
             f"{net.resolution}: set --config.model.resolution={source.meta['resolution']} or less"
         )
     labels = len(source.meta.get("label_names", ())) or source.meta.get("num_labels", 0)
-    if labels < net.label_size:
+    if labels < net.label_size and label_kind != "indices":
         raise ValueError(
             f"{where} has {labels} label(s), the networks want {net.label_size}: set "
             f"--config.model.label_size={labels} or less (0 trains without labels)"
