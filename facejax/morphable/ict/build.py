@@ -13,7 +13,7 @@ from facejax.morphable.procedural.paint import draw_paint
 from facejax.morphable.procedural.regions import MASK_NAMES
 from facejax.morphable.storage import pack_meta
 
-VERSION = 3  # raise it with every change of the result: cached models of other versions are ignored
+VERSION = 4  # raise it with every change of the result: cached models of other versions are ignored
 _SOURCE = (
     "ICT-FaceKit light model (Li et al., Learning Formation of Physically-Based Face Attributes, "
     "CVPR 2020; https://github.com/ICT-VGL/ICT-FaceKit), geometry only; albedo painted by facejax."
@@ -101,7 +101,8 @@ def build_ict(
         texture_paints = np.stack(list(pool.map(lambda p: texel_painter(p)[number], paints)))
 
     id_basis, id_std = _unit(MM_PER_CM * raw["id_offsets"][:n_id].astype(np.float32))
-    masks = np.stack([painter.masks[name] for name in MASK_NAMES])
+    inside = [k for k, name in enumerate(names) if name.startswith(("mouth_socket", "eyeball"))]
+    masks = np.stack([*(painter.masks[name] for name in MASK_NAMES), np.isin(region, inside)])
     return pack_meta(
         dict(
             mean_shape=(MM_PER_CM * points).astype(np.float32),
@@ -116,7 +117,7 @@ def build_ict(
             uv_vertex=raw["uv_vertex"].astype(np.int32),
             landmarks68=raw["landmarks68"].astype(np.int32),
             landmarks5=_five_points(points, region, names, raw["landmarks68"]),
-            mask_names=np.array(MASK_NAMES),
+            mask_names=np.array([*MASK_NAMES, "interior"]),
             masks=masks.astype(np.float32),
             exp_names=np.asarray(raw["exp_names"], dtype=np.str_),
         ),

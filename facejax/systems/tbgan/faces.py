@@ -17,11 +17,13 @@ from facejax.geometry.mesh import Mesh, vertex_normals
 from facejax.image.resample import gaussian_blur, resize
 from facejax.image.sample import sample_bicubic
 from facejax.morphable import MorphableModel
+from facejax.morphable.interior import Interior
 from facejax.render.uv import bake, uv_atlas
 
 # Gaussian blur of the offsets in texels, by resolution: removes what the generator's noise adds
 # above the model's own frequencies; found by eye and by the distance to the model's span.
 SMOOTHING = {4: 0.3, 8: 0.4, 16: 0.5, 32: 0.75, 64: 1.2, 128: 2.0, 256: 3.0, 512: 4.0}
+MAP_NOISE_MM = 1.0  # of a coordinate in a generated shape map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,7 @@ class FaceMaker:
         self.topology = model.topology.mesh
         self._jitted = jax.jit(self._make)
         self._template = None
+        self._interiors: dict[int, Interior] = {}
 
     def _templates(self) -> tuple[jax.Array, jax.Array, jax.Array]:
         """(texture, normal map, mask) of the mean face at texture size; made on first use."""
@@ -84,7 +87,19 @@ class FaceMaker:
           Mesh with vertices [B, V, 3] mm, texture [B, T, T, 3] and normal_map [B, T, T, 3]; parts
           whose modality the maps lack come from the template.
         """
-        return self._jitted(jnp.asarray(maps, jnp.float32), self.model, self._templates())
+        maps = jnp.asarray(maps, jnp.float32)
+        self._interior(maps.shape[-2])  # made outside of the compiled function
+        return self._jitted(maps, self.model, self._templates())
+
+    def _interior(self, resolution: int) -> Interior | None:
+        """What completes parts inside the head from maps of a resolution; None where nothing is."""
+        masks = self.model.topology.masks
+        if "interior" not in masks:
+            return None
+        if resolution not in self._interiors:
+            vertices = max(1.0, float(masks["face"].sum()) / self.codec.mask(resolution).sum())
+            self._interiors[resolution] = Interior(self.model, MAP_NOISE_MM * vertices**0.5)
+        return self._interiors[resolution]
 
     def _fill(self, maps: jax.Array, weight: np.ndarray) -> jax.Array:
         """Extends maps beyond their mask by blurred neighbours: sampling must not mix in zeros."""
@@ -137,7 +152,9 @@ class FaceMaker:
             parts = self.offsets(maps)
             large = {k: resize(v, (size, size), "bicubic", wrap) for k, v in parts.items()}
             if "shape" in parts:
-                vertices = vertices + self._to_vertices(parts["shape"])
+                offsets = self._to_vertices(parts["shape"])
+                interior = self._interior(maps.shape[-2])
+                vertices = vertices + (interior(offsets) if interior else offsets)
             if "texture" in parts:
                 texture = texture + large["texture"]
             if "normals" in parts:
