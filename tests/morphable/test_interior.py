@@ -1,18 +1,25 @@
+import copy
+
 import jax
 import numpy as np
 import pytest
 
-from facejax.morphable import decode_shape, load_morphable
+from facejax.morphable import decode_shape
 from facejax.morphable.interior import Interior
 
 
-@pytest.fixture(scope="module")
-def model():
+def with_interior(model, interior):
+    """The same model with another mask 'interior'."""
+    topology = copy.copy(model.topology)
+    topology.masks = model.topology.masks | {"interior": interior}
+    return model.replace(topology=topology)
+
+
+@pytest.fixture
+def model(small_model):
     """A small head whose mouth cavity is declared to lie inside."""
-    model = load_morphable("procedural", rows=48, cols=48, n_id=16, n_alb=8, draws=40)
-    masks = model.topology.masks
-    masks["interior"] = (masks["mouth_inside"] > 0.5).astype(np.float32)
-    return model
+    inside = (small_model.topology.masks["mouth_inside"] > 0.5).astype(np.float32)
+    return with_interior(small_model, inside)
 
 
 @pytest.mark.parametrize("batch", [(), (2, 3)])
@@ -49,8 +56,5 @@ def test_gradients_are_finite(model):
 
 
 def test_a_model_without_an_inside_is_refused(model):
-    masks = dict(model.topology.masks)
-    model.topology.masks["interior"] = np.zeros_like(masks["face"])
     with pytest.raises(ValueError, match="must not be empty"):
-        Interior(model, 1.0)
-    model.topology.masks["interior"] = masks["interior"]
+        Interior(with_interior(model, np.zeros(model.num_vertices, np.float32)), 1.0)
