@@ -215,7 +215,7 @@ class Gallery:
         path = np.asarray(smooth_latent_path(raw, smoothing_frames), np.float32)[:, 0]
         latents, logits = path[:, : self.net.latents], path[:, self.net.latents :]
         labels = np.asarray(jax.nn.softmax(2.0 * logits, axis=-1)) if logits.shape[1] else logits
-        yield from self._frames(
+        yield from self.pictures_of(
             gen, latents, labels, np.sin(np.linspace(0, 2 * np.pi, frames)), size
         )
 
@@ -230,10 +230,18 @@ class Gallery:
             labels.append((1 - t) * np.eye(count)[a] + t * np.eye(count)[b])
         labels = np.concatenate(labels).astype(np.float32)
         latents = np.repeat(self.latents(1, seed), len(labels), axis=0)
-        yield from self._frames(gen, latents, labels, np.zeros(len(labels)), size)
+        yield from self.pictures_of(gen, latents, labels, np.zeros(len(labels)), size)
 
-    def _frames(self, gen, latents, labels, turn, size):
-        """Renders frames in batches; `turn` in [-1, 1] is the share of a 40 degree turn."""
+    def pictures_of(self, gen, latents, labels, turn, size):
+        """Yields a picture [size, size or more, 3] per latent: the rendered face, or its maps.
+
+        Args:
+          gen: parameters of the generator.
+          latents: [F, D].
+          labels: [F, K] probabilities.
+          turn: [F] in [-1, 1], the share of a turn by 40 degrees.
+          size: pixels.
+        """
         for start in range(0, len(latents), BATCH):
             stop = min(start + BATCH, len(latents))
             maps = self.maps(gen, latents[start:stop], labels[start:stop])

@@ -27,11 +27,11 @@ class Trained:
     images: int
 
 
-def load_run(workdir: str | pathlib.Path) -> Trained:
-    """Reads config.json and the newest good checkpoint of a run.
+def read_run(workdir: str | pathlib.Path) -> TBGANSystem:
+    """The system that a run's config.json describes.
 
     Raises:
-      ValueError: the folder holds no run of this system, or no checkpoint yet.
+      ValueError: the folder holds no run of this system.
     """
     workdir = pathlib.Path(workdir)
     path = workdir / "config.json"
@@ -43,11 +43,20 @@ def load_run(workdir: str | pathlib.Path) -> Trained:
     config = ConfigDict(json.loads(path.read_text()))
     if config.get("system") != "tbgan":
         raise ValueError(f"{workdir} holds a run of {config.get('system')!r}, wanted 'tbgan'")
+    return TBGANSystem(config)
+
+
+def load_run(workdir: str | pathlib.Path) -> Trained:
+    """Reads config.json and the newest good checkpoint of a run.
+
+    Raises:
+      ValueError: the folder holds no run of this system, or no checkpoint yet.
+    """
+    system, workdir = read_run(workdir), pathlib.Path(workdir)
     found = Checkpoints(workdir / "checkpoints").restore_latest(only=("ema",))
     if found is None:
         raise ValueError(f"{workdir} has no checkpoint yet: train first, or wait for the first one")
     tree, meta = found
-    system = TBGANSystem(config)
     system.gallery.stage = system.reached(meta)
     return Trained(system, tree["ema"]["gen"], meta["step"], meta["images"])
 

@@ -166,13 +166,14 @@ def face_figures(gallery: Gallery, maps: np.ndarray, labels: np.ndarray) -> dict
     }
 
 
-def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
+def evaluate(system, gen, workdir: pathlib.Path, faces: bool = True) -> dict[str, Any]:
     """All figures of a generator; JSON-able.
 
     Args:
       system: the TBGANSystem.
       gen: parameters of the (averaged) generator.
       workdir: of the run; a contact sheet of the measured faces is written there.
+      faces: also what is measured on meshes and renders, where there is a face model.
 
     Raises:
       ValueError: there are no real maps, or fewer than four.
@@ -222,7 +223,7 @@ def evaluate(system, gen, workdir: pathlib.Path) -> dict[str, Any]:
             k: float(np.mean(uvmaps.energy_outside(m, mask)))
             for k, m in (("fake", fake), ("real", real))
         }
-    if gallery.maker is None or not system.net.label_size:
+    if not faces or gallery.maker is None or not system.net.label_size:
         return out
     classes = np.arange(half) % count
     one_hot = np.eye(count, dtype=np.float32)[classes]

@@ -235,7 +235,11 @@ class TBGANSystem:
         self.gallery.export(state.ema_params()["gen"], workdir / "export")
 
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
-        """Where to look and what to type next."""
+        """Where to look and what to type next; of a benchmark, the speed at each resolution."""
+        if self.config.data.source == "black":
+            from facejax.systems.tbgan.reports import speed_table
+
+            return [speed_table(workdir), f"also in {workdir}/benchmark.json and benchmark.txt"]
         return [
             f"Pictures:  {workdir}/samples   curves: tensorboard --logdir {workdir}",
             f"3D heads:  {workdir}/export/*.glb (open in Blender or any glTF viewer), video beside",
