@@ -1,0 +1,61 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from facejax.morphable.procedural import EXPRESSION_NAMES
+from facejax.systems.manifold import data
+
+
+def test_corruption_is_sparse_with_the_stated_power():
+    n, sigma, count = 20, 2.5, 4000
+    keys = jax.random.split(jax.random.key(0), count)
+    noise = np.asarray(jax.vmap(lambda k: data.corrupt(k, jnp.zeros(n), sigma))(keys))
+    changed = (noise != 0).sum(axis=1)
+    assert set(changed) == set(range(1, n + 1))
+    np.testing.assert_allclose(np.bincount(changed)[1:] / count, 1 / n, atol=0.015)
+    np.testing.assert_allclose((noise != 0).mean(axis=0), (n + 1) / (2 * n), atol=0.04)
+    np.testing.assert_allclose((noise**2).mean(), data.noise_power(n, sigma), rtol=0.04)
+
+
+def test_expressions_are_sparse_weights_with_even_sides():
+    rows = data.draw_expressions(EXPRESSION_NAMES, 300, np.random.default_rng(0))
+    assert rows.dtype == np.float32 and rows.min() == 0 and rows.max() <= 1
+    left, right = (EXPRESSION_NAMES.index(f"mouthSmile_{s}") for s in "LR")
+    assert np.corrcoef(rows[:, left], rows[:, right])[0, 1] > 0.9
+    assert not np.array_equal(rows[:, left], rows[:, right])
+    assert set(np.concatenate([list(p) for p in data.PROTOTYPES])) <= {
+        n.removesuffix("_L").removesuffix("_R") for n in EXPRESSION_NAMES
+    }
+
+
+def test_split_holds_out_whole_rows():
+    rows = np.arange(20.0)[:, None]
+    train, test = data.split_rows(rows, 5, seed=3)
+    assert len(test) == 5 and set(train[:, 0]) | set(test[:, 0]) == set(range(20))
+    assert not set(train[:, 0]) & set(test[:, 0])
+    with pytest.raises(ValueError, match="num_test"):
+        data.split_rows(rows, 20, seed=3)
+
+
+def test_scales():
+    rows = np.random.default_rng(0).standard_normal((500, 2)) * [2.0, 300.0]
+    np.testing.assert_allclose(data.scale_of("std", rows), rows.std(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(data.scale_of("1e4", rows), [1e4, 1e4])
+    for bad in ("ev", "-1", "0"):
+        with pytest.raises(ValueError, match="positive number"):
+            data.scale_of(bad, rows)
+
+
+def test_source_pairs_targets_and_stored_noise():
+    a = data.Rows(np.arange(6.0)[:, None], np.zeros((1, 1)), noisy=np.arange(6.0)[:, None] + 0.5)
+    b = data.Rows(np.arange(4.0)[:, None], np.zeros((1, 1)))
+    source = data.CoefficientSource({"shape": a, "expression": b}, stored_noise=False)
+    batch = source.batch(np.array([5, 1]))
+    assert len(source) == 6 and list(batch["example"]) == [5, 1]
+    assert batch["shape"].ravel().tolist() == [5, 1]
+    assert batch["expression"].ravel().tolist() == [1, 1]
+    with_noise = data.CoefficientSource({"shape": a}, stored_noise=True)
+    assert with_noise.batch(np.array([2]))["shape_noisy"].item() == 2.5
+    with pytest.raises(ValueError, match="stored noise"):
+        data.CoefficientSource({"expression": b}, stored_noise=True)
