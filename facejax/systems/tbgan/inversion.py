@@ -1,0 +1,209 @@
+"""The generator as a differentiable function, and latents of given maps by gradient descent.
+
+The fitting utility of the code of arXiv 1710.10196 and 1909.02215; every face has its own start.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from facejax.data.source import check_indices
+from facejax.io.images import image_grid, to_uint8, write_image
+from facejax.io.plots import line_plots
+from facejax.systems.tbgan.analysis import label_rows
+from facejax.systems.tbgan.data import prepare_labels
+from facejax.systems.tbgan.gallery import Gallery
+from facejax.systems.tbgan.generate import Trained
+from facejax.systems.tbgan.system import generate
+
+FIT_STEPS, FIT_RATES = 500, (0.1, 0.01, 0.001)  # the original's
+
+
+def make_sampler(run: Trained) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The generator as a pure function that can be differentiated, jitted and mapped.
+
+    `jax.grad(lambda z: loss(sampler(z, labels)))(latents)` is how latents are fitted to anything
+    that can be computed from maps: pictures, landmarks, the score of another network.
+
+    Args:
+      run: from `load_run`.
+
+    Returns:
+      sampler(latents [N, D], labels [N, K]) -> maps [N, r, r, C] in network units. Labels are
+      probabilities (or any scores); their scale is applied inside. K may be 0.
+    """
+    net, scale = run.system.net, run.system.gallery.label_scale
+    resolution, alpha = run.system.gallery.stage
+
+    def sampler(latents: jax.Array, labels: jax.Array) -> jax.Array:
+        return generate(net, resolution, run.gen, latents, labels * scale, alpha)
+
+    return sampler
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Latents found for given maps.
+
+    Attributes:
+      latents: [N, D] float32.
+      maps: [N, r, r, C] float32, what the generator makes of them.
+      losses: [S, N] float32, half the squared error per face before each step.
+    """
+
+    latents: np.ndarray
+    maps: np.ndarray
+    losses: np.ndarray
+
+
+def fit_latents(
+    run: Trained,
+    targets: np.ndarray,
+    labels: np.ndarray,
+    *,
+    mask: np.ndarray | None = None,
+    steps: int = FIT_STEPS,
+    rates: Sequence[float] = FIT_RATES,
+    seed: int = 1000,
+) -> Fit:
+    """Inverts the generator: Adam on the latent of every face, each from a start of its own.
+
+    Faces are fitted side by side and do not influence each other; the optimiser starts afresh with
+    every set of targets.
+
+    Args:
+      run: from `load_run`.
+      targets: [N, r, r, C] network channels at the resolution of the run.
+      labels: [N, K] probabilities; they stay fixed.
+      mask: [r, r] texels that count; by default the layout of the data.
+      steps: per rate.
+      rates: learning rates, one after the other.
+      seed: of the starting latents.
+
+    Returns:
+      Latents, maps and the loss curve.
+
+    Raises:
+      ValueError: targets or labels of another shape.
+    """
+    gallery = run.system.gallery
+    resolution, _ = gallery.stage
+    targets = np.asarray(targets, np.float32)
+    shape = (len(targets), resolution, resolution, run.system.net.num_channels)
+    if targets.shape != shape or labels.shape != (len(targets), run.system.net.label_size):
+        raise ValueError(
+            f"found maps {targets.shape} and labels {labels.shape}, this run makes maps "
+            f"{shape} from labels {(len(targets), run.system.net.label_size)}"
+        )
+    if steps < 1 or not rates:
+        raise ValueError(f"a fit needs steps and rates, found steps={steps}, rates={rates}")
+    if mask is None and gallery.source.codec is not None:
+        mask = gallery.source.codec.mask(resolution)
+    weight = np.ones((resolution, resolution), np.float32) if mask is None else np.float32(mask)
+    weight = weight.reshape(1, resolution, resolution, 1)
+    sampler = make_sampler(run)
+    optimizer = optax.scale_by_adam()
+
+    @jax.jit
+    def descend(latents, rate):
+        def objective(latents):
+            error = (sampler(latents, labels) - targets) * weight
+            losses = 0.5 * jnp.sum(error**2, axis=(1, 2, 3))
+            return losses.sum(), losses
+
+        def step(carry, _):
+            latents, state = carry
+            grads, losses = jax.grad(objective, has_aux=True)(latents)
+            updates, state = optimizer.update(grads, state)
+            return (latents - rate * updates, state), losses
+
+        (latents, _), losses = jax.lax.scan(
+            step, (latents, optimizer.init(latents)), None, length=steps
+        )
+        return latents, losses
+
+    # face k starts at a point that does not depend on how many there are
+    latents = np.stack([gallery.latents(1, seed + k)[0] for k in range(len(targets))])
+    curves = []
+    for rate in rates:
+        latents, losses = descend(latents, jnp.float32(rate))
+        curves.append(np.asarray(losses))
+    maps = np.asarray(jax.jit(sampler)(latents, labels))
+    return Fit(np.asarray(latents), maps, np.concatenate(curves))
+
+
+def write_fit(
+    run: Trained,
+    out: str | pathlib.Path,
+    maps: str | pathlib.Path | None = None,
+    index: Sequence[int] = (0,),
+    *,
+    expression: str | None = None,
+    steps: int = FIT_STEPS,
+    seed: int = 1000,
+) -> list[pathlib.Path]:
+    """Fits latents and writes fit.npz, fit.png (targets above results) and loss.png.
+
+    Args:
+      run: from `load_run`.
+      out: folder; made if missing.
+      maps: .npz of `Gallery.write_face` or .npy [N, r, r, C]; None takes examples of the data.
+      index: which examples.
+      expression: label of all fits; by default that of the example, or none where maps are given.
+      steps: per learning rate.
+      seed: of the starts.
+
+    Returns:
+      The files.
+
+    Raises:
+      ValueError: a file that holds no maps, or maps of another shape.
+    """
+    gallery, out = run.system.gallery, pathlib.Path(out)
+    resolution, _ = gallery.stage
+    if maps is not None:
+        targets = _read_maps(pathlib.Path(maps))
+        labels = np.zeros((len(targets), gallery.net.label_size), np.float32)
+    else:
+        source = gallery.source
+        batch = source.batch(check_indices(index, len(source)), resolution=resolution)
+        targets = np.asarray(batch["maps"])
+        labels = np.asarray(prepare_labels(batch["labels"], source.meta["label_kind"]))
+    if expression is not None:
+        labels = label_rows(gallery, len(targets), expression)
+    fit = fit_latents(run, targets, labels, steps=steps, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        out / "fit.npz", latents=fit.latents, labels=labels, network=fit.maps, losses=fit.losses
+    )
+    tiles = [picture for m in (targets, fit.maps) for picture in _rows_of(gallery, m)]
+    number = np.arange(len(fit.losses))
+    curves = {f"face {k}": (number, fit.losses[:, k]) for k in range(len(targets))}
+    plot = line_plots({"half the squared error": curves}, "step", log_y=True)
+    return [
+        out / "fit.npz",
+        write_image(out / "fit.png", to_uint8(image_grid(tiles, len(targets)))),
+        write_image(out / "loss.png", plot),
+    ]
+
+
+def _rows_of(gallery: Gallery, maps: np.ndarray) -> list[np.ndarray]:
+    return [picture for modality in gallery.map_pictures(maps) for picture in modality]
+
+
+def _read_maps(path: pathlib.Path) -> np.ndarray:
+    """[N, r, r, C] of a file; the shape is checked by the fit."""
+    if not path.is_file() or path.suffix not in (".npz", ".npy"):
+        raise ValueError(f"{path}: wanted an .npz of launch/generate.py, or an .npy [N, r, r, C]")
+    found = np.load(path, allow_pickle=False)
+    if path.suffix == ".npz":
+        with found:
+            if "network" not in found.files:
+                raise ValueError(f"{path}: wanted an array 'network', found {found.files}")
+            found = found["network"]
+    return found[None] if found.ndim == 3 else found

@@ -1,0 +1,143 @@
+"""Tables and plots of a whole run: figures of every checkpoint, speed per resolution."""
+
+import json
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from facejax.io.checkpoints import CheckpointError, Checkpoints
+from facejax.io.files import atomic_path
+from facejax.io.images import write_image
+from facejax.io.plots import line_plots
+from facejax.train.describe import format_table
+from facejax.train.run_folder import read_config
+
+_log = logging.getLogger(__name__)
+METRICS = ("swd", "ms_ssim", "frechet", "energy", "faces")  # first words of figures' names
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out = {}
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            out |= _flat(value, f"{prefix}{key}/")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def metric_of(name: str) -> str | None:
+    """Which of METRICS a figure 'modalities/texture/swd_x1e3/fake' belongs to."""
+    if name.startswith("faces/"):
+        return "faces"
+    words = [m for part in name.split("/") for m in METRICS if part.startswith(m)]
+    return words[0] if words else None
+
+
+def evaluate_all(
+    workdir: str | pathlib.Path, metrics: Sequence[str] = METRICS
+) -> dict[str, list[dict[str, Any]]]:
+    """Measures every checkpoint of a run, with the same real maps, latents and draws.
+
+    Writes metric-<name>.jsonl, one line per checkpoint, and metrics.png into the run folder. How
+    many checkpoints a run keeps is set by config.keep.
+
+    Args:
+      workdir: of the run.
+      metrics: some of METRICS.
+
+    Returns:
+      {metric: rows}, oldest checkpoint first; a row holds 'step', 'kimg' and the figures.
+
+    Raises:
+      ValueError: no run, no checkpoint, or an unknown metric.
+    """
+    from facejax.systems.tbgan.generate import read_run
+    from facejax.systems.tbgan.metrics import evaluate
+
+    unknown = set(metrics) - set(METRICS)
+    if unknown or not metrics:
+        raise ValueError(f"unknown metrics {sorted(unknown)}: wanted some of {', '.join(METRICS)}")
+    workdir = pathlib.Path(workdir)
+    system = read_run(workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    rows: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
+    for step in checkpoints.steps():
+        try:
+            tree, meta = checkpoints.restore(step, only=("ema",))
+        except CheckpointError as error:
+            _log.warning("%s. It is left out.", error)
+            continue
+        system.gallery.stage = system.reached(meta)
+        figures = _flat(evaluate(system, tree["ema"]["gen"], workdir, faces="faces" in metrics))
+        _log.info("measured step %d (%g thousand images)", step, meta["images"] / 1000)
+        for metric in metrics:
+            row = {k: v for k, v in figures.items() if metric_of(k) == metric and v is not None}
+            if row:
+                head = {"step": step, "kimg": meta["images"] / 1000}
+                rows[metric].append(head | {"resolution": figures["resolution"]} | row)
+    rows = {metric: found for metric, found in rows.items() if found}
+    if not rows:
+        raise ValueError(
+            f"{workdir} has no readable checkpoint with figures of {', '.join(metrics)}"
+        )
+    for metric, found in rows.items():
+        with atomic_path(workdir / f"metric-{metric}.jsonl") as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    write_image(workdir / "metrics.png", line_plots(_panels(rows), "thousand images"))
+    return rows
+
+
+def _panels(rows: dict[str, list[dict[str, Any]]]) -> dict[str, dict]:
+    """One panel per figure; 'fake', 'real' and 'floor' are its curves."""
+    panels: dict[str, dict] = {}
+    for found in rows.values():
+        for name in found[-1].keys() - {"step", "kimg", "resolution"}:
+            title, _, curve = name.rpartition("/")
+            points = [(row["kimg"], row[name]) for row in found if name in row]
+            panel = panels.setdefault(title.removeprefix("modalities/"), {})
+            panel[curve] = tuple(zip(*points, strict=True))
+    return {title: dict(sorted(panels[title].items())) for title in sorted(panels)}
+
+
+def speed_table(workdir: str | pathlib.Path) -> str:
+    """Seconds per thousand images at each resolution, without compilation, pictures, checkpoints.
+
+    Also written to benchmark.json and benchmark.txt in the run folder.
+
+    Args:
+      workdir: of a run.
+
+    Returns:
+      The table as text.
+
+    Raises:
+      ValueError: the run has no measured steps.
+    """
+    workdir = pathlib.Path(workdir)
+    path = workdir / "metrics.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    config = read_config(workdir) or {}
+    rows: dict[str, dict[str, Any]] = {}
+    before = 0.0
+    for record in records:
+        if "sec/kimg" in record:
+            empty = {"stage": record["stage"], "kimg": 0.0, "seconds": 0.0}
+            row = rows.setdefault(record["stage"], empty)
+            row["kimg"] += record["kimg"] - before
+            row["seconds"] += (record["kimg"] - before) * record["sec/kimg"]
+        before = record["kimg"]
+    if not rows:
+        raise ValueError(f"{path} holds no measured steps: train longer, or lower config.log_every")
+    for row in rows.values():
+        row["sec/kimg"] = round(row["seconds"] / row["kimg"], 4)
+        row["images/s"] = round(1000 * row["kimg"] / row["seconds"], 2)
+        row["kimg"], row["seconds"] = round(row["kimg"], 3), round(row["seconds"], 3)
+    table = format_table(list(rows.values()))
+    precision = config.get("model", {}).get("dtype", "float32")
+    with atomic_path(workdir / "benchmark.json") as out:
+        out.write_text(json.dumps({"dtype": precision, "stages": list(rows.values())}) + "\n")
+    with atomic_path(workdir / "benchmark.txt") as out:
+        out.write_text(table + "\n")
+    return table
