@@ -1,8 +1,10 @@
 """Differentiable rendering: rasterise, interpolate, shade, silhouettes, UV maps."""
 
 from facejax.render.interpolate import interpolate
+from facejax.render.overlay import draw_points, draw_wireframe
 from facejax.render.rasterize import Fragments, rasterize
 from facejax.render.renderer import RenderOutput, render
+from facejax.render.scene import concatenate_meshes, region_labels
 from facejax.render.shading import (
     AmbientLight,
     DirectionalLight,
@@ -27,9 +29,13 @@ __all__ = [
     "antialias",
     "bake",
     "boundary_grad",
+    "concatenate_meshes",
     "default_light",
+    "draw_points",
+    "draw_wireframe",
     "interpolate",
     "rasterize",
+    "region_labels",
     "render",
     "sh_basis",
     "shade",

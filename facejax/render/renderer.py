@@ -15,12 +15,12 @@ from facejax.render import platform, shading
 from facejax.render.interpolate import interpolate_planes
 from facejax.render.platform import live, map_images, pin, planes, sum_products, take
 from facejax.render.rasterize import barycentrics, image_clip, triangle_ids
+from facejax.render.scene import PLAIN_ALBEDO
 from facejax.render.silhouette import DEPTH_GAP, antialias_planes, boundary_planes
 from facejax.render.texture import texture_planes
 from facejax.render.topology import raster_topology, uv_layout
 
 BACKGROUND = (0.75, 0.78, 0.82)
-PLAIN_ALBEDO = 0.72  # of meshes without colours
 _BAND_PIXELS_CPU, _BAND_PIXELS_ACCELERATOR = 65536, 1 << 22
 _SILHOUETTES = ("boundary", "antialias", "none")
 _MESH_RANKS = dict(vertices=2, vertex_colors=2, texture=3, normal_map=3)
@@ -40,6 +40,7 @@ class RenderOutput:
       normal: [..., H, W, 3] unit, object space, as shaded; 0 where nothing is hit.
       triangle_id: [..., H, W] int32, -1 where nothing is hit.
       uv: [..., H, W, 2], or None for meshes without a UV layout.
+      label: [..., H, W] int32, the segmentation by `labels`, -1 where nothing is hit; or None.
     """
 
     image: jax.Array
@@ -48,6 +49,7 @@ class RenderOutput:
     normal: jax.Array
     triangle_id: jax.Array
     uv: jax.Array | None = None
+    label: jax.Array | None = None
 
 
 @struct.dataclass
@@ -73,6 +75,7 @@ def render(
     size: tuple[int, int] = (256, 256),
     *,
     background: tuple | jax.Array = BACKGROUND,
+    labels: np.ndarray | jax.Array | None = None,
     supersample: int = 1,
     silhouette: str = "boundary",
     depth_gap: float = DEPTH_GAP,
@@ -94,6 +97,8 @@ def render(
       light: one light, a tuple of lights, or None for a soft key light; see facejax.render.shading.
       size: (height, width).
       background: [3] colour or [..., H, W, 3] image, in [0, 1], encoded like the albedo.
+      labels: [F] int32, what each triangle is (`region_labels`, the material ids of
+        `concatenate_meshes`), for the `label` output.
       supersample: samples per pixel along each axis, for pictures.
       silhouette: 'boundary' for the gradient of moving silhouettes without touching the image,
         'antialias' to blend the pixels that silhouette edges cut, 'none'.
@@ -111,7 +116,8 @@ def render(
       RenderOutput.
 
     Raises:
-      ValueError: for an unknown option, or a texture or normal map without a UV layout.
+      ValueError: for an unknown option, labels that do not fit the triangles, or a texture or
+        normal map without a UV layout.
     """
     cpu = platform.on_cpu()
     options = _Options(
@@ -129,7 +135,20 @@ def render(
     _check(mesh, options)
     lights = shading.as_lights(light)
     background = jnp.asarray(background, jnp.float32)
-    return _render(mesh, camera, lights, background, options)
+    out = _render(mesh, camera, lights, background, options)
+    if labels is None:
+        return out
+    return out.replace(label=_pixel_labels(labels, out.triangle_id, mesh.topology))
+
+
+def _pixel_labels(labels, ids, topology):
+    labels = jnp.asarray(labels, jnp.int32)
+    if labels.shape != (len(topology.triangles),):
+        raise ValueError(
+            f"labels have shape {labels.shape}; wanted ({len(topology.triangles)},), one per "
+            "triangle of the mesh."
+        )
+    return jnp.where(ids >= 0, take(labels, jnp.maximum(ids, 0)), -1)
 
 
 def _check(mesh, options):
