@@ -7,7 +7,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from facejax.morphable import ict, procedural
+from facejax.morphable import bfm, ict, procedural
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import FORMAT, array_names, cached_model, load_npz
 
@@ -21,9 +21,10 @@ def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel
 
     Args:
       name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written
-        by `save_npz`, a checkout of ICT-FaceKit, or an .npz converted from it.
+        by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it, or face3d's
+        `BFM.mat`.
       **options: of `build_procedural` or `build_ict` (sizes, number of components, seed); none for
-        files written by `save_npz`.
+        files written by `save_npz` and for `BFM.mat`.
 
     Returns:
       The model, its arrays on the default device. Pass it to jitted functions as an argument.
@@ -44,7 +45,7 @@ def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel
                 "load_morphable('ict', path='.../ICT-FaceKit'), or use 'procedural'"
             )
         return _load_path(pathlib.Path(options.pop("path")), options, kinds=("ict",))
-    return _load_path(pathlib.Path(name), options, kinds=("saved", "ict"))
+    return _load_path(pathlib.Path(name), options, kinds=("saved", "ict", "bfm"))
 
 
 def _arguments(name: str, build: Callable, options: dict) -> dict:
@@ -75,18 +76,22 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
         )
     kind, found = _recognise(path)
     if kind not in kinds:
-        wanted = {"saved": "a file written by save_npz", "ict": "ICT-FaceKit (folder or .npz)"}
+        wanted = {
+            "saved": "a file written by save_npz",
+            "ict": "ICT-FaceKit (folder or .npz)",
+            "bfm": "a face3d-style BFM.mat",
+        }
         raise ValueError(
             f"{path}: found {found}, wanted {' or '.join(wanted[k] for k in kinds)}; give another "
             "path, or use 'procedural', which needs no file"
         )
-    if kind == "saved":
+    if kind in ("saved", "bfm"):
         if options:
             raise ValueError(
                 f"{path}: found the options {sorted(options)}, wanted none: a saved model is "
                 "loaded as it is; drop them"
             )
-        return load_npz(path)
+        return load_npz(path) if kind == "saved" else bfm.load_bfm(path)
     values = _arguments("ict", ict.build_ict, options)
     versions = [ict.VERSION, procedural.VERSION]  # its paint is the procedural one
     key = dict(versions=versions, content=_fingerprint(path), **values)
@@ -94,11 +99,14 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
 
 
 def _recognise(path: pathlib.Path) -> tuple[str | None, str]:
-    """('saved', 'ict' or None; what was found, in words)."""
+    """('saved', 'ict', 'bfm' or None; what was found, in words)."""
     if path.is_dir():
         if ict.find_obj_folder(path) is not None:
             return "ict", "a checkout of ICT-FaceKit"
         return None, "a folder that is no checkout of ICT-FaceKit"
+    if path.suffix.lower() == ".mat":
+        kind, found = bfm.mat_kind(bfm.read_mat(path))
+        return (kind if kind == "bfm" else None), found
     try:
         names = array_names(path)
     except ValueError:
