@@ -17,6 +17,7 @@ from facejax.metrics.frechet import frechet_distance
 from facejax.systems.manifold import data, networks
 
 _NEAREST_ROWS = 20_000  # at most so many training rows are searched
+_NOISY_ROWS = 20_000  # at most so many noisy vectors are measured, spread over the held-out rows
 _BATCH = 4096
 
 
@@ -137,7 +138,8 @@ def denoising_figures(system, target: str, denoise, model) -> dict[str, dict[str
     """
     rows, c = system.rows[target], system.config.evaluate
     sigma = system.sigma(target)
-    clean, noisy = corrupted(rows.test, sigma, c.repeats, c.seed)
+    test = rows.test[:: -(-len(rows.test) * c.repeats // _NOISY_ROWS)]
+    clean, noisy = corrupted(test, sigma, c.repeats, c.seed)
     power = data.noise_power(clean.shape[1], sigma)
     estimates = {
         "identity": noisy,
@@ -149,7 +151,7 @@ def denoising_figures(system, target: str, denoise, model) -> dict[str, dict[str
         "network": denoise(noisy),
     }
     errors = {k: v - clean for k, v in estimates.items()}
-    errors["network_clean_in"] = denoise(rows.test) - rows.test
+    errors["network_clean_in"] = denoise(test) - test
     out = {"mse": {k: float((e.astype(np.float64) ** 2).mean()) for k, e in errors.items()}}
     gram = _gram_mm(model, target)
     if gram is not None and len(gram) == clean.shape[1]:

@@ -1,0 +1,71 @@
+"""Makes noisy and clean coefficient pairs for Face Manifold, as the original's generators do.
+
+python data_prep/make_manifold_data.py --mode=shape --path=FOLDER --out=dataset_generation
+
+Without --path the faces are drawn from the procedural head. Then train with
+--config.data.source=arrays --config.data.path=OUT --config.train.noise=stored
+"""
+
+import argparse
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from facejax import cli  # noqa: E402
+
+TARGETS = {"shape": ("shape",), "exp": ("expression",), "both": ("shape", "expression")}
+REPEATS = {"shape": 100, "expression": 50}
+SIGMAS = {  # by whether coefficients are those of Basel 2009 files
+    True: {"shape": 500_000.0, "expression": 2.0},
+    False: {"shape": 2.5, "expression": 0.5},
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--mode", "-mode", choices=tuple(TARGETS), default="both", help="(both)")
+    p.add_argument("--path", "-path", default="", help="folder of 300W-3D / AFLW2000-3D .mat files")
+    p.add_argument("--out", "-out", default="dataset_generation", help="(dataset_generation)")
+    p.add_argument("--repeats", type=int, help="corruptions per face (shape 100, expression 50)")
+    p.add_argument("--sigma", type=float, help="of the noise (files: 500000, 2; else 2.5, 0.5)")
+    p.add_argument("--num_test", type=int, default=600, help="held-out faces (600)")
+    p.add_argument("--num_rows", type=int, default=10000, help="faces to draw without --path")
+    p.add_argument("--seed", type=int, default=0, help="of split, draws and noise (0)")
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; returns the exit code."""
+    args = parser().parse_args(argv)
+
+    def work() -> int:
+        from configs.manifold import get_config
+        from facejax.systems.manifold.data import load_rows
+        from facejax.systems.manifold.dataset import write_pairs
+
+        config = get_config()
+        config.data.update(
+            source="mat" if args.path else "procedural",
+            path=args.path,
+            num_test=args.num_test,
+            num_rows=args.num_rows,
+            seed=args.seed,
+        )
+        for target in TARGETS[args.mode]:
+            repeats = REPEATS[target] if args.repeats is None else args.repeats
+            sigma = SIGMAS[bool(args.path)][target] if args.sigma is None else args.sigma
+            rows = load_rows(config, target)
+            folder = write_pairs(args.out, target, rows, sigma, repeats, args.seed)
+            print(
+                f"{folder}: {len(rows.train)} + {len(rows.test)} faces, {repeats} corruptions each"
+            )
+        return 0
+
+    return cli.report_errors(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

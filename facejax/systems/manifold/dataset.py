@@ -1,0 +1,58 @@
+"""Noisy and clean pairs as files, in the layout of the original's generators."""
+
+import pathlib
+
+import numpy as np
+
+from facejax.systems.manifold.data import Rows
+
+
+def write_pairs(
+    folder: str | pathlib.Path, target: str, rows: Rows, sigma: float, repeats: int, seed: int
+) -> pathlib.Path:
+    """Writes dataset_<target>/{train,test}/{noisy,labels}.npy, (faces * repeats, n) float64.
+
+    The rows of one face follow each other; the noise of a face depends only on (seed, part, its
+    number). Files are written row by row: memory does not grow with `repeats`.
+
+    Args:
+      folder: made if missing.
+      target: 'shape' or 'expression'.
+      rows: the clean faces.
+      sigma: standard deviation of the noise on a chosen component.
+      repeats: corruptions per face.
+      seed: of the noise, >= 0.
+
+    Returns:
+      The folder of the target.
+
+    Raises:
+      ValueError: repeats or sigma is not positive.
+    """
+    if repeats < 1 or not sigma > 0:
+        raise ValueError(f"repeats and sigma must be positive, found {repeats} and {sigma}")
+    base = pathlib.Path(folder) / f"dataset_{target}"
+    for part, (name, clean) in enumerate((("train", rows.train), ("test", rows.test))):
+        (base / name).mkdir(parents=True, exist_ok=True)
+        shape = (len(clean) * repeats, clean.shape[1])
+        files = {
+            kind: np.lib.format.open_memmap(
+                base / name / f"{kind}.npy", mode="w+", dtype=np.float64, shape=shape
+            )
+            for kind in ("noisy", "labels")
+        }
+        for face, vector in enumerate(clean):
+            rng = np.random.default_rng([seed, part, face])
+            part_rows = slice(face * repeats, (face + 1) * repeats)
+            files["labels"][part_rows] = vector
+            files["noisy"][part_rows] = vector + sparse_noise(rng, repeats, len(vector), sigma)
+        for file in files.values():
+            file.flush()
+    return base
+
+
+def sparse_noise(rng: np.random.Generator, num: int, n: int, sigma: float) -> np.ndarray:
+    """[num, n]: N(0, sigma^2) on k random components, k uniform in 1 .. n; zero elsewhere."""
+    count = rng.integers(1, n + 1, size=(num, 1))
+    rank = rng.random((num, n)).argsort(axis=1).argsort(axis=1)
+    return np.where(rank < count, sigma * rng.standard_normal((num, n)), 0.0)
