@@ -1,11 +1,18 @@
-"""Times the rasteriser and the renderer on spheres; a table with ratios to a numpy z-buffer.
+"""Times the rasteriser and its gradient; a table with ratios to a numpy z-buffer and to peers.
 
-    python -m tests.benchmarks.bench_render --sizes 128 256 --triangles 5000 20000
+    NPROC=1 python -m tests.benchmarks.bench_render --sizes 224 512 --triangles 20000
+    NPROC=1 python -m tests.benchmarks.bench_render --mesh head.npz    # verts [V, 3], tri [F, 3]
 
-The numpy z-buffer is the obvious one, a loop over triangles with float64 bounding boxes.
+Forward is ids, barycentrics and depth; backward goes through interpolation of six columns and
+`boundary_grad` to positions and columns. The numpy z-buffer is the obvious one, a loop over
+triangles with float64 bounding boxes. Peers are timed where they can be imported: pytorch3d (CPU,
+one face per pixel) and nvdiffrast (needs a GPU). Repetitions of all competitors are interleaved;
+NPROC=1 keeps XLA to one thread.
 """
 
 import argparse
+import importlib.util
+import pathlib
 import time
 
 import jax
@@ -13,9 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.geometry.camera import Camera, to_clip
-from facejax.geometry.mesh import Mesh
-from facejax.render import rasterize, render
+from facejax.geometry.mesh import MeshTopology
+from facejax.render import boundary_grad, interpolate, rasterize
 from tests.oracles import meshes
+
+_COLUMNS = 6
 
 
 def numpy_zbuffer(clip, triangles, height, width):
@@ -41,56 +50,133 @@ def numpy_zbuffer(clip, triangles, height, width):
     return ids
 
 
-def milliseconds(fn, repeats):
-    """Median wall time; the first call compiles and is not counted."""
-    jax.block_until_ready(fn())
-    times = []
+def milliseconds(functions, repeats):
+    """Median wall time by name, measured in turns; they have all been called once before."""
+    times = {name: [] for name in functions}
     for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(fn())
-        times.append(time.perf_counter() - start)
-    return 1e3 * float(np.median(times))
+        for name, fn in functions.items():
+            start = time.perf_counter()
+            fn()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: float(np.median(t)) for name, t in times.items()}
 
 
-def measure(num_triangles, size, repeats):
-    """(triangles, times in ms by name) of a sphere that nearly fills the image."""
-    rows = max(3, int((num_triangles / 4) ** 0.5) + 1)
-    vertices, topology = meshes.sphere(rows, 2 * rows)
-    mesh = Mesh(jnp.asarray(130 * vertices), topology, vertex_colors=jnp.abs(vertices))
-    camera, size = Camera.look_at(), (size, size)
-    clip = to_clip(camera, mesh.vertices, size)
+def compiled(fn, *args):
+    """(callable that waits for the result, seconds to compile, megabytes of temporaries)."""
+    start = time.perf_counter()
+    program = jax.jit(fn).lower(*args).compile()
+    seconds = time.perf_counter() - start
+    memory = program.memory_analysis()
+    megabytes = memory.temp_size_in_bytes / 2**20 if memory else float("nan")
+    jax.block_until_ready(program(*args))
+    return lambda: jax.block_until_ready(program(*args)), seconds, megabytes
 
-    @jax.jit
-    def gradient(vertices):
-        def loss(v):
-            return jnp.sum(render(mesh.replace(vertices=v), camera, None, size).image)
 
-        return jax.grad(loss)(vertices)
+def peers(clip, triangles, size):
+    """Name -> forward pass of every other rasteriser that is installed and can run here."""
+    found = {}
+    if importlib.util.find_spec("pytorch3d"):
+        found["pytorch3d"] = _pytorch3d(clip, triangles, size)
+    if importlib.util.find_spec("nvdiffrast"):
+        import torch
 
-    batch = jnp.stack([clip] * 8)
-    return len(topology.triangles), {
-        "numpy": milliseconds(
-            lambda: numpy_zbuffer(np.asarray(clip, np.float64), topology.triangles, *size), 1
-        ),
-        "rasterize": milliseconds(lambda: rasterize(clip, topology, size), repeats),
-        "batch/8": milliseconds(lambda: rasterize(batch, topology, size), repeats) / 8,
-        "render": milliseconds(lambda: render(mesh, camera, None, size), repeats),
-        "gradient": milliseconds(lambda: gradient(mesh.vertices), repeats),
-    }
+        if torch.cuda.is_available():
+            found["nvdiffrast"] = _nvdiffrast(clip, triangles, size)
+    return found
+
+
+def _pytorch3d(clip, triangles, size):
+    import torch
+    from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
+    from pytorch3d.structures import Meshes
+
+    ndc = clip[:, :3] / clip[:, 3:]
+    ndc = np.concatenate([-ndc[:, :1], ndc[:, 1:2], clip[:, 3:]], axis=1)  # x left, view depth
+    mesh = Meshes([torch.tensor(ndc)], [torch.tensor(triangles, dtype=torch.int64)])
+    return lambda: rasterize_meshes(mesh, size, blur_radius=0.0, faces_per_pixel=1, bin_size=0)
+
+
+def _nvdiffrast(clip, triangles, size):
+    import nvdiffrast.torch as dr
+    import torch
+
+    context = dr.RasterizeCudaContext()
+    position = torch.tensor(clip, device="cuda")[None]
+    faces = torch.tensor(triangles, dtype=torch.int32, device="cuda")
+
+    def forward():
+        dr.rasterize(context, position, faces, size)
+        torch.cuda.synchronize()
+
+    return forward
+
+
+def load_mesh(source):
+    """Name, vertices [V, 3] that nearly fill the picture, topology; of a file or a sphere."""
+    if isinstance(source, int):
+        rows = max(3, int((source / 4) ** 0.5) + 1)
+        vertices, topology = meshes.sphere(rows, 2 * rows)
+        return "sphere", 130 * vertices, topology
+    with np.load(source) as arrays:
+        vertices, triangles = arrays["verts"].astype(np.float64), arrays["tri"]
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    vertices = (vertices - 0.5 * (low + high)) * (260 / (high - low)[:2].max())
+    return source.stem, vertices.astype(np.float32), MeshTopology(triangles, len(vertices))
+
+
+def measure(source, size, repeats):
+    """Prints one row."""
+    name, vertices, topology = load_mesh(source)
+    size = (size, size)
+    clip = to_clip(Camera.look_at(), jnp.asarray(vertices), size)
+    columns = jnp.asarray(np.random.default_rng(0).uniform(size=(len(vertices), _COLUMNS)))
+
+    def loss(clip, columns):
+        fragments = rasterize(clip, topology, size)
+        image = interpolate(columns, topology, fragments)
+        return jnp.mean(boundary_grad(image, clip, topology, fragments) ** 2)
+
+    forward, forward_seconds, _ = compiled(lambda c: rasterize(c, topology, size), clip)
+    both, both_seconds, megabytes = compiled(
+        jax.value_and_grad(loss, argnums=(0, 1)), clip, columns
+    )
+    flat = np.asarray(clip)
+    others = peers(flat, topology.triangles, size)
+    for fn in others.values():
+        fn()
+    times = milliseconds({"forward": forward, "both": both, **others}, repeats)
+    double = flat.astype(np.float64)
+    times |= milliseconds(
+        {"numpy": lambda: numpy_zbuffer(double, topology.triangles, *size)}, repeats=1
+    )
+    ratios = "  ".join(
+        f"{k} {times[k]:.0f} ms = {times[k] / times['forward']:.0f}x" for k in ["numpy", *others]
+    )
+    print(
+        f"{name:<16} {len(topology.triangles):>9} {size[0]:>5} {times['forward']:>9.2f} "
+        f"{times['both']:>9.2f} {forward_seconds:>8.1f} {both_seconds:>8.1f} {megabytes:>8.1f}   "
+        f"{ratios}",
+        flush=True,
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512])
-    parser.add_argument("--triangles", type=int, nargs="+", default=[5000, 30000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[224, 512, 1024])
+    parser.add_argument(
+        "--triangles", type=int, nargs="+", default=[5000, 70000], help="of spheres"
+    )
+    parser.add_argument("--mesh", type=pathlib.Path, nargs="*", default=[], help="instead, .npz")
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
-    print(f"{jax.devices()[0]}; milliseconds, in brackets how many times faster than numpy")
-    for num in args.triangles:
+    print(f"{jax.devices()[0]}; milliseconds; ratios: how many times longer than forward")
+    print(
+        f"{'mesh':<16} {'triangles':>9} {'size':>5} {'forward':>9} {'f+b':>9} {'comp f s':>8} "
+        f"{'c f+b s':>8} {'temp MB':>8}   ratios"
+    )
+    for source in args.mesh or args.triangles:
         for size in args.sizes:
-            count, times = measure(num, size, args.repeats)
-            cells = [f"{k} {v:.1f} ({times['numpy'] / v:.0f}x)" for k, v in times.items()]
-            print(f"{count:>7} triangles {size:>5} px | " + " | ".join(cells), flush=True)
+            measure(source, size, args.repeats)
 
 
 if __name__ == "__main__":
