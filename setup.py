@@ -26,6 +26,7 @@ setup(
         "orbax-checkpoint>=0.12.0,<0.13",
         "ml-collections>=1.1,<2",
         "tensorflow-datasets>=4.9.9,<5",
+        "importlib_resources>=6",  # tensorflow-datasets uses it without asking for it
         "clu>=0.0.12",
         "numpy>=2.0,<3",
         "scipy>=1.14",

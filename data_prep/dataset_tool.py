@@ -46,13 +46,20 @@ def _write(args, batches, count, resolution, codec, label_names, value_range, me
             args.out, batches, num_examples=count, resolution=resolution, codec=codec,
             label_names=label_names, dtype=args.dtype, value_range=value_range, meta=meta,
         )  # fmt: skip
+    elif args.dtype != "float32":
+        raise ValueError(f"--format {args.format} holds float32, found --dtype {args.dtype}")
+    elif args.format == "tfds":
+        from facejax.data.tfds import write_tfds
+
+        write_tfds(
+            args.out, batches, num_examples=count, resolution=resolution, codec=codec,
+            label_names=label_names,
+        )  # fmt: skip
     else:
         import numpy as np
 
         from facejax.io.tfrecord_images import write_multiresolution
 
-        if args.dtype != "float32":
-            raise ValueError(f"TFRecords of maps are float32, found --dtype {args.dtype}")
         labels = []
 
         def images():
@@ -295,7 +302,7 @@ def _parser():
 
     def storage(sub):
         sub.add_argument("out", help="new folder")
-        sub.add_argument("--format", choices=["packed", "tfrecords"], default="packed")
+        sub.add_argument("--format", choices=["packed", "tfrecords", "tfds"], default="packed")
         sub.add_argument("--dtype", choices=["float32", "float16", "uint8"], default="float32")
         sub.add_argument(
             "--value_range", type=float, nargs=2, metavar=("LOW", "HIGH"),

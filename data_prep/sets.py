@@ -141,7 +141,8 @@ def convert(args, write):
     import numpy as np
 
     source = open_set(args, args.folder)
-    args.dtype = args.dtype or ("uint8" if source.meta["dtype"] == "uint8" else "float32")
+    bytes_ = source.meta["dtype"] == "uint8" and args.format == "packed"
+    args.dtype = args.dtype or ("uint8" if bytes_ else "float32")
 
     def batches():
         for start in range(0, len(source), 16):

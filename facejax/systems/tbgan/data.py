@@ -134,8 +134,11 @@ def make_source(config, net: NetworkConfig):
         not fit `net`.
     """
     c = config.data
-    if c.source not in SOURCES:
-        raise ValueError(f"data.source must be one of {SOURCES}, found {c.source!r}")
+    if c.source not in SOURCES and not c.source.startswith("tfds:"):
+        raise ValueError(
+            f"data.source must be one of {SOURCES} or tfds:NAME (data.path is then the data_dir), "
+            f"found {c.source!r}"
+        )
     model = None
     if c.source == "model":
         from facejax.data.synthetic_uv import MorphableUVSource
@@ -153,6 +156,12 @@ def make_source(config, net: NetworkConfig):
         )
     elif c.source == "black":
         source = BlackSource(net)
+    elif c.source.startswith("tfds:"):
+        from facejax.data.tfds import TfdsSource
+
+        source = TfdsSource(c.source.removeprefix("tfds:"), c.path)
+        if source.codec.model:
+            model = load_model(config)
     else:
         if not c.path:
             raise ValueError(f"data.source={c.source!r} needs --config.data.path=FOLDER")
