@@ -8,11 +8,14 @@ import jax.numpy as jnp
 from facejax.geometry.mesh import MeshTopology
 from facejax.render import platform
 from facejax.render.platform import (
+    empty_rows,
     live,
     map_images,
     pin,
     planes,
-    scatter_sum,
+    scatter_rows,
+    spare_row,
+    sum_over_bands,
     sum_products,
     take,
     zero_cotangent,
@@ -94,20 +97,33 @@ def _interpolate_fwd(attributes, tri, ids, bary, cpu):
 
 def _interpolate_bwd(cpu, residuals, grads):
     attributes, tri, ids, bary = residuals
-    flag = live(ids, cpu)
-    flat = ids.reshape(-1)
-    vertex = corner_vertices(tri, flat, flag)
-    b = [x.reshape(-1) for x in bary]
-    g = pin(flag, lambda: [x.reshape(-1) for x in grads])
-
-    def bary_gradient(v):
-        total = sum_products(g, [take(a, v) for a in attributes])
-        return total.reshape(ids.shape)
-
-    grad_bary = [pin(flag, functools.partial(bary_gradient, v)) for v in vertex]
     num = attributes[0].shape[0] if attributes else 0
-    target = pin(flag, lambda: [jnp.where(flat >= 0, v, num) for v in vertex])
-    grad_attributes = [scatter_sum(target, [bk * gc for bk in b], num) for gc in g]
+    columns = [jnp.asarray(a) for a in attributes]
+
+    def band(first_row, arrays, sums):
+        del first_row
+        mine, b, g = arrays
+        flag = live(mine, cpu)
+        vertex = corner_vertices(tri, mine, flag)
+
+        def bary_gradient(v):
+            return sum_products(g, [take(a, v) for a in columns])
+
+        grad_bary = [pin(flag, functools.partial(bary_gradient, v)) for v in vertex]
+        spare = spare_row(num, mine.shape[0])
+        for v, bk in zip(vertex, b, strict=True):
+            target = pin(flag, lambda v=v: jnp.where(mine >= 0, v, spare))
+            sums = scatter_rows(sums, target, [bk * gc for gc in g], flag)
+        return grad_bary, sums
+
+    flat = [[x.reshape(-1) for x in group] for group in ([ids], bary, grads)]
+    arrays = (flat[0][0], flat[1], flat[2])
+    start = empty_rows(num, len(columns))
+    if not columns:
+        return [], zero_cotangent(tri), zero_cotangent(ids), [jnp.zeros(ids.shape)] * 3
+    grad_bary, sums = sum_over_bands(band, arrays, start, ids.shape, cpu)
+    grad_attributes = [c[:num] for c in planes(sums)]
+    grad_bary = [x.reshape(ids.shape) for x in grad_bary]
     return grad_attributes, zero_cotangent(tri), zero_cotangent(ids), grad_bary
 
 

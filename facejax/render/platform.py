@@ -16,6 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+_BAND_PIXELS = 16384
+_SPARE_ROWS = 256  # a power of two
+
 
 def on_cpu() -> bool:
     """Whether computations run on CPU by default; the one switch between the two code paths."""
@@ -69,12 +72,68 @@ def take(a: jax.Array, index: jax.Array) -> jax.Array:
     return jnp.asarray(a).at[index].get(mode="promise_in_bounds")
 
 
-def scatter_sum(index: Sequence[jax.Array], values: Sequence[jax.Array], length: int) -> jax.Array:
-    """Sums of values[k] by index[k] over all k, [length]; index == length drops an entry."""
-    total = jnp.zeros(length + 1, jnp.float32)
-    for i, v in zip(index, values, strict=True):
-        total = total.at[i].add(v, mode="promise_in_bounds")
-    return total[:length]
+def scatter_rows(
+    total: jax.Array, index: jax.Array, values: Sequence[jax.Array], flag: jax.Array | None
+) -> jax.Array:
+    """Adds values[c] to column c of total at the rows `index`, [N, C].
+
+    One scatter of whole rows costs little more than one of a single column.
+    """
+    rows = pin(flag, lambda: jnp.stack(values, axis=-1))
+    return total.at[index].add(rows, mode="promise_in_bounds")
+
+
+def empty_rows(length: int, columns: int) -> jax.Array:
+    """Zeros for `scatter_rows`: rows from `length` on take what belongs nowhere."""
+    return jnp.zeros((length + _SPARE_ROWS, columns), jnp.float32)
+
+
+def spare_row(length: int, count: int) -> jax.Array:
+    """Rows past `length` for `count` entries that belong nowhere, [count] int32.
+
+    Neighbours get different ones: additions to a single row would wait for each other.
+    """
+    return length + (jnp.arange(count, dtype=jnp.int32) & (_SPARE_ROWS - 1))
+
+
+def sum_over_bands(
+    fn: Callable, arrays: Any, start: Any, size: tuple[int, int], cpu: bool
+) -> tuple[Any, Any]:
+    """fn(first_row, arrays of a band, sums) -> (planes of the band, sums) over bands of rows.
+
+    Small bands keep the many temporaries of a gradient in cache. One band on accelerators, and
+    where the height has no suitable divisor.
+
+    Args:
+      fn: see above; the band's arrays are flat.
+      arrays: pytree of [H * W].
+      start: what the first band gets as its sums.
+      size: (H, W).
+      cpu: whether to use bands.
+
+    Returns:
+      Planes [H * W] and the last sums.
+    """
+    height, width = size
+    limit = max(1, _BAND_PIXELS // max(width, 1))
+    rows = max((r for r in range(1, min(height, limit) + 1) if height % r == 0), default=1)
+    if not cpu or height * width <= 2 * _BAND_PIXELS or rows * 4 < limit:
+        return fn(jnp.float32(0), arrays, start)
+    count = rows * width
+    shapes = jax.eval_shape(fn, jnp.float32(0), jax.tree.map(lambda a: a[:count], arrays), start)[0]
+
+    def band(k, carry):
+        out, sums = carry
+        k = k.astype(jnp.int32)
+        mine = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * count, count), arrays)
+        new, sums = fn((k * rows).astype(jnp.float32), mine, sums)
+        out = jax.tree.map(
+            lambda o, x: lax.dynamic_update_slice_in_dim(o, x, k * count, 0), out, new
+        )
+        return out, sums
+
+    out = jax.tree.map(lambda s: jnp.zeros(height * width, s.dtype), shapes)
+    return lax.fori_loop(0, height // rows, band, (out, start))
 
 
 def zero_cotangent(tree: Any) -> Any:

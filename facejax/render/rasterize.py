@@ -18,11 +18,14 @@ from jax import lax
 from facejax.geometry.mesh import MeshTopology
 from facejax.render import platform
 from facejax.render.platform import (
+    empty_rows,
     live,
     map_images,
     pin,
     planes,
-    scatter_sum,
+    scatter_rows,
+    spare_row,
+    sum_over_bands,
     sum_products,
     take,
     zero_cotangent,
@@ -239,45 +242,58 @@ def _barycentrics_fwd(clip, tri, ids, cpu):
 
 def _barycentrics_bwd(cpu, residuals, cotangents):
     clip, tri, ids = residuals
-    grad_b, grad_z = cotangents[0], cotangents[1].reshape(-1)
-    grad_b = [g.reshape(-1) for g in grad_b]
-    flag = live(ids, cpu)
-    flat = ids.reshape(-1)
-    hit = flat >= 0
+    height, width = ids.shape
     num = clip[0].shape[0]
-    columns = pin(flag, lambda: list(clip))
-    vertex, q = _corners(columns, tri, flat, flag)
-    fx, fy = pin(flag, lambda: pixel_grid(*ids.shape))
+    columns = pin(live(ids, cpu), lambda: list(clip))
 
-    def gradients():
-        a, dx, dy = _cross_products(q, fx, fy)
-        inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
-        b = [x * inverse for x in a]
-        z_num = sum_products(b, q[2])
-        inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
-        grad_num = grad_z * inverse_w
-        grad_den = -grad_num * z_num * inverse_w
-        h = [grad_b[k] + grad_num * q[2][k] + grad_den * q[3][k] for k in range(3)]
-        mean = sum_products(h, b)
-        h = [(hk - mean) * inverse for hk in h]  # with respect to the edge functions
-        gx = [
-            h[2] * dy[1] - h[1] * dy[2],
-            h[0] * dy[2] - h[2] * dy[0],
-            h[1] * dy[0] - h[0] * dy[1],
-        ]
-        gy = [
-            h[1] * dx[2] - h[2] * dx[1],
-            h[2] * dx[0] - h[0] * dx[2],
-            h[0] * dx[1] - h[1] * dx[0],
-        ]
-        gz = [grad_num * b[k] for k in range(3)]
-        gw = [grad_den * b[k] - fx * gx[k] - fy * gy[k] for k in range(3)]
-        return gx, gy, gz, gw
+    def band(first_row, arrays, sums):
+        mine, grad_b, grad_z = arrays
+        flag = live(mine, cpu)
+        hit = mine >= 0
+        vertex, q = _corners(columns, tri, mine, flag)
 
-    per_pixel = pin(flag, gradients)
-    target = pin(flag, lambda: [jnp.where(hit, v, num) for v in vertex])
-    grads = [scatter_sum(target, g, num) for g in per_pixel]
-    return grads, zero_cotangent(tri), zero_cotangent(ids)
+        def grid():
+            fx, fy = pixel_grid(mine.shape[0] // width, width)
+            low = (fy + 1) * (0.5 * mine.shape[0] / width)  # rows into the band
+            return fx, (low + first_row) * (2 / height) - 1
+
+        fx, fy = pin(flag, grid)
+
+        def gradients():
+            a, dx, dy = _cross_products(q, fx, fy)
+            inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
+            b = [x * inverse for x in a]
+            z_num = sum_products(b, q[2])
+            inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
+            grad_num = grad_z * inverse_w
+            grad_den = -grad_num * z_num * inverse_w
+            h = [grad_b[k] + grad_num * q[2][k] + grad_den * q[3][k] for k in range(3)]
+            mean = sum_products(h, b)
+            h = [(hk - mean) * inverse for hk in h]  # with respect to the edge functions
+            gx = [
+                h[2] * dy[1] - h[1] * dy[2],
+                h[0] * dy[2] - h[2] * dy[0],
+                h[1] * dy[0] - h[0] * dy[1],
+            ]
+            gy = [
+                h[1] * dx[2] - h[2] * dx[1],
+                h[2] * dx[0] - h[0] * dx[2],
+                h[0] * dx[1] - h[1] * dx[0],
+            ]
+            gz = [grad_num * b[k] for k in range(3)]
+            gw = [grad_den * b[k] - fx * gx[k] - fy * gy[k] for k in range(3)]
+            return gx, gy, gz, gw
+
+        per_pixel = pin(flag, gradients)
+        spare = spare_row(num, mine.shape[0])
+        for k, v in enumerate(vertex):
+            target = pin(flag, lambda v=v: jnp.where(hit, v, spare))
+            sums = scatter_rows(sums, target, [g[k] for g in per_pixel], flag)
+        return (), sums
+
+    arrays = (ids.reshape(-1), [g.reshape(-1) for g in cotangents[0]], cotangents[1].reshape(-1))
+    _, sums = sum_over_bands(band, arrays, empty_rows(num, 4), ids.shape, cpu)
+    return [c[:num] for c in planes(sums)], zero_cotangent(tri), zero_cotangent(ids)
 
 
 barycentrics.defvjp(_barycentrics_fwd, _barycentrics_bwd)

@@ -21,17 +21,18 @@ from facejax.render.platform import (
     map_images,
     pin,
     planes,
-    scatter_sum,
     take,
     zero_cotangent,
 )
-from facejax.render.rasterize import Fragments, checked_clip, corner_vertices, image_clip
+from facejax.render.rasterize import Fragments, checked_clip, image_clip
 from facejax.render.topology import RasterTopology, raster_topology
 
 DEPTH_GAP = 2e-3  # ndc; about 1.3 mm on the face for near/far at half and one and a half distance
 # Between the last visible pixel and a smooth contour the surface recedes like the root of the
 # distance d, which is uniform in (0, 1) pixel: E sqrt(d) / (E sqrt(1 + d) - E sqrt(d)).
 _TO_CONTOUR = 1.207
+_RUN = 16  # pixels in a row that are visited together
+_RUNS_AT_ONCE = 256
 _MIN_W = 1e-8
 _EDGES = ((1, 2), (0, 2), (0, 1))  # edge k faces corner k
 
@@ -112,82 +113,151 @@ def _neighbours(axis):
     return first, second, *pads
 
 
-def _shift(plane, axis, step, fill):
-    """plane[p + step] along an axis at every p; `fill` beyond the border. step is 1 or -1."""
-    first, second, pad_first, pad_second = _neighbours(axis)
-    if step == 1:
-        return jnp.pad(second(plane), pad_first, constant_values=fill)
-    return jnp.pad(first(plane), pad_second, constant_values=fill)
-
-
-def _extrapolated(axis, force, ids, depth, depth_gap, inward):
-    """Forces on the last visible pixels, carried over to the contour where a surface curves away.
-
-    Weights 1 + k and -k on the pixel and its inner neighbour: rotations move the contour otherwise
-    than the pixel half a pixel inside it, which is much nearer to the viewer.
-    """
-    inner_id, inner = _shift(ids, axis, inward, -1), _shift(depth, axis, inward, 1.0)
-    next_id, next_depth = _shift(inner_id, axis, inward, -1), _shift(inner, axis, inward, 1.0)
-    step, before = depth - inner, inner - next_depth
-    # A surface that recedes like a root steps by 1.3 to 2.4 times the step before; flat ones need
-    # no correction, and a larger step is another surface.
-    recedes = (step > 1.25 * before + 0.05 * depth_gap) & (step <= 3 * before + depth_gap)
-    recedes &= (inner_id >= 0) & (next_id >= 0)
-    extra = jnp.where(recedes, _TO_CONTOUR * force, 0.0)
-    return force + extra - _shift(extra, axis, -inward, 0.0)
-
-
 def _boundary_bwd(options, residuals, grads):
     depth_gap, cpu = options
     image, clip, tri, ids, bary, depth = residuals
-    height, width = ids.shape
     flag = live(ids, cpu)
-
-    image, g = pin(flag, lambda: (list(image), list(grads)))
-
-    def boundary_gain(axis):
-        """dL / d(boundary position) of every pixel pair; 0 where no surface hides another."""
-        first, second, _, _ = _neighbours(axis)
-        i0, i1 = first(ids), second(ids)
-        apart = (i0 < 0) | (i1 < 0) | (jnp.abs(first(depth) - second(depth)) > depth_gap)
-        gain = 0.0
-        for c, gc in zip(image, g, strict=True):
-            gain = gain + (first(c) - second(c)) * (0.5 * (first(gc) + second(gc)))
-        return jnp.where((i0 != i1) & apart, gain, 0.0)
-
-    def boundary_force(axis, gain):
-        """dL / d(screen position of the occluder's surface) of every pixel."""
-        first, second, pad_first, pad_second = _neighbours(axis)
-        i0, i1 = first(ids), second(ids)
-        second_is_nearer = (i0 < 0) | ((i1 >= 0) & (second(depth) <= first(depth)))
-        by_first = jnp.pad(jnp.where(second_is_nearer, 0.0, gain), pad_first)
-        by_second = jnp.pad(jnp.where(second_is_nearer, gain, 0.0), pad_second)
-        return _extrapolated(axis, by_first, ids, depth, depth_gap, inward=-1) + _extrapolated(
-            axis, by_second, ids, depth, depth_gap, inward=1
-        )
-
-    gains = [pin(flag, functools.partial(boundary_gain, axis)) for axis in (1, 0)]
-    fx, fy = pin(
-        flag,
-        lambda: [
-            boundary_force(axis, gain).reshape(-1) for axis, gain in zip((1, 0), gains, strict=True)
-        ],
-    )
-    flat = ids.reshape(-1)
-    moved = (flat >= 0) & ((fx != 0) | (fy != 0))
     num = clip[0].shape[0]
-    vertex = corner_vertices(tri, flat, flag)
-    target = pin(flag, lambda: [jnp.where(moved, v, num) for v in vertex])
-    sums = [scatter_sum(target, [b.reshape(-1) * f for b in bary], num) for f in (fx, fy)]
+    image, grad, bary_flat, (z,) = (
+        [x.reshape(-1) for x in group] for group in (image, grads, bary, [depth])
+    )
+    pixels = _Pixels(ids, z, bary_flat, tri, depth_gap, num, flag)
+    sums = [jnp.zeros(num + 1, jnp.float32)] * 2
+    if ids.size:
+        sums = _over_boundary(
+            lambda p, sums: pixels.add_forces(p, image, grad, sums),
+            sums,
+            ids,
+            depth,
+            depth_gap,
+            flag,
+        )
+    height, width = ids.shape
     x, y, _, w = clip
     ok = w > _MIN_W
     inverse = jnp.where(ok, 1 / jnp.where(ok, w, 1.0), 0.0)
-    gx, gy = sums[0] * (width / 2) * inverse, sums[1] * (height / 2) * inverse
+    gx, gy = sums[0][:num] * (width / 2) * inverse, sums[1][:num] * (height / 2) * inverse
     touched = (gx != 0) | (gy != 0)  # zero times a NaN position would be NaN
     gw = jnp.where(touched, -(gx * x + gy * y) * inverse, 0.0)
     grad_clip = [gx, gy, jnp.zeros_like(gx), gw]
     rest = (zero_cotangent(a) for a in (tri, ids, bary, depth))
     return grads, grad_clip, *rest
+
+
+def _over_boundary(add, sums, ids, depth, depth_gap, flag):
+    """add(p, sums) for the pixels p before a boundary, in flat order; some others may come along.
+
+    Few pixels are at a boundary: on CPU the image is searched in short runs of pixels and only runs
+    with one are visited, some at a time; p may exceed the image there.
+    """
+    size = ids.size
+    if flag is None:
+        return add(jnp.arange(size, dtype=jnp.int32), sums)
+    num_runs = -(-size // _RUN)
+
+    def search():
+        marked = jnp.zeros(ids.shape, bool)
+        for axis in (1, 0):
+            first, second, pad_first, _ = _neighbours(axis)
+            apart = _apart(first(ids), second(ids), first(depth), second(depth), depth_gap)
+            marked |= jnp.pad(apart, pad_first)
+        flat = jnp.pad(marked.reshape(-1), (0, num_runs * _RUN - size))
+        return flat.reshape(num_runs, _RUN).any(axis=1).astype(jnp.int32)
+
+    busy = pin(flag, search)
+    end = pin(flag, lambda: lax.associative_scan(jnp.add, busy))
+    total = end[-1]
+    slot = jnp.where(busy > 0, end - 1, num_runs)
+    runs = jnp.full(num_runs + _RUNS_AT_ONCE, num_runs, jnp.int32)  # the rest lies past the image
+    runs = pin(flag, lambda: runs.at[slot].min(jnp.arange(num_runs, dtype=jnp.int32)))
+
+    def body(carry):
+        k, sums = carry
+        mine = lax.dynamic_slice_in_dim(runs, k * _RUNS_AT_ONCE, _RUNS_AT_ONCE)
+        p = mine[:, None] * _RUN + jnp.arange(_RUN, dtype=jnp.int32)[None]
+        return k + 1, add(pin(flag, lambda: p.reshape(-1)), sums)
+
+    start = (jnp.int32(0), sums)
+    return lax.while_loop(lambda c: c[0] * _RUNS_AT_ONCE < total, body, start)[1]
+
+
+def _apart(i0, i1, z0, z1, depth_gap):
+    """Whether two neighbouring pixels see different surfaces, at least one of them a triangle's."""
+    return (i0 != i1) & ((i0 < 0) | (i1 < 0) | (jnp.abs(z0 - z1) > depth_gap))
+
+
+class _Pixels:
+    """An image's fragments, read at lists of flat pixel indices."""
+
+    def __init__(self, ids, depth, bary, tri, depth_gap, num_vertices, flag):
+        self.height, self.width = ids.shape
+        self.ids, self.depth, self.bary, self.tri = ids.reshape(-1), depth, bary, tri
+        self.depth_gap, self.num_vertices, self.flag = depth_gap, num_vertices, flag
+
+    def add_forces(self, p, image, grad, sums):
+        """Adds dL / d(screen position) of the vertices next to boundaries after pixels p."""
+        inside = p < self.ids.shape[0]
+        p = jnp.where(inside, p, 0)
+        column, row = p % self.width, p // self.width
+        room = [(column, self.width), (row, self.height)]
+        out = []
+        for (place, length), step, total in zip(room, (1, self.width), sums, strict=True):
+            out.append(self._along(p, inside, place, length, step, image, grad, total))
+        return out
+
+    def _along(self, p, inside, place, length, step, image, grad, total):
+        valid = inside & (place + 1 < length)
+        q = jnp.where(valid, p + step, p)
+        i0, i1, z0, z1 = pin(
+            self.flag, lambda: [take(a, x) for a in (self.ids, self.depth) for x in (p, q)]
+        )
+
+        def boundary_gain():
+            total = 0.0
+            for c, g in zip(image, grad, strict=True):
+                total = total + (take(c, p) - take(c, q)) * (0.5 * (take(g, p) + take(g, q)))
+            return jnp.where(valid & _apart(i0, i1, z0, z1, self.depth_gap), total, 0.0)
+
+        def places():
+            q_is_nearer = (i0 < 0) | ((i1 >= 0) & (z1 <= z0))
+            occluder = jnp.where(q_is_nearer, q, p)
+            inward = jnp.where(q_is_nearer, step, -step)
+            left = jnp.where(q_is_nearer, length - 2 - place, place)  # pixels further inside
+            inner = jnp.where(left >= 1, occluder + inward, occluder)
+            return occluder, inner, jnp.where(left >= 2, inner + inward, inner), left >= 2
+
+        gain = pin(self.flag, boundary_gain)
+        occluder, inner, after, room = pin(self.flag, places)
+        recedes = pin(self.flag, lambda: room & self._recedes(occluder, inner, after))
+        extra = jnp.where(recedes, _TO_CONTOUR * gain, 0.0)
+        total = self._scatter(total, occluder, gain + extra)
+        return self._scatter(total, inner, -extra)
+
+    def _recedes(self, occluder, inner, after):
+        """Whether a smooth surface curves away toward its contour at the occluder."""
+        z, z1, z2 = (take(self.depth, p) for p in (occluder, inner, after))
+        step, before = z - z1, z1 - z2
+        # Receding like a root, it steps by 1.3 to 2.4 times the step before; flat surfaces need no
+        # correction, and a larger step is another surface.
+        smooth = (step > 1.25 * before + 0.05 * self.depth_gap) & (
+            step <= 3 * before + self.depth_gap
+        )
+        return smooth & (take(self.ids, inner) >= 0) & (take(self.ids, after) >= 0)
+
+    def _scatter(self, total, p, force):
+        triangle = pin(self.flag, lambda: take(self.ids, p))
+        moved = (triangle >= 0) & (force != 0)
+        face = jnp.maximum(triangle, 0)
+        for t, b in zip(self.tri, self.bary, strict=True):
+            vertex, value = pin(
+                self.flag,
+                lambda t=t, b=b: (
+                    jnp.where(moved, take(t, face), self.num_vertices),
+                    take(b, p) * force,
+                ),
+            )
+            total = total.at[vertex].add(value, mode="promise_in_bounds")
+        return total
 
 
 boundary_planes.defvjp(_boundary_fwd, _boundary_bwd)

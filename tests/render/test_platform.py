@@ -31,10 +31,28 @@ def test_pin_changes_nothing_and_survives_vmap_and_grad(rng):
     assert "stablehlo.case" in text  # a batched predicate would have become a select
 
 
-def test_planes_and_scatter_sum(rng):
+def test_planes_and_scatter_rows(rng):
     x = rng.normal(size=(2, 3, 4)).astype(np.float32)
     np.testing.assert_array_equal(np.stack(platform.planes(x), axis=-1), x)
     assert platform.planes(x[..., :0]) == []
-    index = [jnp.array([0, 2, 3]), jnp.array([2, 2, 0])]  # 3 means: drop
-    got = platform.scatter_sum(index, [jnp.array([1.0, 2, 4]), jnp.array([8.0, 16, 32])], 3)
-    np.testing.assert_array_equal(got, [33, 0, 26])
+    spare = platform.spare_row(3, 3)
+    assert (spare >= 3).all()
+    index = jnp.where(jnp.array([True, True, False]), jnp.array([2, 2, 0]), spare)
+    values = [jnp.array([1.0, 2, 4]), jnp.array([8.0, 16, 32])]
+    got = platform.scatter_rows(platform.empty_rows(3, 2), index, values, None)
+    np.testing.assert_array_equal(got[:3], [[0, 0], [0, 0], [3, 24]])
+
+
+@pytest.mark.parametrize("height", [192, 211])  # bands; a prime, hence one band
+def test_bands_give_planes_and_sums_of_the_whole(rng, height):
+    x = jnp.asarray(rng.normal(size=height * 256).astype(np.float32))
+
+    def fn(first_row, x, sums):
+        return [x * 2 + first_row], sums + jnp.sum(x)
+
+    (plane,), total = platform.sum_over_bands(fn, x, jnp.zeros(()), (height, 256), True)
+    first_row = np.asarray(plane - 2 * x).reshape(height, 256)
+    assert (first_row.max() > 0) == (height == 192)
+    want = first_row[:, :1] + np.zeros((1, 256)) + 2 * np.asarray(x).reshape(height, 256)
+    np.testing.assert_allclose(np.asarray(plane).reshape(height, 256), want, atol=1e-4)
+    np.testing.assert_allclose(total, np.asarray(x, np.float64).sum(), atol=0.1)
