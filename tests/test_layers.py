@@ -22,6 +22,7 @@ LEVELS = {
     "data": 2,
     "train": 3,
     "systems": 4,
+    "pipelines": 5,
     "api": 6,
     "cli": 6,
     "doctor": 6,
