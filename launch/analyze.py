@@ -89,7 +89,7 @@ def evaluate_all(args) -> list[pathlib.Path]:
     from facejax.train.describe import format_table
 
     workdir = pathlib.Path(args.workdir)
-    rows = measure(workdir, args.metrics.split(","))
+    rows = measure(workdir, args.metrics.split(","), args.inception)
     for metric, found in rows.items():
         print(f"{metric}\n{format_table(found)}")
     return [*(workdir / f"metric-{m}.jsonl" for m in rows), workdir / "metrics.png"]
@@ -139,6 +139,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps", type=int, default=500, help="per learning rate (500)")
     sub = command(evaluate_all, seed=False)
     sub.add_argument("--metrics", default=METRICS, help=f"comma-separated ({METRICS})")
+    text = "npz of Inception-v3's PyTorch state dict, for the Frechet distance"
+    sub.add_argument("--inception", default="", help=text)
     return p
 
 

@@ -39,7 +39,9 @@ def _pictures(maps: np.ndarray, modality: slice, encoding: str) -> np.ndarray:
     return np.asarray(resize(jnp.asarray(image), (size, size), "bilinear"))
 
 
-def distribution_figures(fake: np.ndarray, real: np.ndarray, encoding: str, slices, key) -> dict:
+def distribution_figures(
+    fake: np.ndarray, real: np.ndarray, encoding: str, slices, key, extractor=None
+) -> dict:
     """SWD, MS-SSIM and Frechet distance per modality.
 
     Args:
@@ -48,11 +50,12 @@ def distribution_figures(fake: np.ndarray, real: np.ndarray, encoding: str, slic
       encoding: of the maps.
       slices: {modality: channels}.
       key: a jax.random key.
+      extractor: a `FeatureExtractor` for the Frechet distance; the embedded random one by default.
 
     Returns:
       {modality: {measure: {'fake': x, 'floor' or 'real': y}}}.
     """
-    extractor = RandomConvFeatures()
+    extractor = extractor or RandomConvFeatures()
     half = len(fake)
     out: dict[str, Any] = {}
     for name, part in slices.items():
@@ -166,7 +169,9 @@ def face_figures(gallery: Gallery, maps: np.ndarray, labels: np.ndarray) -> dict
     }
 
 
-def evaluate(system, gen, workdir: pathlib.Path, faces: bool = True) -> dict[str, Any]:
+def evaluate(
+    system, gen, workdir: pathlib.Path, faces: bool = True, extractor=None
+) -> dict[str, Any]:
     """All figures of a generator; JSON-able.
 
     Args:
@@ -174,6 +179,7 @@ def evaluate(system, gen, workdir: pathlib.Path, faces: bool = True) -> dict[str
       gen: parameters of the (averaged) generator.
       workdir: of the run; a contact sheet of the measured faces is written there.
       faces: also what is measured on meshes and renders, where there is a face model.
+      extractor: see `distribution_figures`.
 
     Raises:
       ValueError: there are no real maps, or fewer than four.
@@ -212,7 +218,7 @@ def evaluate(system, gen, workdir: pathlib.Path, faces: bool = True) -> dict[str
         "num_faces": half,
         "resolution": resolution,
         "modalities": distribution_figures(
-            fake, real, encoding, slices, jax.random.key(config.seed)
+            fake, real, encoding, slices, jax.random.key(config.seed), extractor
         ),
     }
     mask = codec.mask(resolution) if codec else np.ones((resolution, resolution), bool)

@@ -36,7 +36,7 @@ def metric_of(name: str) -> str | None:
 
 
 def evaluate_all(
-    workdir: str | pathlib.Path, metrics: Sequence[str] = METRICS
+    workdir: str | pathlib.Path, metrics: Sequence[str] = METRICS, inception: str = ""
 ) -> dict[str, list[dict[str, Any]]]:
     """Measures every checkpoint of a run, with the same real maps, latents and draws.
 
@@ -46,6 +46,8 @@ def evaluate_all(
     Args:
       workdir: of the run.
       metrics: some of METRICS.
+      inception: .npz of Inception-v3's state dict for the Frechet distance; by default that is
+        taken on the embedded random features, which is no FID.
 
     Returns:
       {metric: rows}, oldest checkpoint first; a row holds 'step', 'kimg' and the figures.
@@ -61,6 +63,11 @@ def evaluate_all(
         raise ValueError(f"unknown metrics {sorted(unknown)}: wanted some of {', '.join(METRICS)}")
     workdir = pathlib.Path(workdir)
     system = read_run(workdir)
+    extractor = None
+    if inception:
+        from facejax.metrics.inception import InceptionFeatures
+
+        extractor = InceptionFeatures(inception)
     checkpoints = Checkpoints(workdir / "checkpoints")
     rows: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
     for step in checkpoints.steps():
@@ -70,7 +77,8 @@ def evaluate_all(
             _log.warning("%s. It is left out.", error)
             continue
         system.gallery.stage = system.reached(meta)
-        figures = _flat(evaluate(system, tree["ema"]["gen"], workdir, faces="faces" in metrics))
+        gen, faces = tree["ema"]["gen"], "faces" in metrics
+        figures = _flat(evaluate(system, gen, workdir, faces=faces, extractor=extractor))
         _log.info("measured step %d (%g thousand images)", step, meta["images"] / 1000)
         for metric in metrics:
             row = {k: v for k, v in figures.items() if metric_of(k) == metric and v is not None}

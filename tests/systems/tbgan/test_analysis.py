@@ -16,6 +16,7 @@ from facejax.io.checkpoints import Checkpoints
 from facejax.io.images import read_image, write_image
 from facejax.systems.tbgan import analysis, inversion, reports
 from facejax.systems.tbgan.generate import load_run
+from facejax.systems.tbgan.metrics import distribution_figures
 from facejax.systems.tbgan.system import make_system
 from facejax.train.run_folder import write_config
 from launch import analyze
@@ -192,6 +193,8 @@ def test_every_checkpoint_is_measured_at_its_own_stage(workdir, capsys):
     assert (workdir / "metric-energy.jsonl").is_file()
     assert not (workdir / "metric-swd.jsonl").exists()
     assert read_image(workdir / "metrics.png").shape[1] > 800
+    assert analyze.main([*arguments[:2], "--metrics=frechet", "--inception=absent.npz"]) == 2
+    assert "absent.npz: no such file" in capsys.readouterr().err
     assert analyze.main(arguments[:2] + ["--metrics=fid"]) == 2
     assert "wanted some of swd" in capsys.readouterr().err
 
@@ -213,3 +216,18 @@ def test_speed_table(tmp_path):
     assert make_system(config).closing_lines(tmp_path)[0] == table
     with pytest.raises(ValueError, match="no measured steps"):
         reports.speed_table(tmp_path / "absent")
+
+
+def test_frechet_distance_takes_any_extractor(rng):
+    class Mean:
+        name = "mean"
+        dim = 3
+
+        def __call__(self, images):
+            return images.mean((1, 2))
+
+    maps = rng.uniform(-1, 1, (12, 16, 16, 9)).astype(np.float32)
+    slices = {"texture": slice(0, 3)}
+    key = jax.random.key(0)
+    figures = distribution_figures(maps[:4], maps[4:], "absolute", slices, key, Mean())
+    assert "frechet_mean" in figures["texture"]
