@@ -31,8 +31,8 @@ DEPTH_GAP = 2e-3  # ndc; about 1.3 mm on the face for near/far at half and one a
 # Between the last visible pixel and a smooth contour the surface recedes like the root of the
 # distance d, which is uniform in (0, 1) pixel: E sqrt(d) / (E sqrt(1 + d) - E sqrt(d)).
 _TO_CONTOUR = 1.207
-_RUN = 16  # pixels in a row that are visited together
-_RUNS_AT_ONCE = 256
+_RUN = 8  # pixels in a row that are visited together
+_RUNS_AT_ONCE = 512
 _MIN_W = 1e-8
 _EDGES = ((1, 2), (0, 2), (0, 1))  # edge k faces corner k
 
