@@ -242,7 +242,9 @@ def evaluate(
     shares = {"fake": detected(gallery, fake[:_DETECTOR_FACES])}
     if real_labelled is not None:
         some = slice(0, _DETECTOR_FACES)
-        shares["real"] = detected(gallery, np.asarray(real_labelled(index[some], one_hot[some])))
+        shares["real"] = detected(
+            gallery, np.asarray(real_labelled(index[:half][some], one_hot[some]))
+        )
     if shares["fake"] is not None:
         name = f"detected_{shares['fake']['detector']}"
         out["faces"][name] = {which: s["share"] for which, s in shares.items()}
