@@ -29,6 +29,22 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _free_compiled_programs():
+    """Compiled programs of one file are dropped after it.
+
+    Each holds memory maps, of which a process may have some 65,000: the whole suite in one process
+    comes near that, and the compiler then crashes.
+    """
+    yield
+    import gc
+
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def _strict_rank_promotion():
     """Shapes of different rank never broadcast by accident."""
