@@ -4,6 +4,8 @@ import json
 import pathlib
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from facejax.io.files import atomic_path
 
 # May differ when a run goes on: how long, how often something is written, on what it runs.
@@ -48,6 +50,27 @@ def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
         raise ValueError(
             f"{path} is damaged ({error}). Delete it and give --config and the same settings again"
         ) from error
+
+
+def read_system_config(workdir: str | pathlib.Path, system: str) -> ConfigDict:
+    """The configuration of a run of one system, for commands that use what was trained.
+
+    Args:
+      workdir: a run folder.
+      system: the folder in facejax/systems.
+
+    Raises:
+      ValueError: the folder holds no run, one of another system, or a damaged config.json.
+    """
+    config = read_config(workdir)
+    if config is None:
+        raise ValueError(
+            f"{pathlib.Path(workdir) / 'config.json'} is missing: {workdir} holds no run. Train "
+            f"one with `python launch/main.py --config=configs/{system}.py --workdir={workdir}`"
+        )
+    if config.get("system") != system:
+        raise ValueError(f"{workdir} holds a run of {config.get('system')!r}, wanted {system!r}")
+    return ConfigDict(config)
 
 
 def check_config(workdir: str | pathlib.Path, config: Any) -> None:

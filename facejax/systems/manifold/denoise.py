@@ -1,7 +1,6 @@
 """Denoising coefficients with a trained run: what launch/denoise.py does, as functions."""
 
 import dataclasses
-import json
 import pathlib
 
 import jax
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.files import atomic_path
 from facejax.systems.manifold import networks
+from facejax.train.run_folder import read_system_config
 
 MODES = {"shape": ("shape",), "exp": ("expression",), "both": ("shape", "expression")}
 KEYS = {"shape": "sp", "expression": "ep"}  # of the files
@@ -38,17 +38,8 @@ def load_run(workdir: str | pathlib.Path) -> Trained:
     Raises:
       ValueError: the folder holds no run of this system, or no checkpoint yet.
     """
-    workdir = pathlib.Path(workdir)
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{path} is missing: {workdir} holds no run. Train one with "
-            f"`python launch/main.py --config=configs/manifold.py --workdir={workdir}`"
-        )
-    config = ConfigDict(json.loads(path.read_text()))
-    if config.get("system") != "manifold":
-        raise ValueError(f"{workdir} holds a run of {config.get('system')!r}, wanted 'manifold'")
-    found = Checkpoints(workdir / "checkpoints").restore_latest(only=("ema", "aux"))
+    config = read_system_config(workdir, "manifold")
+    found = Checkpoints(pathlib.Path(workdir) / "checkpoints").restore_latest(only=("ema", "aux"))
     if found is None:
         raise ValueError(f"{workdir} has no checkpoint yet: train first, or wait for the first one")
     tree, _ = found

@@ -1,17 +1,16 @@
 """Faces from a trained TBGAN: what launch/generate.py does, as a function."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.images import write_image
 from facejax.io.video import write_video
 from facejax.systems.tbgan.system import TBGANSystem
+from facejax.train.run_folder import read_system_config
 
 MESH_FORMATS = ("glb", "obj", "ply")
 _COLUMNS = 8  # of the contact sheet
@@ -33,17 +32,7 @@ def read_run(workdir: str | pathlib.Path) -> TBGANSystem:
     Raises:
       ValueError: the folder holds no run of this system.
     """
-    workdir = pathlib.Path(workdir)
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{path} is missing: {workdir} holds no run. Train one with "
-            f"`python launch/main.py --config=configs/tbgan.py --workdir={workdir}`"
-        )
-    config = ConfigDict(json.loads(path.read_text()))
-    if config.get("system") != "tbgan":
-        raise ValueError(f"{workdir} holds a run of {config.get('system')!r}, wanted 'tbgan'")
-    return TBGANSystem(config)
+    return TBGANSystem(read_system_config(workdir, "tbgan"))
 
 
 def load_run(workdir: str | pathlib.Path) -> Trained:
@@ -52,8 +41,8 @@ def load_run(workdir: str | pathlib.Path) -> Trained:
     Raises:
       ValueError: the folder holds no run of this system, or no checkpoint yet.
     """
-    system, workdir = read_run(workdir), pathlib.Path(workdir)
-    found = Checkpoints(workdir / "checkpoints").restore_latest(only=("ema",))
+    system = read_run(workdir)
+    found = Checkpoints(pathlib.Path(workdir) / "checkpoints").restore_latest(only=("ema",))
     if found is None:
         raise ValueError(f"{workdir} has no checkpoint yet: train first, or wait for the first one")
     tree, meta = found
