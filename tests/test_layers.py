@@ -28,7 +28,11 @@ LEVELS = {
     "doctor": 6,
     "selftest": 6,
 }
-SIDEWAYS = {("render", "morphable"), ("data", "io")}  # within a level, from the first to the second
+SIDEWAYS = {
+    ("nn", "image"),
+    ("render", "morphable"),
+    ("data", "io"),
+}  # within a level, from the first to the second
 TOP = 6
 HEAVY = {"PIL", "cv2", "imageio", "orbax", "scipy", "skimage", "tensorflow_datasets", "trimesh"}
 

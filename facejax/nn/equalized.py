@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from facejax.image.resample import downsample2, upsample2
+
 SQRT2 = math.sqrt(2.0)  # He's gain for (leaky) rectifiers
 
 
@@ -67,65 +69,17 @@ def conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def upscale_conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
-    """Nearest-neighbour 2x upscale followed by a 'SAME' 3x3 convolution, without the large image.
+    """Nearest-neighbour 2x upscale, then a 'SAME' convolution: [N, H, W, I] -> [N, 2H, 2W, O].
 
-    Each output pixel sees only 2 x 2 input pixels, with kernel taps summed: one 2x2 convolution to
-    four times the channels (16 instead of 36 multiplications per weight) and a shuffle.
-
-    Args:
-      x: [N, H, W, I].
-      w: [3, 3, I, O].
-
-    Returns:
-      [N, 2H, 2W, O].
+    One 2x2 convolution of summed taps would need 16 instead of 36 multiplications per weight; XLA's
+    CPU convolutions made that 1.3 to 2.7 times slower in training.
     """
-    n, h, w_in, _ = x.shape
-    out = w.shape[-1]
-    # output row 2i+a reads source rows (i+a-1, i+a) of the unpadded input, a in {0, 1}
-    rows = jnp.stack(
-        [
-            jnp.stack([w[0], w[1] + w[2]]),  # a = 0
-            jnp.stack([w[0] + w[1], w[2]]),  # a = 1
-        ]
-    )  # [a, 2, 3, I, O]
-    taps = jnp.stack(
-        [
-            jnp.stack([rows[:, :, 0], rows[:, :, 1] + rows[:, :, 2]], axis=2),
-            jnp.stack([rows[:, :, 0] + rows[:, :, 1], rows[:, :, 2]], axis=2),
-        ],
-        axis=1,
-    )  # [a, b, 2, 2, I, O]
-    kernel = taps.transpose(2, 3, 4, 0, 1, 5).reshape(2, 2, w.shape[2], 4 * out)
-    y = jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    ).reshape(n, h + 1, w_in + 1, 2, 2, out)
-    phases = jnp.stack(
-        [jnp.stack([y[:, a : a + h, b : b + w_in, a, b] for b in (0, 1)], axis=3) for a in (0, 1)],
-        axis=2,
-    )  # [N, H, a, W, b, O]
-    return phases.reshape(n, 2 * h, 2 * w_in, out)
+    return conv2d(upsample2(x), w)
 
 
 def conv2d_downscale(x: jax.Array, w: jax.Array) -> jax.Array:
-    """A 'SAME' 3x3 convolution, then a 2x2 mean: one 2x2 convolution of a space-to-depth image.
-
-    Args:
-      x: [N, H, W, I], H and W even.
-      w: [3, 3, I, O].
-
-    Returns:
-      [N, H / 2, W / 2, O].
-    """
-    n, h, w_in, c = x.shape
-    pad = jnp.pad(w, ((1, 1), (1, 1), (0, 0), (0, 0)))
-    kernel = (pad[1:, 1:] + pad[:-1, 1:] + pad[1:, :-1] + pad[:-1, :-1]) * 0.25  # [4, 4, I, O]
-    kernel = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, -1)
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    x = x.reshape(n, h // 2 + 1, 2, w_in // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
-    x = x.reshape(n, h // 2 + 1, w_in // 2 + 1, 4 * c)
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    """A 'SAME' convolution, then a 2x2 mean: [N, H, W, I] -> [N, H / 2, W / 2, O]; even H, W."""
+    return downsample2(conv2d(x, w))
 
 
 def _add_bias(x: jax.Array, b: jax.Array) -> jax.Array:

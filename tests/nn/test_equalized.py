@@ -3,18 +3,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from facejax.image.resample import downsample2, upsample2
 from facejax.nn import equalized
 
 
-def test_fused_convolutions_equal_their_two_steps(rng):
-    x = rng.standard_normal((2, 4, 6, 3)).astype(np.float32)
-    w = rng.standard_normal((3, 3, 3, 5)).astype(np.float32)
-    up = equalized.conv2d(upsample2(x), w)
-    np.testing.assert_allclose(equalized.upscale_conv2d(x, w), up, atol=2e-5)
-    down = downsample2(equalized.conv2d(x, w))
-    np.testing.assert_allclose(equalized.conv2d_downscale(x, w), down, atol=2e-5)
+def test_scaling_convolutions_against_scipy(rng):
+    x = rng.standard_normal((1, 4, 6, 2)).astype(np.float32)
+    w = rng.standard_normal((3, 3, 2, 3)).astype(np.float32)
+
+    def correlate(image):  # zero outside, no flip
+        maps = [
+            sum(ndimage.correlate(image[..., i], w[..., i, o], mode="constant") for i in range(2))
+            for o in range(3)
+        ]
+        return np.stack(maps, axis=-1)
+
+    up = correlate(x[0].repeat(2, axis=0).repeat(2, axis=1))
+    np.testing.assert_allclose(equalized.upscale_conv2d(x, w)[0], up, atol=2e-5)
+    down = correlate(x[0]).reshape(2, 2, 3, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(equalized.conv2d_downscale(x, w)[0], down, atol=2e-5)
 
 
 def test_minibatch_stddev_against_numpy(rng):
