@@ -1,0 +1,179 @@
+"""Published weights of the Deep3D family: names and layouts of their arrays to and from ours.
+
+For every array of ours a naming rule gives the name in the published file and a layout rule the
+change of axes; both directions, and all complaints about a file, follow from these two.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.systems.deep3d.networks import SIZES
+
+Arrays = Mapping[str, np.ndarray]
+Path = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How a published network is written down.
+
+    Attributes:
+      label: the network, in messages.
+      name: our path ('params', 'backbone', 'conv1', 'kernel') to the name in the file.
+      ours: (path, array of the file, our shape) to our layout.
+      theirs: (path, our array) to the layout of the file.
+      ignored: pattern of names in the file that are no weights of the network.
+    """
+
+    label: str
+    name: Callable[[Path], str]
+    ours: Callable[[Path, np.ndarray, tuple[int, ...]], np.ndarray]
+    theirs: Callable[[Path, np.ndarray], np.ndarray]
+    ignored: str = r"$^"
+
+
+def _leaves(tree) -> Iterable[tuple[Path, np.ndarray]]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        yield tuple(p.key for p in path), leaf
+
+
+def from_published(arrays: Arrays, wanted: Mapping, form: Format) -> dict:
+    """Our variables from the arrays of a published file.
+
+    Args:
+      arrays: name to array, as read from the file.
+      wanted: our variables, or their shapes.
+      form: of the file.
+
+    Returns:
+      {'params': ..., 'batch_stats': ...} of float32 arrays, like `wanted`.
+
+    Raises:
+      ValueError: arrays are missing, unknown, of another shape, or not finite; all in one message.
+    """
+    unknown = {name for name in arrays if not re.search(form.ignored, name)}
+    missing, wrong, tree = [], [], {}
+    for path, leaf in _leaves(wanted):
+        name = form.name(path)
+        if name not in arrays:
+            missing.append(name)
+            continue
+        unknown.discard(name)
+        value = np.asarray(arrays[name], np.float32)
+        expected = form.theirs(path, np.broadcast_to(np.float32(0), leaf.shape)).shape
+        if value.shape != expected:
+            wrong.append(f"{name} has shape {value.shape}, wanted {expected}")
+            continue
+        if not np.isfinite(value).all():
+            wrong.append(f"{name} holds NaN or infinity")
+            continue
+        node = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = np.ascontiguousarray(form.ours(path, value, leaf.shape))
+    rows = [f"{len(v)} {k}: {_few(v)}" for k, v in (("missing", missing), ("misfits", wrong)) if v]
+    rows += [f"{len(unknown)} unknown: {_few(sorted(unknown))}"] if unknown else []
+    if rows:
+        raise ValueError(f"the file does not hold {form.label}: {'; '.join(rows)}")
+    return tree
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def to_published(variables: Mapping, form: Format) -> dict[str, np.ndarray]:
+    """The arrays of a published file from our variables; inverse of `from_published`."""
+    return {form.name(path): form.theirs(path, np.asarray(v)) for path, v in _leaves(variables)}
+
+
+_TORCH_LEAVES = {
+    "kernel": "weight", "scale": "weight", "slope": "weight", "bias": "bias",
+    "mean": "running_mean", "var": "running_var",
+}  # fmt: skip
+_TF_LEAVES = {
+    "scale": "BatchNorm/gamma", "bias": "BatchNorm/beta", "mean": "BatchNorm/moving_mean",
+    "var": "BatchNorm/moving_variance",
+}  # fmt: skip
+
+
+def _from_torch(path: Path, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """[out, in, h, w] to [h, w, in, out] and [out, in] or [out, in, 1, 1] to [in, out]."""
+    if value.ndim == 4:
+        value = value.transpose(2, 3, 1, 0)
+    elif value.ndim == 2:
+        value = value.T
+    return value.reshape(shape)
+
+
+def _to_torch(path: Path, value: np.ndarray) -> np.ndarray:
+    if value.ndim == 4:
+        return value.transpose(3, 2, 0, 1)
+    return value.T if value.ndim == 2 else value
+
+
+# R-Net. Order of `final_layers` and names of the TensorFlow heads.
+_HEADS = tuple(name for name, _ in SIZES)
+_TF_HEADS = dict(zip(_HEADS, ("id", "ex", "tex", "angles", "gamma", "XY", "Z"), strict=True))
+
+
+def _rnet_torch_name(path: Path) -> str:
+    parts = [
+        re.sub(r"^(layer\d)_(\d+)$", r"\1.\2", part)
+        .replace("downsample_conv", "downsample.0")
+        .replace("downsample_bn", "downsample.1")
+        for part in path[1:-1]
+    ]
+    if parts[0] == "head":
+        parts = ["backbone", "fc"]
+    elif parts[0].startswith("head_"):
+        parts = ["final_layers", str(_HEADS.index(parts[0].removeprefix("head_")))]
+    return ".".join([*parts, _TORCH_LEAVES[path[-1]]])
+
+
+def _rnet_to_torch(path: Path, value: np.ndarray) -> np.ndarray:
+    value = _to_torch(path, value)
+    return value[..., None, None] if path[1].startswith("head_") and value.ndim == 2 else value
+
+
+def _rnet_tf_name(path: Path) -> str:
+    if path[1].startswith("head_"):
+        head = _TF_HEADS[path[1].removeprefix("head_")]
+        return f"fc-{head}/{'weights' if path[-1] == 'kernel' else 'biases'}"
+    *blocks, layer = path[2:-1]
+    out = "resnet_v1_50/"
+    for part in blocks:
+        stage, unit = part.removeprefix("layer").split("_")
+        out += f"block{stage}/unit_{int(unit) + 1}/bottleneck_v1/"
+    layer = "shortcut" if layer.startswith("downsample") else layer.replace("bn", "conv")
+    return f"{out}{layer}/" + ("weights" if path[-1] == "kernel" else _TF_LEAVES[path[-1]])
+
+
+def _rnet_to_tf(path: Path, value: np.ndarray) -> np.ndarray:
+    return value[None, None] if path[1].startswith("head_") and value.ndim == 2 else value
+
+
+def _reshape(path: Path, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return value.reshape(shape)
+
+
+RNET_TORCH = Format(
+    "an R-Net of Deep3DFaceRecon_pytorch", _rnet_torch_name, _from_torch, _rnet_to_torch,
+    r"num_batches_tracked$",
+)  # fmt: skip
+RNET_TF = Format(
+    "an R-Net of Deep3DFaceReconstruction", _rnet_tf_name, _reshape, _rnet_to_tf,
+    r"(/Adam(_1)?|^beta[12]_power|^global_step)$",
+)  # fmt: skip
+
+
+def abstract_variables(net, *inputs: tuple[int, ...]) -> dict:
+    """Shapes of all variables of a module for float32 inputs of these shapes."""
+    images = [jax.ShapeDtypeStruct(s, jnp.float32) for s in inputs]
+    tree = jax.eval_shape(net.init, jax.random.key(0), *images)
+    return {k: v for k, v in tree.items() if k in ("params", "batch_stats")}
