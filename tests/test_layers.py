@@ -20,6 +20,7 @@ LEVELS = {
     "metrics": 2,
     "io": 2,
     "data": 2,
+    "losses": 2,
     "train": 3,
     "systems": 4,
     "pipelines": 5,

@@ -138,16 +138,29 @@ def vertex_normals(
     faces = triangle_normals(vertices, topology)
     if weighting == "uniform":
         faces = safe_normalize(faces)
-    faces = jnp.concatenate([faces, jnp.zeros_like(faces[..., :1, :])], axis=-2)
+    return safe_normalize(sum_around_vertices(faces, topology))
+
+
+def sum_around_vertices(values: jax.Array, topology: MeshTopology) -> jax.Array:
+    """Sum over the triangles around each vertex.
+
+    Args:
+      values: [..., F, C], one row per triangle.
+      topology: the mesh's topology.
+
+    Returns:
+      [..., V, C]; zero at vertices without triangles.
+    """
+    values = jnp.concatenate([values, jnp.zeros_like(values[..., :1, :])], axis=-2)
     # A padded gather beats a scatter-add on CPU and is deterministic; the table is as wide as the
     # busiest vertex (a pole can have a hundred triangles), so only the first columns are gathered
     # for all vertices and the few busy ones get the rest.
     table = topology.vertex_faces
-    total = sum(jnp.take(faces, column, axis=-2) for column in table[:, :_RING].T)
+    total = sum(jnp.take(values, column, axis=-2) for column in table[:, :_RING].T)
     rest = table[:, _RING:]
     busy = np.flatnonzero((rest < len(topology.triangles)).any(1))
     if len(busy):
-        more = jnp.take(faces, rest[busy].reshape(-1), axis=-2)
-        more = more.reshape(*more.shape[:-2], len(busy), -1, 3).sum(-2)
+        more = jnp.take(values, rest[busy].reshape(-1), axis=-2)
+        more = more.reshape(*more.shape[:-2], *rest[busy].shape, -1).sum(-2)
         total = total.at[..., busy, :].add(more, unique_indices=True)
-    return safe_normalize(total)
+    return total

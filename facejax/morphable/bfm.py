@@ -20,6 +20,31 @@ _FIELDS = (
     "shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV", "expMU", "expPC", "expEV", "tri",
     "kpt_ind",
 )  # fmt: skip
+_KINDS = (  # variables of a file, its kind if facejax reads it as it is, what it is
+    (
+        {"meanshape", "meantex", "idBase", "exBase", "texBase", "tri", "keypoints",
+         "frontmask2_idx", "skinmask"},
+        "bfm_front", "Deep3D's BFM_model_front.mat",
+    ),
+    (
+        {"Shape_Para", "Exp_Para"},
+        "parameters", "the parameters of one picture (300W-LP, 300W-3D, AFLW2000-3D)",
+    ),
+    (
+        {"shapeMU", "shapePC", "shapeEV"}, None,
+        "the original Basel 01_MorphableModel.mat (no expressions; convert the folder with "
+        "data_prep/import_bfm.py)",
+    ),
+    ({"meanshape", "idBase"}, None, "an incomplete BFM_model_front.mat"),
+    ({"tri", "point_buf", "keypoints"}, None, "Deep3D's facemodel_info.mat (no shapes)"),
+    ({"trimIndex"}, None, "Deep3D's BFM_exp_idx.mat (indices only)"),
+    ({"idx"}, None, "Deep3D's BFM_front_idx.mat (indices only)"),
+    ({"select_id"}, None, "Deep3D's select_vertex_id.mat (indices only)"),
+    ({"lm"}, None, "Deep3D's similarity_Lm3D_all.mat (68 landmarks only)"),
+    ({"model_info"}, None, "face3d's BFM_info.mat"),
+    ({"UV"}, None, "face3d's BFM_UV.mat"),
+    ({"pts_2d"}, None, "landmarks of 300W-LP"),
+)  # fmt: skip
 _SOURCE = "Basel Face Model 2009 with 3DDFA expressions, face3d layout (BFM.mat)."
 _LICENCE = "University of Basel licence of the Basel Face Model; research use, no redistribution."
 
@@ -49,7 +74,7 @@ def read_mat(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def mat_kind(variables: dict[str, np.ndarray]) -> tuple[str | None, str]:
-    """('bfm', 'parameters' or None; what the file is, in words), by its contents.
+    """('bfm', 'bfm_front', 'parameters' or None; what the file is, in words), by its contents.
 
     Args:
       variables: from `read_mat`.
@@ -60,16 +85,9 @@ def mat_kind(variables: dict[str, np.ndarray]) -> tuple[str | None, str]:
         if set(_FIELDS) <= names:
             return "bfm", "a face3d-style BFM.mat"
         return None, f"a struct 'model' without {sorted(set(_FIELDS) - names)}"
-    if {"Shape_Para", "Exp_Para"} <= set(variables):
-        return "parameters", "the parameters of one picture (300W-LP, 300W-3D, AFLW2000-3D)"
-    if {"shapeMU", "shapePC", "shapeEV"} <= set(variables):
-        return None, "the original Basel 01_MorphableModel.mat (no expressions)"
-    if "model_info" in variables:
-        return None, "face3d's BFM_info.mat"
-    if "UV" in variables:
-        return None, "face3d's BFM_UV.mat"
-    if "pts_2d" in variables:
-        return None, "landmarks of 300W-LP"
+    for names, kind, words in _KINDS:
+        if names <= set(variables):
+            return kind, words
     return None, f"a Matlab file with the variables {sorted(variables)[:8]}"
 
 
@@ -107,11 +125,6 @@ def load_bfm(path: str | os.PathLike) -> MorphableModel:
     triangles = field["tri"].astype(np.int64).T - 1
     landmarks = field["kpt_ind"].astype(np.int64).reshape(-1) - 1
     _check(path, mean, triangles, landmarks)
-    eyes = [
-        int(landmarks[s][np.linalg.norm(mean[landmarks[s]] - mean[landmarks[s]].mean(0), axis=1)
-                         .argmin()])
-        for s in (slice(36, 42), slice(42, 48))
-    ]  # fmt: skip
     return model_from_arrays(
         pack_meta(
             dict(
@@ -125,7 +138,9 @@ def load_bfm(path: str | os.PathLike) -> MorphableModel:
                 alb_std=field["texEV"].reshape(-1),
                 triangles=triangles[:, ::-1].astype(np.int32),
                 landmarks68=landmarks.astype(np.int32),
-                landmarks5=np.array([*eyes, *landmarks[[30, 48, 54]]], np.int32),
+                landmarks5=np.array(
+                    [*eye_centers(mean, landmarks), *landmarks[[30, 48, 54]]], np.int32
+                ),
                 mask_names=np.zeros(0, np.str_),
                 masks=np.zeros((0, len(mean)), np.float32),
                 exp_names=np.zeros(0, np.str_),
@@ -136,6 +151,18 @@ def load_bfm(path: str | os.PathLike) -> MorphableModel:
             uv_wraps_u=False,
         )
     )
+
+
+def eye_centers(mean: np.ndarray, landmarks: np.ndarray) -> list[int]:
+    """The eye landmark nearest to the middle of each eye's six: image left first.
+
+    Args:
+      mean: [V, 3] vertices.
+      landmarks: [68] vertex ids, iBUG order.
+    """
+    rings = [landmarks[36:42], landmarks[42:48]]
+    away = [np.linalg.norm(mean[r] - mean[r].mean(0), axis=1) for r in rings]
+    return [int(r[d.argmin()]) for r, d in zip(rings, away, strict=True)]
 
 
 def _check(path, mean, triangles, landmarks) -> None:

@@ -7,11 +7,12 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from facejax.morphable import bfm, ict, procedural
+from facejax.morphable import bfm, bfm09, ict, procedural
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import FORMAT, array_names, cached_model, load_npz
 
 _NAMES = ("procedural", "ict")
+_MAT = {"bfm": bfm.load_bfm, "bfm_front": bfm09.load_bfm_front}
 
 
 def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel:
@@ -21,10 +22,10 @@ def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel
 
     Args:
       name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written
-        by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it, or face3d's
-        `BFM.mat`.
+        by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it, face3d's `BFM.mat` or
+        Deep3D's `BFM_model_front.mat`.
       **options: of `build_procedural` or `build_ict` (sizes, number of components, seed); none for
-        files written by `save_npz` and for `BFM.mat`.
+        files written by `save_npz` and for .mat files.
 
     Returns:
       The model, its arrays on the default device. Pass it to jitted functions as an argument.
@@ -45,7 +46,7 @@ def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel
                 "load_morphable('ict', path='.../ICT-FaceKit'), or use 'procedural'"
             )
         return _load_path(pathlib.Path(options.pop("path")), options, kinds=("ict",))
-    return _load_path(pathlib.Path(name), options, kinds=("saved", "ict", "bfm"))
+    return _load_path(pathlib.Path(name), options, kinds=("saved", "ict", *_MAT))
 
 
 def _arguments(name: str, build: Callable, options: dict) -> dict:
@@ -80,18 +81,19 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
             "saved": "a file written by save_npz",
             "ict": "ICT-FaceKit (folder or .npz)",
             "bfm": "a face3d-style BFM.mat",
+            "bfm_front": "Deep3D's BFM_model_front.mat",
         }
         raise ValueError(
             f"{path}: found {found}, wanted {' or '.join(wanted[k] for k in kinds)}; give another "
             "path, or use 'procedural', which needs no file"
         )
-    if kind in ("saved", "bfm"):
+    if kind in ("saved", *_MAT):
         if options:
             raise ValueError(
                 f"{path}: found the options {sorted(options)}, wanted none: a saved model is "
                 "loaded as it is; drop them"
             )
-        return load_npz(path) if kind == "saved" else bfm.load_bfm(path)
+        return load_npz(path) if kind == "saved" else _MAT[kind](path)
     values = _arguments("ict", ict.build_ict, options)
     versions = [ict.VERSION, procedural.VERSION]  # its paint is the procedural one
     key = dict(versions=versions, content=_fingerprint(path), **values)
@@ -99,14 +101,14 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
 
 
 def _recognise(path: pathlib.Path) -> tuple[str | None, str]:
-    """('saved', 'ict', 'bfm' or None; what was found, in words)."""
+    """('saved', 'ict', 'bfm', 'bfm_front' or None; what was found, in words)."""
     if path.is_dir():
         if ict.find_obj_folder(path) is not None:
             return "ict", "a checkout of ICT-FaceKit"
         return None, "a folder that is no checkout of ICT-FaceKit"
     if path.suffix.lower() == ".mat":
         kind, found = bfm.mat_kind(bfm.read_mat(path))
-        return (kind if kind == "bfm" else None), found
+        return (kind if kind in _MAT else None), found
     try:
         names = array_names(path)
     except ValueError:

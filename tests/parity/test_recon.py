@@ -1,4 +1,4 @@
-"""Vertex normals, spherical-harmonics colour and camera of the Deep3D family's face decoder."""
+"""The Deep3D family's face decoder and losses against vectors of the original programs."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,25 @@ from scipy.io import loadmat
 from facejax.geometry import camera_frames
 from facejax.geometry.camera import camera_from_object, project
 from facejax.geometry.mesh import MeshTopology, vertex_normals
+from facejax.losses import (
+    coefficient_prior,
+    gamma_prior,
+    gcn_normal,
+    gcn_shape,
+    landmark,
+    perceptual,
+    photometric,
+    reflectance,
+)
+from facejax.morphable import load_morphable
+from facejax.render import face_decoder
 from facejax.render.shading import SphericalHarmonics, shade
 from tests.parity.golden import case_files
 
-CASES = case_files("recon", "facemodel.npz")
+CASES = case_files("recon", "facemodel*.npz")
+LOSSES = case_files("recon", "losses.npz")
+LOSSES_TF = case_files("recon", "losses_tf*.npz")
+SIZES = (80, 64, 80)
 ANGLES, GAMMA, TRANS = slice(224, 227), slice(227, 254), slice(254, 257)
 
 
@@ -85,3 +100,103 @@ def test_gradient_of_colour_and_camera_with_respect_to_light_and_translation(pat
     for got, part in zip(grads, (GAMMA, ANGLES, TRANS), strict=True):
         want = case["grad_coeff"][:, part]
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("path", CASES)
+def test_decoder(path):
+    case = dict(np.load(path))
+    model = load_morphable(path.with_name("BFM_model_front_small.mat"))
+    assert face_decoder.num_coefficients(model) == case["coeff"].shape[-1] == 257
+
+    def scalar(vector, model):
+        face = face_decoder.decode(model, face_decoder.split(vector, model))
+        total = (
+            jnp.mean(face.landmarks_px * case["w_lm"])
+            + jnp.sum(face.color * case["w_color"]) / model.num_vertices
+            + jnp.sum(face.camera_vertices * case["w_vertex"]) / model.num_vertices
+        )
+        return total, (face, face_decoder.rotation(vector[..., ANGLES]))
+
+    run = jax.jit(jax.value_and_grad(scalar, has_aux=True))
+    (value, (face, turn)), gradient = run(jnp.asarray(case["coeff"]), model)
+    for got, name, atol in (
+        (face.shape, "face_shape", 1e-5),
+        (face.albedo, "face_texture", 1e-5),
+        (face.albedo * 255, "face_texture_255", 1e-3),
+        (face.normals, "vertex_norm", 1e-5),
+        (turn, "rotation", 1e-6),
+        (face.normals_posed, "norm_rotated", 1e-5),
+        (face.color, "face_color", 1e-5),
+        (face.vertices, "shape_transformed", 1e-5),
+        (face.camera_vertices, "vertex_camera", 1e-5),
+        (face.pixels, "proj", 1e-3),
+        (face.landmarks_px, "landmark", 1e-3),
+    ):
+        np.testing.assert_allclose(got, case[name], atol=atol, err_msg=name)
+    assert float(value) == pytest.approx(float(case["scalar"]), rel=1e-4)
+    want = case["grad_coeff"]
+    np.testing.assert_allclose(gradient, want, rtol=1e-3, atol=1e-3 * np.abs(want).mean())
+
+
+@pytest.mark.parametrize("path", LOSSES)
+def test_losses_and_gradients(path):
+    case = {k: jnp.asarray(v) for k, v in np.load(path).items()}
+
+    @jax.jit
+    def losses(case):
+        pixels = [jnp.moveaxis(case[k], 1, -1) for k in ("photo_a", "photo_b")]
+        mask = case["photo_mask"][:, 0]
+        photo, photo_grad = jax.value_and_grad(photometric)(*pixels, mask)
+        lm, lm_grad = jax.value_and_grad(landmark)(case["lm_pred"], case["lm_gt"])
+        args = case["reflc_tex"], case["reflc_mask"]
+        reflc, reflc_grad = jax.value_and_grad(reflectance)(*args)
+
+        def priors(vector):
+            coeffs = face_decoder.split(vector, SIZES)
+            parts = dict(reg=coefficient_prior(coeffs), gamma=gamma_prior(coeffs.gamma))
+            return sum(parts.values()), parts
+
+        (_, parts), reg_grad = jax.value_and_grad(priors, has_aux=True)(case["reg_coeff"])
+        return parts | dict(
+            photo=photo,
+            photo_grad_a=jnp.moveaxis(photo_grad, -1, 1),
+            photo_emptymask=photometric(*pixels, 0 * mask),
+            lm=lm,
+            lm_grad=lm_grad,
+            reg_grad=reg_grad,
+            reflc=reflc,
+            reflc_grad=reflc_grad,
+            feat=perceptual(case["feat_a"], case["feat_b"]),
+        )
+
+    for name, value in losses(case).items():
+        close(value, case[name], name)
+
+
+@pytest.mark.parametrize("path", LOSSES_TF)
+def test_losses_of_the_tensorflow_program(path):
+    case = {k: jnp.asarray(v) for k, v in np.load(path).items()}
+
+    def losses(case):
+        coeffs = face_decoder.split(case["coeff"], SIZES)
+        image, rendered = case["img"] / 255, case["render"] / 255
+        return dict(
+            photo=photometric(rendered, image, case["mask"][..., 0], "tensorflow"),
+            landmark=landmark(case["lm1"], case["lm2"]),
+            perceptual=perceptual(case["feat1"], case["feat2"], "tensorflow"),
+            reg=coefficient_prior(coeffs),
+            gamma=gamma_prior(coeffs.gamma),
+            reflectance=reflectance(case["tex"] / 255, case["skin"]),
+            shape=gcn_shape(case["mesh1"], case["mesh2"]),
+            normal=gcn_normal(case["mesh1"], case["mesh2"]),
+        )
+
+    for name, value in jax.jit(losses)(case).items():
+        close(value, case[name], name)
+
+
+def close(got, want, name=""):
+    """Within 1e-5 of the value, or of the mean size of an array."""
+    want = np.asarray(want)
+    atol = 1e-5 * np.abs(want).mean()
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=atol, err_msg=name)
