@@ -30,6 +30,7 @@ from facejax.render.silhouette import boundary_grad
 
 MM_PER_DM = 100.0
 NUM_ANGLES, NUM_GAMMA, NUM_TRANS = 3, 27, 3
+_FIVE = ((36, 42, 30, 48, 54), (39, 45, 30, 48, 54))  # each point is the mean of two landmarks
 # Eyes (means of their corners), nose tip and mouth corners of the Basel mean face, image left
 # first; decimetres from the mean of the 35,709 front vertices.
 STANDARD_POINTS_DM = np.array(
@@ -192,11 +193,21 @@ def canonical_center(model: MorphableModel, rule: str | None = None) -> jax.Arra
         return model.mean_shape.mean(axis=0)
     if rule != "landmarks":
         raise ValueError(f"found the centring rule {rule!r}, wanted 'vertices' or 'landmarks'")
-    points = model.mean_shape[model.topology.landmarks68]
-    five = jnp.stack(
-        [points[[36, 39]].mean(0), points[[42, 45]].mean(0), *points[np.array([30, 48, 54])]]
-    )
+    five = five_points(jnp.take(model.mean_shape, model.topology.landmarks68, axis=0))
     return five.mean(0) - np.float32(MM_PER_DM * STANDARD_POINTS_DM.mean(0))
+
+
+def five_points(landmarks: jax.Array) -> jax.Array:
+    """Eyes, nose tip and mouth corners (image left first) of 68 landmarks.
+
+    Args:
+      landmarks: [..., 68, C], iBUG order.
+
+    Returns:
+      [..., 5, C]; an eye is the mean of its two corners, as in the originals.
+    """
+    ends = [jnp.take(landmarks, np.array(ids), axis=-2) for ids in _FIVE]
+    return 0.5 * (ends[0] + ends[1])
 
 
 def rotation(angles_rad: jax.Array) -> jax.Array:
