@@ -288,11 +288,12 @@ def run(
     from facejax.io.checkpoints import Checkpoints
     from facejax.io.files import atomic_path
 
-    found = Checkpoints(workdir / "checkpoints").restore_latest(only=("params", "ema"))
+    found = Checkpoints(workdir / "checkpoints").restore_latest(only=("params", "ema", "aux"))
     if found is None:
         raise UsageError(f"{workdir}: no checkpoint to evaluate. Train first, or give --workdir")
     tree, meta = found
-    figures = system.evaluate({**tree["params"], **tree["ema"]}, meta, workdir)
+    trees = {**tree["aux"], **tree["params"], **tree["ema"]}
+    figures = system.evaluate(trees, meta, workdir)
     with atomic_path(workdir / "evaluation.json") as path:
         path.write_text(json.dumps({"step": meta["step"], **figures}, indent=2) + "\n")
     return figures

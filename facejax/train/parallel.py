@@ -15,10 +15,10 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from facejax.data.sampler import process_slice
+from facejax.nn.devices import AXIS
 from facejax.train.step import make_train_step
 from facejax.train.system import Stage, System
 
-AXIS = "data"
 MODES = ("jit", "pmap")
 
 

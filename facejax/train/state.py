@@ -30,8 +30,11 @@ class TrainState:
     rng: jax.Array
 
     def ema_params(self) -> dict[str, Any]:
-        """{group: tree}: the moving average where there is one, the parameters elsewhere."""
-        return {**self.params, **self.ema}
+        """{group: tree}: the moving average where there is one, the parameters elsewhere.
+
+        With the entries of `aux`, among them running statistics, which inference needs too.
+        """
+        return {**self.aux, **self.params, **self.ema}
 
 
 def init_state(system: System, seed: int) -> TrainState:

@@ -118,7 +118,7 @@ class System(Protocol):
         """Optional. Pictures of progress, {name: [H, W, C] uint8}, written to samples/.
 
         Args:
-          ema_params: {group: tree}, the moving average where there is one.
+          ema_params: {group: tree}, the moving average where there is one, and the entries of aux.
           plan: of the step just done.
           step: the number of steps done. Any randomness is fixed, so that pictures compare.
         """
@@ -142,7 +142,8 @@ class System(Protocol):
         """Optional. Measures a trained model; returns JSON-able figures.
 
         Args:
-          ema_params: {group: tree} of numpy arrays from the newest good checkpoint.
+          ema_params: {group: tree} of numpy arrays from the newest good checkpoint, with the
+            entries of aux.
           meta: that of the checkpoint: 'step', 'images', 'config', ...
           workdir: the run folder.
         """
