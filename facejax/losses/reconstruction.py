@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from facejax.geometry.math import safe_norm, safe_normalize
+from facejax.nn.devices import mean_over_devices, num_mapped_devices
 from facejax.render.face_decoder import Coefficients
 
 FORMS = ("pytorch", "tensorflow")
@@ -48,7 +49,8 @@ def photometric(
     else:
         distance = safe_norm(difference)
     mask = lax.stop_gradient(mask)
-    return jnp.sum(distance * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+    total = mean_over_devices(jnp.sum(mask))
+    return jnp.sum(distance * mask) / jnp.maximum(total, 1.0 / num_mapped_devices())
 
 
 def landmark(

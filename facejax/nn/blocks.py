@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from facejax.nn.devices import mean_over_devices, num_mapped_devices
+
 
 class Conv(nn.Module):
     """2-D convolution, kernel [kh, kw, in, out], computed in the type of the input.
@@ -73,7 +75,10 @@ class BatchNorm(nn.Module):
         mean, var = running_mean.value, running_var.value
         if train:
             axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
-            mean, var = x32.mean(axes), x32.var(axes)
+            mean = mean_over_devices(x32.mean(axes))
+            centered = x32 - mean.reshape((1,) * (x.ndim - 1) + shape)
+            var = mean_over_devices((centered**2).mean(axes))
+            count *= num_mapped_devices()
             if not self.is_initializing():
                 keep, take = self.momentum, 1.0 - self.momentum
                 running_mean.value = keep * running_mean.value + take * mean
