@@ -1,0 +1,208 @@
+"""Photo crops of random faces of a morphable model, rendered on the device while training.
+
+The crops are those of the Deep3D family (`facejax.render.face_decoder`): identity, expression,
+albedo, pose and light are drawn at random, and everything behind the face is smooth noise.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.data.source import check_indices
+from facejax.morphable import MorphableModel, sample_coefficients
+from facejax.render import interpolate, rasterize
+from facejax.render.face_decoder import (
+    Coefficients,
+    Deep3DCamera,
+    clip,
+    decode,
+    join,
+    skin_weights,
+)
+
+_IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
+_BACKGROUND_GRIDS = (2, 6)  # cells along a side of the two layers of noise
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoRanges:
+    """How far photos differ; uniform unless said.
+
+    Attributes:
+      yaw_deg, pitch_deg, roll_deg: up to so many degrees to either side.
+      shift_px: of the face in the crop, to either side along x and y, in pixels of 224.
+      depth_dm: toward and from the camera.
+      id_scale, exp_scale, alb_scale: factors on the coefficients of `sample_coefficients`.
+      brightness: of the ambient light around 1.25 times the original's default, as a share.
+      tint: of a channel's light around the others, standard deviation as a share.
+      contrast: largest strength of the light that depends on direction.
+      noise: standard deviation of each colour value.
+    """
+
+    yaw_deg: float = 40.0
+    pitch_deg: float = 15.0
+    roll_deg: float = 10.0
+    shift_px: float = 6.0
+    depth_dm: float = 0.5
+    id_scale: float = 1.0
+    exp_scale: float = 1.0
+    alb_scale: float = 1.0
+    brightness: float = 0.3
+    tint: float = 0.05
+    contrast: float = 0.3
+    noise: float = 0.01
+
+
+def _random_light(rng: np.random.Generator, ranges: PhotoRanges) -> np.ndarray:
+    """[27] coefficients of the decoder's spherical harmonics: nearly white, from one side."""
+    gamma = np.zeros((3, 9))
+    ambient = 1.25 * (1 + ranges.brightness * rng.uniform(-1, 1))
+    gamma[:, 0] = 0.8 * (ambient - 1)  # the decoder adds 0.8
+    toward = np.array([rng.uniform(-1, 1), rng.uniform(-0.4, 1), rng.uniform(0.2, 1)])
+    toward *= ranges.contrast * rng.uniform() / np.linalg.norm(toward)
+    x, y, z = toward
+    gamma[:, 1:4] = [-y, z, -x]  # signs of the basis
+    gamma[:, 4:] = 0.1 * ranges.contrast * rng.standard_normal(5)
+    tint = 1 + ranges.tint * rng.standard_normal((3, 1))
+    gamma[:, 0] += 0.8
+    gamma *= tint
+    gamma[:, 0] -= 0.8
+    return gamma.reshape(-1)
+
+
+class SyntheticPhotoSource:
+    """A `Source` of rendered photo crops with everything that made them.
+
+    Example i is a pure function of (seed, i). With `num_identities`, example i shows person
+    i % num_identities: identity and albedo are the person's, the rest is the photo's.
+
+    Attributes:
+      camera: of the crops.
+      num_identities: people; as many as examples unless asked for.
+      meta: JSON-able description.
+    """
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        size: int,
+        num_examples: int,
+        seed: int = 0,
+        *,
+        num_identities: int | None = None,
+        ranges: PhotoRanges = PhotoRanges(),
+    ):
+        """Nothing is rendered yet.
+
+        Args:
+          model: a face model.
+          size: side of the crops in pixels.
+          num_examples: the length of the set.
+          seed: chooses the set, >= 0; sets of different seeds share no person.
+          num_identities: how many people there are.
+          ranges: how far photos differ.
+        """
+        if min(size, num_examples) < 1 or seed < 0:
+            raise ValueError(
+                "size and num_examples must be positive and seed not negative, found "
+                f"{size}, {num_examples} and {seed}"
+            )
+        self._model, self._ranges = model, ranges
+        self._num_examples, self._seed = int(num_examples), int(seed)
+        self.num_identities = int(num_identities or num_examples)
+        self.camera = Deep3DCamera().resized(size)
+        self._skin = jnp.asarray(skin_weights(model.topology))[:, None]
+        self.meta: dict[str, Any] = {
+            "source": "synthetic_photos",
+            "size": size,
+            "num_examples": self._num_examples,
+            "num_identities": self.num_identities,
+            "seed": self._seed,
+            "model": model.topology.name,
+            "model_digest": model.topology.digest,
+            "ranges": dataclasses.asdict(ranges),
+        }
+        self._render = jax.jit(self._photos)
+
+    def __len__(self) -> int:
+        return self._num_examples
+
+    def _generator(self, stream: int, number: int) -> np.random.Generator:
+        key = [2 * self._seed + stream, int(number)]
+        return np.random.Generator(np.random.Philox(key=key))
+
+    def identities(self, indices: np.ndarray) -> np.ndarray:
+        """[B] int32, the person of each example."""
+        return (indices % self.num_identities).astype(np.int32)
+
+    def draws(self, indices: np.ndarray) -> Coefficients:
+        """The coefficients of examples, numpy float32.
+
+        Args:
+          indices: [B] int64.
+        """
+        r, rows = self._ranges, []
+        for index in indices:
+            who = self._generator(_IDENTITY_STREAM, index % self.num_identities)
+            person = sample_coefficients(
+                self._model, who, 1, id_scale=r.id_scale, exp_scale=0.0, alb_scale=r.alb_scale
+            )
+            rng = self._generator(_PHOTO_STREAM, index)
+            photo = sample_coefficients(self._model, rng, 1, exp_scale=r.exp_scale)
+            angles = np.deg2rad([r.pitch_deg, r.yaw_deg, r.roll_deg]) * rng.uniform(-1, 1, 3)
+            dm_per_px = Deep3DCamera().distance / Deep3DCamera().focal
+            reach = np.array([r.shift_px * dm_per_px, r.shift_px * dm_per_px, r.depth_dm])
+            trans = reach * rng.uniform(-1, 1, 3)
+            light = _random_light(rng, r)
+            rows.append((person.id[0], photo.exp[0], person.alb[0], angles, light, trans))
+        columns = zip(*rows, strict=True)
+        return Coefficients(*(np.stack(c).astype(np.float32) for c in columns))
+
+    def _photos(self, model, skin, coeffs, indices):
+        """Images, landmarks and skin masks of a batch."""
+        camera, mesh = self.camera, model.topology.mesh
+        face = decode(model, coeffs, camera)
+        fragments = rasterize(clip(face.vertices, camera), mesh, (camera.size, camera.size))
+        skin = jnp.broadcast_to(skin, (*face.color.shape[:-1], 1))
+        drawn = interpolate(jnp.concatenate([face.color, skin], axis=-1), mesh, fragments)
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(self._seed), i))(indices)
+        behind, noise = jax.vmap(self._nuisance)(keys)
+        hit = (fragments.triangle_id >= 0)[..., None]
+        image = jnp.where(hit, drawn[..., :3], behind) + noise
+        return jnp.clip(image, 0.0, 1.0), face.landmarks_px, drawn[..., 3]
+
+    def _nuisance(self, key):
+        """A smooth coloured background and fine noise, [S, S, 3] each."""
+        size = self.camera.size
+        for_level, for_noise, *for_layers = jax.random.split(key, 2 + len(_BACKGROUND_GRIDS))
+        behind = jax.random.uniform(for_level, (1, 1, 3), minval=0.1, maxval=0.9)
+        for layer_key, cells in zip(for_layers, _BACKGROUND_GRIDS, strict=True):
+            layer = jax.random.uniform(layer_key, (cells, cells, 3), minval=-0.3, maxval=0.3)
+            behind = behind + jax.image.resize(layer, (size, size, 3), "cubic")
+        return behind, self._ranges.noise * jax.random.normal(for_noise, (size, size, 3))
+
+    def batch(self, indices: np.ndarray) -> dict[str, Any]:
+        """Examples by number.
+
+        Args:
+          indices: [B] int64.
+
+        Returns:
+          'image' [B, S, S, 3] in [0, 1], 'landmarks' [B, 68, 2] pixels with y UP, 'mask' [B, S, S]
+          (visible skin, in [0, 1]), 'coeffs' [B, n] (`face_decoder.join`), 'identity' [B] int32.
+        """
+        indices = check_indices(indices, len(self))
+        coeffs = self.draws(indices)
+        image, landmarks, mask = self._render(
+            self._model, self._skin, coeffs, indices.astype(np.int32)
+        )
+        return {
+            "image": image,
+            "landmarks": landmarks,
+            "mask": mask,
+            "coeffs": np.asarray(join(coeffs)),
+            "identity": self.identities(indices),
+        }
