@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
+from facejax.data import alignment, augment
 from facejax.geometry import camera_frames
 from facejax.geometry.camera import camera_from_object, project
 from facejax.geometry.mesh import MeshTopology, vertex_normals
+from facejax.image.skin import skin_mask
+from facejax.io.landmarks import read_landmarks
 from facejax.losses import (
     coefficient_prior,
     gamma_prior,
@@ -22,10 +25,12 @@ from facejax.losses import (
 from facejax.morphable import load_morphable
 from facejax.render import face_decoder
 from facejax.render.shading import SphericalHarmonics, shade
-from tests.parity.golden import case_files
+from tests.parity.golden import ROOT, case_files
 
 CASES = case_files("recon", "facemodel*.npz")
 LOSSES = case_files("recon", "losses.npz")
+PREPROCESS = case_files("recon", "preprocess*.npz")
+PHOTOS = case_files("recon", "photos_aligned*.npz")
 LOSSES_TF = case_files("recon", "losses_tf*.npz")
 SIZES = (80, 64, 80)
 ANGLES, GAMMA, TRANS = slice(224, 227), slice(227, 254), slice(254, 257)
@@ -193,6 +198,92 @@ def test_losses_of_the_tensorflow_program(path):
 
     for name, value in jax.jit(losses)(case).items():
         close(value, case[name], name)
+
+
+@pytest.mark.parametrize("path", PREPROCESS)
+def test_alignment_of_photos(path):
+    case = dict(np.load(path))
+    np.testing.assert_allclose(alignment.STANDARD_POINTS_DM, case["lm3d_std"], atol=1e-7)
+    np.testing.assert_allclose(
+        alignment.landmarks5_from_68(case["lm3d_68"]), case["lm3d_std"], atol=1e-6
+    )
+    for i in range(sum(k.startswith("lm5_") and k[4:].isdigit() for k in case)):
+        image, up = case[f"img{i}"], case[f"lm5_{i}"]
+        t, s = alignment.pos(up)
+        np.testing.assert_allclose(t, case[f"pos_t{i}"][:, 0], rtol=1e-6)
+        np.testing.assert_allclose(s, case[f"pos_s{i}"], rtol=1e-6)
+        down = up * [1, -1] + [0, len(image) - 1]
+        photo = alignment.align_photo(image, down)
+        check_transform(photo.transform, case[f"trans_params{i}"])
+        np.testing.assert_array_equal(photo.crop, case[f"crop{i}"])
+        np.testing.assert_allclose(photo.landmarks, case[f"lm_new{i}"], atol=1e-4)
+        np.testing.assert_allclose(photo.transform.to_photo(photo.landmarks), down, atol=1e-9)
+
+
+def check_transform(transform, want):
+    got = transform.width, transform.height, transform.scale, transform.x, transform.y
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("path", PREPROCESS)
+def test_augmentation_and_recogniser_crop(path):
+    case = dict(np.load(path))
+    five = alignment.landmarks5_from_68(case["lm68"])
+    np.testing.assert_allclose(five, case["lm5_of_68"], atol=1e-6)
+    matrix = alignment.arcface_similarity(case["lm68"])
+    np.testing.assert_allclose(matrix, case["arcface_M"], rtol=1e-5, atol=1e-4)
+    for k in range(sum(name.startswith("aug_flip") for name in case)):
+        want, flip = case[f"aug_affine{k}"], bool(case[f"aug_flip{k}"])
+        np.testing.assert_allclose(np.linalg.inv(want), case[f"aug_affine_inv{k}"], atol=1e-9)
+        turn = want[:2, :2] * ([-1, 1] if flip else [1, 1])
+        scale, angle = np.hypot(*turn[:, 0]), np.arctan2(turn[1, 0], turn[0, 0])
+        middle = want @ [112, 112, 1]  # only the shift moves it
+        shift = np.linalg.solve(turn, middle[:2] - 112)
+        np.testing.assert_allclose(shift, np.rint(shift), atol=1e-6)
+        assert np.abs(shift).max() <= augment.SHIFT_PX + 1e-6
+        matrix = augment.affine_matrix(np.rint(shift), scale, angle, flip)
+        np.testing.assert_allclose(matrix, want, atol=1e-6)
+        moved = augment.transform_landmarks(case["lm68"], want, flip)
+        np.testing.assert_allclose(moved, case[f"aug_lm{k}"], atol=1e-6)
+        image = augment.warp_on_host(case["crop0"], want)
+        np.testing.assert_array_equal(image, case[f"aug_img{k}"])
+        pixels = jnp.asarray(case["crop0"], jnp.float32)
+        on_device = np.clip(augment.warp(pixels, want.astype(np.float32)), 0, 255)
+        assert np.abs(on_device - image.astype(np.float32)).mean() < 1
+
+
+@pytest.mark.parametrize("path", PREPROCESS)
+def test_skin_mask(path):
+    case = dict(np.load(path))
+    rgb, want = case["skin_bgr"][..., ::-1], case["skin_mask"][..., 0].astype(int)
+    assert np.abs(skin_mask(rgb).astype(int) - want).max() <= 1
+    on_device = skin_mask(jnp.asarray(rgb, jnp.float32) / 255)
+    assert np.abs(255 * np.asarray(on_device) - want).max() <= 1.5
+
+
+@pytest.mark.parametrize("path", PHOTOS)
+def test_real_photos(path):
+    from PIL import Image
+
+    case = dict(np.load(path))
+    folder = ROOT.parent / "data" / "photos"
+    names = {p.stem: p for p in folder.glob("*") if p.suffix in (".jpg", ".png")}
+    if not names:
+        pytest.skip(f"no photos in {folder}")
+    for key in [k for k in case if k.endswith("_trans_params")]:
+        name = key.removesuffix("_trans_params")
+        image = np.asarray(Image.open(names[name]).convert("RGB"))
+        five = read_landmarks(folder / f"{name}.txt", 5)
+        assert alignment.check_landmarks5(five, image.shape[:2]) == []
+        photo = alignment.align_photo(image, five)
+        check_transform(photo.transform, case[key])
+        np.testing.assert_allclose(photo.landmarks, case[f"{name}_lm5"], atol=1e-4)
+        want = case[f"{name}_crop_112"].astype(int)
+        assert np.abs(photo.crop[::2, ::2].astype(int) - want).mean() <= 1
+        mean_std = photo.crop.mean(), photo.crop.std()
+        np.testing.assert_allclose(mean_std, case[f"{name}_crop_mean_std"], atol=0.5)
+        skin = skin_mask(photo.crop)[::2, ::2].astype(int)
+        assert np.abs(skin - case[f"{name}_skin_112"]).mean() <= 1
 
 
 def close(got, want, name=""):

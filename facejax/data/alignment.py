@@ -1,0 +1,308 @@
+"""Photo to crop: five-point alignment of the Deep3D family, invertible, and its checks.
+
+Deng et al. 2019 (arXiv 1903.08527), code (microsoft/Deep3DFaceReconstruction preprocess_img.py,
+sicxu/Deep3DFaceRecon_pytorch util/preprocess.py): a least-squares affine camera of five standard 3D
+points gives the scale and the place of the face; the photo is resized and cut, without rotation.
+
+Two frames: PHOTO points have y DOWN from the top, as landmark files of photos; CROP points have y
+UP from the bottom, as all landmarks of the Deep3D family (`facejax.render.face_decoder`).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.render.face_decoder import STANDARD_POINTS_DM, five_points
+
+CROP_SIZE = 224
+RESCALE = 102.0  # pixels per dm of the standard face, for crops of 224
+_DLIB = (
+    "four points lie on one line: these look like dlib's five points (eye corners and the base of "
+    "the nose), not eyes, nose tip and mouth corners"
+)
+_MAX_PIXELS = (
+    100_000_000  # of the resized photo; a phone's 12 MP photo of a small face has about 50
+)
+ARCFACE_TEMPLATE = np.array(  # ArcFace's crop of 112 px, y down (Deng et al. 2019, 1801.07698)
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    np.float32,
+)
+
+
+def landmarks5_from_68(landmarks: np.ndarray) -> np.ndarray:
+    """Eyes (means of their corners), nose tip, mouth corners: [..., 68, 2] -> [..., 5, 2] float64.
+
+    Any y direction.
+    """
+    points = np.asarray(landmarks, np.float64)
+    eyes = [points[..., ids, :].mean(axis=-2) for ids in ([36, 39], [42, 45])]
+    return np.stack([*eyes, *(points[..., k, :] for k in (30, 48, 54))], axis=-2)
+
+
+def pos(points: np.ndarray, standard: np.ndarray = STANDARD_POINTS_DM) -> tuple[np.ndarray, float]:
+    """Place and scale of a face by least squares with an affine camera.
+
+    Args:
+      points: [5, 2] photo pixels, y UP.
+      standard: [5, 3] dm.
+
+    Returns:
+      (t [2] pixels: where the standard frame's origin falls; s: pixels per dm).
+    """
+    first, second, t = _affine_camera(points, standard)
+    return t, float((np.linalg.norm(first) + np.linalg.norm(second)) / 2)
+
+
+def _affine_camera(points, standard):
+    """x = first . X + t_x and y = second . X + t_y, by least squares."""
+    ones = np.ones((len(standard), 1))
+    system = np.concatenate([np.asarray(standard, np.float64), ones], axis=1)
+    k = np.linalg.lstsq(system, np.asarray(points, np.float64), rcond=None)[0]
+    return k[:3, 0], k[:3, 1], k[3]
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """How a crop was cut from a photo; `trans_params` of the originals.
+
+    Attributes:
+      width, height: of the photo.
+      scale: resizing factor.
+      x, y: photo pixels, y UP: where the standard frame's origin falls.
+      size: side of the crop.
+    """
+
+    width: int
+    height: int
+    scale: float
+    x: float
+    y: float
+    size: int = CROP_SIZE
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(width, height) of the resized photo."""
+        return int(self.width * self.scale), int(self.height * self.scale)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """(left, top) of the crop in the resized photo, y down, truncated as in the originals."""
+        w, h = self.resized
+        half = self.size / 2
+        left = int(w / 2 - half + (self.x - self.width / 2) * self.scale)
+        top = int(h / 2 - half + (self.height / 2 - self.y) * self.scale)
+        return left, top
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The crop's (left, top, right, bottom) in the photo, continuous pixels, y down.
+
+        Exact for pictures; `to_photo` may differ by less than one pixel of the crop, because the
+        originals truncate the crop's corner but not the landmarks.
+        """
+        (w, h), (left, top) = self.resized, self.corner
+        across, down = self.width / w, self.height / h
+        right, bottom = left + self.size, top + self.size
+        return left * across, top * down, right * across, bottom * down
+
+    def to_crop(self, points: np.ndarray) -> np.ndarray:
+        """Photo points (y down), [..., N, 2], as crop points (y UP)."""
+        p = np.asarray(points, np.float64)
+        w, h = self.resized
+        x = (p[..., 0] - self.x + self.width / 2) * self.scale - (w / 2 - self.size / 2)
+        up = self.height - 1 - p[..., 1]
+        y = (up - self.y + self.height / 2) * self.scale - (h / 2 - self.size / 2)
+        return np.stack([x, y], axis=-1)
+
+    def to_photo(self, points: np.ndarray) -> np.ndarray:
+        """Crop points (y UP), [..., N, 2], as photo points (y down); inverse of `to_crop`."""
+        p = np.asarray(points, np.float64)
+        w, h = self.resized
+        x = (p[..., 0] + w / 2 - self.size / 2) / self.scale + self.x - self.width / 2
+        y = (p[..., 1] + h / 2 - self.size / 2) / self.scale + self.y - self.height / 2
+        return np.stack([x, self.height - 1 - y], axis=-1)
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """The crop of a picture of the photo's size: Pillow's bicubic resizing, black outside.
+
+        Args:
+          image: [height, width, 3] or [height, width] uint8.
+
+        Returns:
+          [size, size, 3] or [size, size] uint8.
+
+        Raises:
+          ValueError: another size, or the resized photo would be too large.
+        """
+        from PIL import Image
+
+        if image.shape[:2] != (self.height, self.width):
+            raise ValueError(
+                f"found an image of {image.shape[1]}x{image.shape[0]}, wanted "
+                f"{self.width}x{self.height}, for which the alignment was made"
+            )
+        w, h = self.resized
+        if not 0 < w * h <= _MAX_PIXELS:
+            raise ValueError(
+                f"the five landmarks would scale the photo of {self.width}x{self.height} to "
+                f"{w}x{h}; wanted at most {_MAX_PIXELS} pixels: check the landmarks, or cut the "
+                "photo around the face first"
+            )
+        left, top = self.corner
+        resized = Image.fromarray(image).resize((w, h), resample=Image.Resampling.BICUBIC)
+        return np.asarray(resized.crop((left, top, left + self.size, top + self.size)))
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignedPhoto:
+    """A photo ready for the networks.
+
+    Attributes:
+      crop: [224, 224, 3] uint8 RGB, row 0 at the top.
+      transform: how it was cut, with the way back.
+      landmarks: [5, 2] or [68, 2] float64, crop pixels, y UP.
+    """
+
+    crop: np.ndarray
+    transform: Transform
+    landmarks: np.ndarray
+
+
+def align(landmarks: np.ndarray, size: tuple[int, int], crop_size: int = CROP_SIZE) -> Transform:
+    """The transform of a photo with five or 68 landmarks.
+
+    Args:
+      landmarks: [5, 2] or [68, 2] photo pixels, y down.
+      size: (height, width) of the photo.
+      crop_size: side of the crop.
+
+    Raises:
+      ValueError: another number of points, or points that define no face.
+    """
+    points = np.asarray(landmarks, np.float64)
+    if points.shape not in ((5, 2), (68, 2)) or not np.isfinite(points).all():
+        raise ValueError(
+            f"found landmarks of shape {points.shape}, wanted finite [5, 2] or [68, 2] photo "
+            "pixels (x, y)"
+        )
+    if len(points) == 68:
+        points = landmarks5_from_68(points)
+    height, width = size
+    t, s = pos(np.stack([points[:, 0], height - 1 - points[:, 1]], axis=1))
+    if s < 1e-3:
+        raise ValueError("the five landmarks lie on one spot; wanted those of a face")
+    return Transform(width, height, RESCALE / s * (crop_size / CROP_SIZE), *t.tolist(), crop_size)
+
+
+def align_photo(
+    image: np.ndarray, landmarks: np.ndarray, crop_size: int = CROP_SIZE
+) -> AlignedPhoto:
+    """Cuts the face out of a photo.
+
+    Args:
+      image: [H, W, 3] uint8 RGB.
+      landmarks: [5, 2] or [68, 2] photo pixels, y down; `check_landmarks5` tells odd ones.
+      crop_size: side of the crop; networks want 224.
+
+    Raises:
+      ValueError: the image is no uint8 RGB, or the landmarks define no face.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"found an image of shape {image.shape} and type {image.dtype}, wanted [H, W, 3] uint8"
+        )
+    transform = align(landmarks, image.shape[:2], crop_size)
+    return AlignedPhoto(transform.cut(image), transform, transform.to_crop(landmarks))
+
+
+def check_landmarks5(points: np.ndarray, size: tuple[int, int]) -> list[str]:
+    """What looks wrong with five landmarks: order, side, plausibility.
+
+    Args:
+      points: [5, 2] photo pixels, y down: left-in-image eye, right-in-image eye, nose tip,
+        left-in-image and right-in-image mouth corner.
+      size: (height, width) of the photo.
+
+    Returns:
+      Complaints in words; empty for a plausible face in any pose up to profile.
+    """
+    p = np.asarray(points, np.float64)
+    if p.shape != (5, 2) or not np.isfinite(p).all():
+        return [f"found landmarks of shape {p.shape}, wanted five finite points"]
+    found = []
+    height, width = size
+    outside = ((p < 0) | (p > [width, height])).any(axis=1)
+    if outside.any():
+        found.append(f"{outside.sum()} of 5 points lie outside the photo of {width}x{height}")
+    if _collinear(p[:4]):
+        return [*found, _DLIB]
+    eyes, mouth = p[:2].mean(axis=0), p[3:].mean(axis=0)
+    down = mouth - eyes
+    length = np.linalg.norm(down)
+    if length < 8:
+        return [*found, f"eyes and mouth are only {length:.1f} pixels apart"]
+    first, second, _ = _affine_camera(p * [1, -1], STANDARD_POINTS_DM)
+    facing = np.cross(first, second)[2] / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-9)
+    if facing < -0.2:
+        if down[1] < 0:
+            found.append("the mouth lies above the eyes: y seems to run up; wanted y down")
+        else:
+            found.append("left and right are swapped: what is on the image's LEFT comes first")
+    elif abs(angle := np.degrees(np.arctan2(-down[0], down[1]))) > 60:
+        found.append(f"the face is turned by {angle:.0f} degrees in the photo; turn it upright")
+    nose = (p[2] - eyes) @ down / length**2
+    if not 0.1 < nose < 1.0:
+        found.append("the nose tip does not lie between eyes and mouth")
+    spread = np.linalg.norm(p[1] - p[0]), np.linalg.norm(p[4] - p[3])
+    if max(spread) > 2.5 * length or spread[0] > 4 * spread[1] + 0.5 * length:
+        found.append("eyes and mouth have implausible distances; wanted eye centres, nose tip and "
+                     "mouth corners")  # fmt: skip
+    return found
+
+
+def _collinear(points) -> bool:
+    """Whether four points lie nearly on a line, as eye corners do."""
+    singular = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return bool(singular[0] > 0 and singular[1] < 0.12 * singular[0])
+
+
+def arcface_similarity(landmarks: jax.Array, size: int = CROP_SIZE) -> jax.Array:
+    """The similarity from crop pixels to ArcFace's 112 px template, for in-graph warping.
+
+    The least-squares similarity without reflection (Umeyama 1991) in closed form: complex linear
+    regression. Take `stop_gradient` of predicted landmarks, as the originals do.
+
+    Args:
+      landmarks: [..., 68, 2] or [..., 5, 2] crop pixels, y UP.
+      size: side of the crop.
+
+    Returns:
+      [..., 2, 3] acting on (x, y, 1) with y DOWN, size - 1 - y; the identity where all five points
+      coincide.
+    """
+    points = jnp.asarray(landmarks, jnp.float32)
+    if points.shape[-2] == 68:
+        points = five_points(points)
+    x, y = points[..., 0], size - 1 - points[..., 1]
+    u, v = (jnp.broadcast_to(ARCFACE_TEMPLATE[:, k], x.shape) for k in range(2))
+    mean = [c.mean(axis=-1, keepdims=True) for c in (x, y, u, v)]
+    x, y, u, v = (c - m for c, m in zip((x, y, u, v), mean, strict=True))
+    square = jnp.sum(x * x + y * y, axis=-1)
+    tiny = square < 1e-6
+    square = jnp.where(tiny, 1.0, square)
+    a = jnp.where(tiny, 1.0, jnp.sum(x * u + y * v, axis=-1) / square)
+    b = jnp.where(tiny, 0.0, jnp.sum(x * v - y * u, axis=-1) / square)
+    mx, my, mu, mv = (m[..., 0] for m in mean)
+    shift_x = jnp.where(tiny, 0.0, mu - (a * mx - b * my))
+    shift_y = jnp.where(tiny, 0.0, mv - (b * mx + a * my))
+    rows = (jnp.stack([a, -b, shift_x], axis=-1), jnp.stack([b, a, shift_y], axis=-1))
+    return jnp.stack(rows, axis=-2)
