@@ -4,13 +4,18 @@ import functools
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from facejax.geometry import hierarchy as hierarchies
+from facejax.nn.chebyshev import chebyshev
 from facejax.systems.deep3d import importer, networks
 from tests.parity.golden import case_files
 
 TORCH = case_files("recon", "networks.npz")
+GRAPH = case_files("recon", "gcn.npz")
+SAMPLING = case_files("recon", "mesh_sampling.npz")
 TENSORFLOW = case_files("recon", "networks_tf.npz")
 
 
@@ -98,3 +103,91 @@ def test_rnet_of_the_tensorflow_code(path):
     block1 = state["intermediates"]["backbone"]["layer1_2"]["__call__"][0]
     assert block1.shape == tuple(case["block1_shape"])
     close(block1.mean(axis=(1, 2)), case["block1_out_mean_c"])
+
+
+def dense(case, name):
+    out = np.zeros(case[f"{name}_shape"])
+    np.add.at(out, (case[f"{name}_row"], case[f"{name}_col"]), case[f"{name}_val"])
+    return out
+
+
+def dense_rows(index, weight, columns):
+    out = np.zeros((len(index), columns))
+    np.add.at(out, (np.arange(len(index))[:, None], index), weight)
+    return out
+
+
+def reference_hierarchy(case):
+    """The levels that the original code built, with its interpolation weights."""
+
+    def rows(name, add_identity=False):
+        matrix = dense(case, name) - (np.eye(int(case[f"{name}_shape"][0])) if add_identity else 0)
+        row, column = np.nonzero(matrix)
+        return hierarchies.padded_rows(row, column, matrix[row, column], matrix.shape)
+
+    graphs = [rows(f"L{k}", add_identity=True) for k in range(5)]
+    ups = [rows(f"U_orig{k}") for k in range(4)]
+    keep = tuple(case[f"keep{k}"] for k in range(4))
+    return hierarchies.MeshHierarchy(
+        tuple(g[0] for g in graphs), tuple(g[1] for g in graphs), keep,
+        tuple(u[0] for u in ups), tuple(u[1] for u in ups),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SAMPLING)
+def test_mesh_hierarchy(path):
+    case = load(path)
+    fine, triangles = case["verts"].astype(np.float64), case["faces"]
+    for level in range(4):
+        kept, coarse = hierarchies.decimate(fine, triangles, case["sizes"][level + 1])
+        wanted, wanted_triangles = case[f"keep{level}"], case[f"faces{level + 1}"]
+        if level == 0:  # deeper levels may differ by ties of costs near zero
+            np.testing.assert_array_equal(kept, wanted)
+            np.testing.assert_array_equal(coarse, wanted_triangles)
+        assert len(kept) == case["sizes"][level + 1]
+        got = dense_rows(*hierarchies.laplacian_rows(triangles, len(fine)), len(fine))
+        np.testing.assert_allclose(got + np.eye(len(fine)), dense(case, f"L{level}"), atol=1e-6)
+        for legacy, name in ((False, "U_bary"), (True, "U_orig")):
+            rows = hierarchies.upsampling_rows(fine, fine[wanted], wanted_triangles, legacy)
+            got, want = dense_rows(*rows, len(wanted)), dense(case, f"{name}{level}")
+            np.testing.assert_allclose(got, want, atol=1e-4)
+        fine, triangles = fine[wanted], wanted_triangles
+
+
+@pytest.mark.parametrize("path", GRAPH)
+def test_graph_net(path):
+    case = load(path)
+    levels = reference_hierarchy(load(path.with_name("mesh_sampling.npz")))
+    graph = levels.neighbors[1], levels.weights[1]
+    kernel = case["cheb_W"].reshape(-1, 6, case["cheb_W"].shape[-1]).transpose(1, 0, 2)
+    atol = dict(rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        chebyshev(jnp.asarray(case["cheb_x"]), *graph, kernel), case["cheb_y"], **atol
+    )
+    np.testing.assert_allclose(levels.unpool(case["cheb_x"], 0), case["unpool_y"], **atol)
+    np.testing.assert_allclose(levels.pool(case["cheb_x"], 1), case["pool_y"], **atol)
+
+    net = networks.GraphNet()
+    inputs = case["image_emb"], case["pca_mesh"]
+    wanted = importer.abstract_variables(net, *(x.shape for x in inputs), levels)
+    arrays = {k.removeprefix("param/"): v for k, v in case.items() if k.startswith("param/")}
+    variables = importer.from_published(arrays, wanted, importer.GRAPH_TF)
+
+    @jax.jit
+    def run(variables, embedding, mesh):
+        def loss(*args):
+            out = net.apply(*args, levels)
+            return jnp.sum(out * case["w"]) / out.shape[-2], out
+
+        return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(variables, embedding, mesh)
+
+    (loss, out), (grad, grad_embedding, grad_mesh) = run(variables, *inputs)
+    np.testing.assert_allclose(out, case["out"], atol=1e-5)
+    assert float(loss) == pytest.approx(float(case["loss"]), abs=1e-5)
+    np.testing.assert_allclose(grad_embedding, case["grad_image_emb"], **atol)
+    np.testing.assert_allclose(grad_mesh, case["grad_pca_mesh"], **atol)
+    grads = importer.to_published(grad, importer.GRAPH_TF)
+    checked = [k.removeprefix("grad/") for k in case if k.startswith("grad/")]
+    assert len(checked) >= 10
+    for name in checked:
+        np.testing.assert_allclose(grads[name], case[f"grad/{name}"], **atol, err_msg=name)

@@ -171,9 +171,48 @@ RNET_TF = Format(
     r"(/Adam(_1)?|^beta[12]_power|^global_step)$",
 )  # fmt: skip
 
+# Graph net. Weights there are [in * K, out] with K running faster, biases [1, 1, out].
+_GRAPH_LEAVES = {
+    "shortcut": {"kernel": "shortcut/weights"},
+    "conv1": {"kernel": "filter1/weights", "bias": "bias_relu1/bias"},
+    "conv2": {"kernel": "filter2/weights", "bias": "bias_relu2/bias"},
+}
 
-def abstract_variables(net, *inputs: tuple[int, ...]) -> dict:
-    """Shapes of all variables of a module for float32 inputs of these shapes."""
-    images = [jax.ShapeDtypeStruct(s, jnp.float32) for s in inputs]
-    tree = jax.eval_shape(net.init, jax.random.key(0), *images)
+
+def _graph_name(path: Path) -> str:
+    root = "gcn_mesh_generator/"
+    if path[1] == "combine":
+        return f"{root}gcn_mesh_concat/weights"
+    root += f"gcn_mesh_{path[1]}/"
+    if path[2] == "fc":
+        return f"{root}fc/{'weights' if path[-1] == 'kernel' else 'bias'}"
+    return f"{root}{path[2].replace('block', 'resblock')}/{_GRAPH_LEAVES[path[3]][path[4]]}"
+
+
+def _graph_to_theirs(path: Path, value: np.ndarray) -> np.ndarray:
+    if value.ndim == 3:
+        return value.transpose(1, 0, 2).reshape(-1, value.shape[-1])
+    return value[None, None] if value.ndim == 1 and path[2] != "fc" else value
+
+
+def _graph_to_ours(path: Path, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if len(shape) == 3:
+        return value.reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2)
+    return value.reshape(shape)
+
+
+GRAPH_TF = Format(
+    "a graph net of GCN_ResNet", _graph_name, _graph_to_ours, _graph_to_theirs, RNET_TF.ignored
+)
+
+
+def abstract_variables(net, *inputs) -> dict:
+    """Shapes of all variables of a module.
+
+    Args:
+      net: the Flax module.
+      *inputs: shapes of float32 inputs, or whatever else the module is called with.
+    """
+    inputs = [jax.ShapeDtypeStruct(x, jnp.float32) if isinstance(x, tuple) else x for x in inputs]
+    tree = jax.eval_shape(net.init, jax.random.key(0), *inputs)
     return {k: v for k, v in tree.items() if k in ("params", "batch_stats")}

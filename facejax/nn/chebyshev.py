@@ -1,0 +1,84 @@
+"""Convolution on the vertices of a mesh by Chebyshev polynomials of its Laplacian.
+
+Source: Defferrard et al. 2016 (arXiv 1606.09375); on face meshes Ranjan et al. 2018 (CoMA, arXiv
+1807.10267). Sparse matrices are padded rows, see `facejax.geometry.hierarchy`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+def multiply_rows(index: jax.Array, weight: jax.Array, x: jax.Array) -> jax.Array:
+    """A sparse matrix times vectors.
+
+    Args:
+      index, weight: [V, D] padded rows of the matrix.
+      x: [V', ..., F]: vertices lead, so that a neighbour is one contiguous row.
+
+    Returns:
+      [V, ..., F].
+    """
+    flat = x.reshape(x.shape[0], -1)
+    near = flat.at[index].get(mode="promise_in_bounds")
+    out = jnp.einsum("vd,vdf->vf", weight.astype(x.dtype), near)
+    return out.reshape(-1, *x.shape[1:])
+
+
+def chebyshev(x: jax.Array, index: jax.Array, weight: jax.Array, kernel: jax.Array) -> jax.Array:
+    """sum_k T_k(L) x W_k, with T_k the Chebyshev polynomials of the first kind.
+
+    Evaluated in whichever order moves fewer numbers between vertices: the polynomials of the
+    input, or Clenshaw's recurrence on the products with W_k, which have the output's channels.
+
+    Args:
+      x: [..., V, F] values at the vertices.
+      index, weight: [V, D] padded rows of the Laplacian, rescaled to a spectrum in [-1, 1].
+      kernel: [K, F, G].
+
+    Returns:
+      [..., V, G].
+    """
+    order, width, out_width = kernel.shape
+    kernel = kernel.astype(x.dtype)
+    if order == 1:
+        return x @ kernel[0]
+    x = jnp.moveaxis(x, -2, 0)
+    if width <= out_width:
+        before, now = x, multiply_rows(index, weight, x)
+        out = before @ kernel[0] + now @ kernel[1]
+        for k in range(2, order):
+            before, now = now, 2.0 * multiply_rows(index, weight, now) - before
+            out = out + now @ kernel[k]
+    else:
+        now, before = x @ kernel[-1], 0.0
+        for k in range(order - 2, -1, -1):
+            scale = 2.0 if k else 1.0
+            step = scale * multiply_rows(index, weight, now) - before
+            now, before = x @ kernel[k] + step, now
+        out = now
+    return jnp.moveaxis(out, 0, -2)
+
+
+class ChebConv(nn.Module):
+    """`chebyshev` with learned weights.
+
+    Attributes:
+      features: output channels.
+      order: number of polynomials K; 1 leaves neighbours out.
+      use_bias: add one number per channel.
+    """
+
+    features: int
+    order: int = 6
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, graph: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """[..., V, F] to [..., V, features]; graph: (index, weight) of the Laplacian's rows."""
+        shape = (self.order, x.shape[-1], self.features)
+        x = chebyshev(x, *graph, self.param("kernel", nn.initializers.normal(0.1), shape))
+        if not self.use_bias:
+            return x
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:])
+        return x + bias.astype(x.dtype).reshape((1,) * (x.ndim - 1) + bias.shape)
