@@ -2,14 +2,17 @@
 
 A pickle is a program: loading one may call any importable function. Here the names that a pickle
 may use are a short list, arrays and dtypes are rebuilt by our own code (numpy's own reconstruction
-trusts its input), and everything else is refused by name before it is looked up.
+trusts its input), and everything else is refused by name before it is looked up. What a file may
+make of its bytes is bounded by their number, so that no small file fills the memory.
 """
 
 import collections
+import io
 import math
 import os
 import pathlib
 import pickle
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
@@ -141,10 +144,48 @@ def _names() -> dict[tuple[str, str], Any]:
     return names
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, encoding: str, allowed: Mapping[tuple[str, str], Any]):
+class _Bounded:
+    """A binary file that is never asked for more than it holds."""
+
+    def __init__(self, file: BinaryIO):
+        if not (hasattr(file, "seekable") and file.seekable()):
+            file = io.BytesIO(file.read())
+        start = file.tell()
+        self.size = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+        self._file, self._left = file, self.size
+
+    def read(self, count: int) -> bytes:
+        if count > self._left:
+            raise EOFError(f"{count} bytes are announced, {self._left} are left")
+        self._left -= count
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        line = self._file.readline(self._left)
+        self._left -= len(line)
+        return line
+
+
+class _Unpickler(pickle._Unpickler):  # noqa: SLF001
+    """The Python implementation: its memo is a dict, that of C a table as long as the largest
+    number that the file mentions. Every call is charged with the length of its arguments, which
+    makes repeated copies of one remembered object cost what they cost in memory.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
+
+    def __init__(
+        self,
+        file: _Bounded,
+        encoding: str,
+        allowed: Mapping[tuple[str, str], Any],
+        persistent: Callable[[Any], Any] | None,
+    ):
         super().__init__(file, encoding=encoding)
         self._names = _names() | dict(allowed)
+        self._persistent = persistent
+        self._budget = file.size
 
     def find_class(self, module: str, name: str) -> Any:
         for key in ((module, name), ("*", name)):
@@ -154,6 +195,43 @@ class _Unpickler(pickle.Unpickler):
             f"refused {module}.{name}: this reader admits numpy arrays and plain containers only, "
             "and nothing of the file was executed"
         )
+
+    def persistent_load(self, pid: Any) -> Any:
+        if self._persistent is None:
+            raise UnsafePickleError("refused a reference to something outside the file")
+        return self._persistent(pid)
+
+    def _charge(self, *values: Any) -> None:
+        for value in values:
+            items = value if type(value) is tuple else (value,)
+            self._budget -= sum(len(x) for x in items if hasattr(type(x), "__len__"))
+        if self._budget < 0:
+            raise UnsafePickleError(
+                "refused a memo bomb: it copies what it holds until that is larger than the file"
+            )
+
+    def load_bytearray8(self) -> None:
+        (count,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(count)))  # the inherited one allocates before it reads
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
+
+def _charged(opcode: bytes, arguments: Callable[[list], list]) -> None:
+    inherited = _Unpickler.dispatch[opcode[0]]
+
+    def load(self: _Unpickler) -> None:
+        self._charge(*arguments(self.stack))  # noqa: SLF001
+        inherited(self)
+
+    _Unpickler.dispatch[opcode[0]] = load
+
+
+for _opcode in (pickle.REDUCE, pickle.BUILD, pickle.NEWOBJ):
+    _charged(_opcode, lambda stack: stack[-1:])
+_charged(pickle.NEWOBJ_EX, lambda stack: stack[-2:])
+for _opcode in (pickle.OBJ, pickle.INST):
+    _charged(_opcode, lambda stack: stack)
 
 
 class _Finish:
@@ -198,18 +276,22 @@ def restricted_load(
     file: str | os.PathLike | BinaryIO,
     allowed: Mapping[tuple[str, str], Callable] | None = None,
     encoding: str = "ASCII",
+    persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Loads a pickle of numpy arrays, numbers, text and plain containers; refuses anything else.
 
-    Object arrays, structured dtypes and subclasses of ndarray are refused too.
+    Object arrays, structured dtypes and subclasses of ndarray are refused too, and so is a file
+    that would take much more memory than its own size.
 
     Args:
-      file: a path, or a binary file.
+      file: a path, or a binary file, which is left behind the pickle.
       allowed: {(module, name): replacement} for further names in the pickle; the module '*'
         stands for any. The replacement, not the original, is called with the pickle's arguments,
         and its `__setstate__` receives the state: it must be safe for any input. Arrays in the
         state are finished when this function returns, if they lie in the instance's `__dict__`.
       encoding: how to read text written by Python 2; 'latin1' if that holds numpy arrays.
+      persistent: what stands for objects outside the pickle, called with their id; it must be safe
+        for any id. Without one such objects are refused.
 
     Returns:
       The object.
@@ -220,11 +302,11 @@ def restricted_load(
     """
     if isinstance(file, str | os.PathLike):
         with pathlib.Path(file).open("rb") as opened:
-            return restricted_load(opened, allowed, encoding)
+            return restricted_load(opened, allowed, encoding, persistent)
     allowed = dict(allowed or {})
     where = getattr(file, "name", "the pickle")
     try:
-        value = _Unpickler(file, encoding, allowed).load()
+        value = _Unpickler(_Bounded(file), encoding, allowed, persistent).load()
         return _Finish(tuple(c for c in allowed.values() if isinstance(c, type)))(value)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{where}: {error}") from error

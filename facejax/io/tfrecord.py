@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from facejax.io.files import atomic_path
+from facejax.io.protobuf import delimited, fields, read_varint, varint
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 
@@ -250,39 +251,9 @@ def write_records(path: str | os.PathLike, payloads: Iterable[bytes]) -> None:
 # --- Example messages ---------------------------------------------------------------------------
 
 
-def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise ValueError("a damaged variable-length integer")
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int, Any]]:
-    """(field number, wire type, value): value is an int or, for wire types 1, 2, 5, a view."""
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        wire = tag & 7
-        if wire == 0:
-            value, at = _read_varint(data, at)
-        elif wire in (1, 2, 5):
-            size, at = _read_varint(data, at) if wire == 2 else ({1: 8, 5: 4}[wire], at)
-            if at + size > len(data):
-                raise ValueError(f"field {tag >> 3} wants {size} bytes, {len(data) - at} are left")
-            value, at = data[at : at + size], at + size
-        else:
-            raise ValueError(f"unknown wire type {wire}")
-        yield tag >> 3, wire, value
-
-
 def _int64s(data: memoryview) -> np.ndarray:
     values: list[int] = []
-    for number, wire, value in _fields(data):
+    for number, wire, value in fields(data):
         if number != 1 or wire not in (0, 2):
             raise ValueError("not an Int64List")
         if wire == 0:
@@ -290,14 +261,14 @@ def _int64s(data: memoryview) -> np.ndarray:
         else:  # packed
             at = 0
             while at < len(value):
-                one, at = _read_varint(value, at)
+                one, at = read_varint(value, at)
                 values.append(one)
     return np.array([v & 0xFFFFFFFFFFFFFFFF for v in values], np.uint64).astype(np.int64)
 
 
 def _floats(data: memoryview) -> np.ndarray:
     parts = []
-    for number, wire, value in _fields(data):
+    for number, wire, value in fields(data):
         if number != 1 or wire not in (2, 5) or len(value) % 4:
             raise ValueError("not a FloatList")
         parts.append(bytes(value))
@@ -318,33 +289,21 @@ def parse_example(payload: bytes) -> dict[str, list[memoryview] | np.ndarray]:
     """
     out: dict[str, list[memoryview] | np.ndarray] = {}
     try:
-        for number, wire, features in _fields(memoryview(payload)):
+        for number, wire, features in fields(memoryview(payload)):
             if (number, wire) != (1, 2):
                 raise ValueError(f"unexpected field {number}")
-            for _, _, entry in _fields(features):
-                pair = {n: v for n, _, v in _fields(entry)}
+            for _, _, entry in fields(features):
+                pair = {n: v for n, _, v in fields(entry)}
                 key = bytes(pair[1]).decode()
                 out[key] = []
-                for kind, _, values in _fields(pair.get(2, memoryview(b""))):
+                for kind, _, values in fields(pair.get(2, memoryview(b""))):
                     if kind == 1:
-                        out[key] = [value for _, _, value in _fields(values)]
+                        out[key] = [value for _, _, value in fields(values)]
                     else:
                         out[key] = {2: _floats, 3: _int64s}[kind](values)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"not a tf.train.Example ({len(payload)} bytes): {error}") from error
     return out
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _delimited(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def write_example(features: Mapping[str, Sequence[bytes] | np.ndarray]) -> bytes:
@@ -357,11 +316,11 @@ def write_example(features: Mapping[str, Sequence[bytes] | np.ndarray]) -> bytes
     entries = b""
     for key, values in features.items():
         if not isinstance(values, np.ndarray):
-            feature = _delimited(1, b"".join(_delimited(1, bytes(v)) for v in values))
+            feature = delimited(1, b"".join(delimited(1, bytes(v)) for v in values))
         elif np.issubdtype(values.dtype, np.floating):
-            feature = _delimited(2, _delimited(1, values.astype("<f4").tobytes()))
+            feature = delimited(2, delimited(1, values.astype("<f4").tobytes()))
         else:
-            ints = b"".join(_varint(v & 0xFFFFFFFFFFFFFFFF) for v in values.tolist())
-            feature = _delimited(3, _delimited(1, ints))
-        entries += _delimited(1, _delimited(1, key.encode()) + _delimited(2, feature))
-    return _delimited(1, entries)
+            ints = b"".join(varint(v & 0xFFFFFFFFFFFFFFFF) for v in values.tolist())
+            feature = delimited(3, delimited(1, ints))
+        entries += delimited(1, delimited(1, key.encode()) + delimited(2, feature))
+    return delimited(1, entries)
