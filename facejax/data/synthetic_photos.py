@@ -180,7 +180,7 @@ class SyntheticPhotoSource:
         for_level, for_noise, *for_layers = jax.random.split(key, 2 + len(_BACKGROUND_GRIDS))
         behind = jax.random.uniform(for_level, (1, 1, 3), minval=0.1, maxval=0.9)
         for layer_key, cells in zip(for_layers, _BACKGROUND_GRIDS, strict=True):
-            layer = jax.random.uniform(layer_key, (cells, cells, 3), minval=-0.3, maxval=0.3)
+            layer = jax.random.uniform(layer_key, (cells, cells, 3), minval=-0.2, maxval=0.2)
             behind = behind + jax.image.resize(layer, (size, size, 3), "cubic")
         return behind, self._ranges.noise * jax.random.normal(for_noise, (size, size, 3))
 
