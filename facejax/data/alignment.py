@@ -257,7 +257,7 @@ def check_landmarks5(points: np.ndarray, size: tuple[int, int]) -> list[str]:
             found.append("the mouth lies above the eyes: y seems to run up; wanted y down")
         else:
             found.append("left and right are swapped: what is on the image's LEFT comes first")
-    elif abs(angle := np.degrees(np.arctan2(-down[0], down[1]))) > 60:
+    elif abs(angle := np.degrees(np.arctan2(-down[0], down[1]))) > 75:
         found.append(f"the face is turned by {angle:.0f} degrees in the photo; turn it upright")
     nose = (p[2] - eyes) @ down / length**2
     if not 0.1 < nose < 1.0:
