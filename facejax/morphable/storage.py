@@ -136,7 +136,7 @@ def save_npz(path: str | os.PathLike, model: MorphableModel) -> None:
       path: the file to write; its folder must exist.
       model: any face model.
     """
-    _write(pathlib.Path(path), arrays_from_model(model))
+    write_arrays(pathlib.Path(path), arrays_from_model(model))
 
 
 def load_npz(path: str | os.PathLike) -> MorphableModel:
@@ -212,13 +212,14 @@ def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableMo
     arrays = build()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, arrays)
+        write_arrays(path, arrays)
     except OSError as error:
         logging.warning("cannot cache the %s model in %s: %s", kind, path, error)
     return model_from_arrays(arrays)
 
 
-def _write(path: pathlib.Path, arrays: dict) -> None:
+def write_arrays(path: pathlib.Path, arrays: dict) -> None:
+    """Writes named arrays as an uncompressed .npz, atomically; its folder must exist."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
