@@ -45,6 +45,7 @@ _KINDS = (  # variables of a file, its kind if facejax reads it as it is, what i
     ({"UV"}, None, "face3d's BFM_UV.mat"),
     ({"pts_2d"}, None, "landmarks of 300W-LP"),
 )  # fmt: skip
+_UNREADABLE = (ValueError, TypeError, LookupError, OSError, EOFError, zlib.error)  # of scipy
 _SOURCE = "Basel Face Model 2009 with 3DDFA expressions, face3d layout (BFM.mat)."
 _LICENCE = "University of Basel licence of the Basel Face Model; research use, no redistribution."
 
@@ -68,7 +69,7 @@ def read_mat(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"{path}: found a Matlab 7.3 (HDF5) file, wanted version 7 or older; save it again in "
             "Matlab with save(..., '-v7')"
         ) from error
-    except (MatReadError, ValueError, TypeError, OSError, EOFError, zlib.error) as error:
+    except (*_UNREADABLE, MatReadError) as error:
         raise ValueError(f"{path}: cannot be read as a Matlab file ({error})") from error
     return {k: v for k, v in variables.items() if not k.startswith("__")}
 

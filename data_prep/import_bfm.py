@@ -1,0 +1,78 @@
+"""Converts the Basel Face Model 2009 as the Deep3D family uses it, once, to facejax's own file.
+
+    python data_prep/import_bfm.py FOLDER --out=bfm09.npz
+    python data_prep/import_bfm.py BFM_model_front.mat --out=bfm09.npz
+    python data_prep/import_bfm.py FOLDER --out=bfm09.npz --mat=BFM_model_front.mat
+
+FOLDER holds 01_MorphableModel.mat, Exp_Pca.bin, std_exp.txt, BFM_exp_idx.mat, BFM_front_idx.mat and
+facemodel_info.mat, under any names; they are the user's own downloads (University of Basel
+licence). --mat also writes the file that the original programs read. Use the result with
+--model=bfm09.npz or facejax.load_morphable('bfm09.npz').
+"""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from facejax import cli  # noqa: E402
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("source", help="folder of the downloads, or a BFM_model_front.mat")
+    p.add_argument("--out", required=True, help="the .npz to write")
+    p.add_argument("--mat", help="a BFM_model_front.mat to write as well")
+    p.add_argument("--num_id", type=int, default=80, help="identity components (80)")
+    p.add_argument("--num_exp", type=int, default=64, help="expression components (64)")
+    p.add_argument("--num_tex", type=int, default=80, help="albedo components (80)")
+    return p
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Does the work; returns the exit code."""
+    from facejax.morphable import save_npz
+    from facejax.morphable.bfm09 import model_from_front, read_bfm_front, write_bfm_front
+    from facejax.morphable.bfm09_sources import ROLES, find_sources, front_from_sources
+
+    out = pathlib.Path(args.out)
+    if out.suffix != ".npz":
+        raise ValueError(f"found --out={out}, wanted a name that ends in .npz")
+    if pathlib.Path(args.source).is_file():
+        front = read_bfm_front(args.source)
+        print(f"{args.source}: Deep3D's BFM_model_front.mat")
+        counts = dict(idBase=args.num_id, exBase=args.num_exp, texBase=args.num_tex)
+        front |= {k: front[k][:n] for k, n in counts.items()}
+    else:
+        roles, others = find_sources(args.source)
+        for role, path in roles.items():
+            print(f"{path}: {ROLES[role].split(',')[0]}")
+        for path, words in others.items():
+            print(f"{path}: not used, {words}")
+        front = front_from_sources(args.source, args.num_id, args.num_exp, args.num_tex)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_npz(out, model_from_front(front))
+    print(
+        f"wrote {out}: {len(front['meanshape'])} vertices, {len(front['tri'])} triangles, "
+        f"{len(front['idBase'])} identity, {len(front['exBase'])} expression and "
+        f"{len(front['texBase'])} albedo components, {int(front['front'].sum())} vertices in the "
+        f"photometric region, {int(front['skin'].sum())} of skin"
+    )
+    if args.mat:
+        write_bfm_front(args.mat, front)
+        print(f"wrote {args.mat}: for the original programs")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; returns the exit code."""
+    args = parser().parse_args(argv)
+    return cli.report_errors(lambda: convert(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

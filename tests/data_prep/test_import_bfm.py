@@ -1,0 +1,30 @@
+import numpy as np
+
+from data_prep import import_bfm
+from facejax.morphable import load_morphable
+from tests.oracles.mat_files import write_bfm09_folder
+
+
+def test_folder_to_npz_and_to_the_original_file(tmp_path, capsys):
+    write_bfm09_folder(tmp_path / "bfm", np.random.default_rng(1))
+    (tmp_path / "bfm" / "notes.txt").write_text("my notes")
+    out, mat = tmp_path / "sub" / "bfm09.npz", tmp_path / "front.mat"
+    assert import_bfm.main([str(tmp_path / "bfm"), f"--out={out}", f"--mat={mat}"]) == 0
+    said = capsys.readouterr().out
+    for words in ("01_MorphableModel.mat: 01_MorphableModel.mat", "notes.txt: not used",
+                  "12 identity, 7 expression"):  # fmt: skip
+        assert words in said
+    model = load_morphable(out)
+    again = tmp_path / "again.npz"
+    assert import_bfm.main([str(mat), f"--out={again}", "--num_exp=3"]) == 0
+    np.testing.assert_allclose(load_morphable(again).mean_shape, model.mean_shape, atol=1e-5)
+    assert load_morphable(again).num_exp == 3
+
+
+def test_wrong_input_ends_with_one_line(tmp_path, capsys):
+    assert import_bfm.main([str(tmp_path), "--out=x.npz"]) == 2
+    assert "Exp_Pca.bin" in capsys.readouterr().err
+    (tmp_path / "x.mat").write_text("nothing of the kind, though it has a name")
+    assert import_bfm.main([str(tmp_path / "x.mat"), "--out=x.npz"]) == 2
+    assert import_bfm.main([str(tmp_path), "--out=x.mat"]) == 2
+    assert ".npz" in capsys.readouterr().err
