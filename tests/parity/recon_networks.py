@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from facejax.geometry import hierarchy as hierarchies
+from facejax.image.warp import affine_warp
+from facejax.nn.arcface import IResNet
 from facejax.nn.chebyshev import chebyshev
+from facejax.nn.inception_resnet import InceptionResNetV1
 from facejax.systems.deep3d import importer, networks
 from tests.parity.golden import case_files
 
@@ -103,6 +106,41 @@ def test_rnet_of_the_tensorflow_code(path):
     block1 = state["intermediates"]["backbone"]["layer1_2"]["__call__"][0]
     assert block1.shape == tuple(case["block1_shape"])
     close(block1.mean(axis=(1, 2)), case["block1_out_mean_c"])
+
+
+@pytest.mark.parametrize("path", TORCH)
+@pytest.mark.parametrize(("depth", "count"), [(18, 24_025_600), (50, 43_590_848)])
+def test_arcface(path, depth, count):
+    tag, shape = f"arcface_r{depth}", (1, 3, 112, 112)
+    image = (stream(f"{tag}/input").rand(*shape) * 2 - 1).astype(np.float32).transpose(0, 2, 3, 1)
+    net = IResNet(depth)
+    variables, found = reference_variables(net, image.shape, importer.ARCFACE_TORCH, torch_value)
+    assert found == count
+    close(net.apply(variables, image), load(path)[f"{tag}/embedding"])
+
+
+@pytest.mark.parametrize("path", TENSORFLOW)
+def test_facenet(path):
+    case, shape = load(path), (1, 160, 160, 3)
+    image = (stream("facenet/input").rand(*shape) * 2 - 1).astype(np.float32)
+    net = InceptionResNetV1()
+    variables, found = reference_variables(net, shape, importer.FACENET_TF, tf_value)
+    assert found == 22_779_312
+    assert found + sum(x.size for x in jax.tree.leaves(variables["batch_stats"])) == 22_808_144
+    embedding, pooled = net.apply(variables, image)
+    close(pooled, case["facenet/prelogits1792"])
+    close(embedding, case["facenet/embedding_pre_l2"])
+
+
+@pytest.mark.parametrize("path", TORCH)
+def test_warp_of_the_recognition_input(path):
+    case = load(path)
+    y, x = np.indices((224, 224))
+    waves = [np.sin(x / (9 + 3 * k) + k) * np.cos(y / (11 - 2 * k)) for k in range(3)]
+    image = np.clip(127 + 100 * np.stack(waves, -1), 0, 255).astype(np.uint8) / np.float32(255)
+    for name in ("", "2"):
+        got = affine_warp(image[None], case[f"warp/M{name}"], (112, 112))
+        np.testing.assert_allclose(got, case[f"warp/out{name}"].transpose(0, 2, 3, 1), atol=1e-4)
 
 
 def dense(case, name):

@@ -206,6 +206,63 @@ GRAPH_TF = Format(
 )
 
 
+# FaceNet. Our `Branch_0_Conv2d_1x1/conv/kernel` is `Branch_0/Conv2d_1x1/weights`.
+_REPEATS = {"block35": "Repeat", "block17": "Repeat_1", "block8": "Repeat_2"}
+
+
+def _facenet_name(path: Path) -> str:
+    *parts, leaf = path[1:]
+    if parts[0] in ("Bottleneck", "Bottleneck_bn"):
+        parts[0] = "Bottleneck"
+        normed = leaf != "kernel"
+    else:
+        normed = parts[-1] == "bn"
+        parts = parts[:-1] if parts[-1] in ("conv", "bn") else parts
+    repeat = _REPEATS.get(parts[0].rpartition("_")[0])
+    parts = [re.sub(r"^(Branch_\d)_", r"\1/", p) for p in ([repeat] if repeat else []) + parts]
+    if not normed:
+        leaf = {"kernel": "weights", "bias": "biases"}[leaf]
+    return "/".join(["InceptionResnetV1", *parts, _TF_LEAVES[leaf] if normed else leaf])
+
+
+FACENET_TF = Format(
+    "FaceNet (Inception-ResNet-v1)", _facenet_name, _reshape, lambda path, value: value,
+    r"(/Adam(_1)?|/ExponentialMovingAverage|^beta[12]_power|^global_step|^Logits/.*|^embeddings)$",
+)  # fmt: skip
+
+
+# ArcFace. The last layer reads the features channel by channel there, pixel by pixel here.
+def _arcface_name(path: Path) -> str:
+    parts = [
+        re.sub(r"^(layer\d)_(\d+)$", r"\1.\2", part)
+        .replace("downsample_conv", "downsample.0")
+        .replace("downsample_bn", "downsample.1")
+        for part in path[1:-1]
+    ]
+    return ".".join([*parts, _TORCH_LEAVES[path[-1]]])
+
+
+def _arcface_format(channels: int) -> Format:
+    """Format of a network with this many channels before the last layer."""
+
+    def ours(path, value, shape):
+        if path[1:] != ("fc", "kernel"):
+            return _from_torch(path, value, shape)
+        value = value.reshape(len(value), channels, -1)
+        return value.transpose(2, 1, 0).reshape(shape)
+
+    def theirs(path, value):
+        if path[1:] != ("fc", "kernel"):
+            return _to_torch(path, value)
+        value = value.reshape(-1, channels, value.shape[-1])
+        return value.transpose(2, 1, 0).reshape(value.shape[-1], -1)
+
+    return Format("an ArcFace network (iresnet)", _arcface_name, ours, theirs, RNET_TORCH.ignored)
+
+
+ARCFACE_TORCH = _arcface_format(512)
+
+
 def abstract_variables(net, *inputs) -> dict:
     """Shapes of all variables of a module.
 
