@@ -27,7 +27,7 @@ def _default() -> ConfigDict:
             ranges=dict(yaw_deg=35.0, pitch_deg=15.0, roll_deg=10.0),
         )
     )
-    c.model = ConfigDict(dict(size=48, width=16, features=64))
+    c.model = ConfigDict(dict(size=48, width=16, features=64, depth=18))
     c.loss = ConfigDict(dict(margin_kind="cosface", margin=0.2, scale=16.0))
     c.schedule = ConfigDict(dict(batch_size=64, lr=0.003, ramp_kimg=2.0, total_kimg=48.0))
     c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.0))
@@ -48,7 +48,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     if preset == "smoke":
         c.data.update(image_size=32, num_examples=32, num_identities=8)
         c.data.model_options.update(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
-        c.model.update(size=32, width=4, features=8)
+        c.model.update(size=32, width=4, features=8, depth=10)
         c.schedule.update(batch_size=8, total_kimg=0.032)
         c.log_every = 2
         c.evaluate.update(num_identities=4, photos_each=2)

@@ -11,17 +11,19 @@ from facejax.nn.resnet import ResNet, resnet_rule
 
 
 class IdentityNet(nn.Module):
-    """A narrow ResNet-18 and one linear layer.
+    """A narrow ResNet and one linear layer.
 
     Attributes:
       size: side of the crops that it is made for.
       width: channels of the first stage.
       features: length of the embedding.
+      depth: of the ResNet, 10 or 18.
     """
 
     size: int = 48
     width: int = 16
     features: int = 64
+    depth: int = 18
 
     @nn.compact
     def __call__(self, image: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
@@ -34,7 +36,7 @@ class IdentityNet(nn.Module):
         Returns:
           [B, features], not normalised, and [B, 8 width].
         """
-        pooled = ResNet(18, self.width, name="backbone")(image, train)
+        pooled = ResNet(self.depth, self.width, name="backbone")(image, train)
         return nn.Dense(self.features, name="embedding")(pooled), pooled
 
 

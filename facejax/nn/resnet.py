@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from facejax.nn.blocks import BatchNorm, Conv, max_pool3
 
-BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 _MOMENTUM = {"torch": 0.9, "slim": 0.997}
 
 
@@ -59,7 +59,7 @@ class ResNet(nn.Module):
     """Image to one feature vector, by global average pooling.
 
     Attributes:
-      depth: 18 (basic blocks) or 50 (bottlenecks).
+      depth: 18 (basic blocks), 10 (half as many) or 50 (bottlenecks).
       width: channels of the first stage; 64 as published.
       variant: 'torch' or 'slim' (depth 50 only), see the module.
     """
@@ -81,8 +81,8 @@ class ResNet(nn.Module):
                 f"found a ResNet of depth {self.depth!r}, variant {self.variant!r}; wanted a depth "
                 f"of {sorted(BLOCKS)} and a variant of {sorted(_MOMENTUM)}"
             )
-        if self.depth == 18 and self.variant == "slim":
-            raise ValueError("the variant 'slim' has no depth 18; use depth 50 or variant 'torch'")
+        if self.depth != 50 and self.variant == "slim":
+            raise ValueError("the variant 'slim' has depth 50 only; use that or variant 'torch'")
         momentum, slim = _MOMENTUM[self.variant], self.variant == "slim"
         x = Conv(self.width, (7, 7), 2, 3, name="conv1")(x)
         x = nn.relu(BatchNorm(momentum, name="bn1")(x, train))

@@ -1,0 +1,112 @@
+"""Deep3D: one photo to a textured 3D face, trained through the renderer.
+
+python launch/main.py --config=configs/deep3d.py --workdir=runs/deep3d
+
+The default trains on photos of procedural faces, rendered on the fly: 64 pixels, two CPU cores,
+about fifteen minutes. Presets (`--config=configs/deep3d.py:NAME`): smoke (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+PRESETS = ("default", "smoke")
+
+
+def _default() -> ConfigDict:
+    c = common.train_config(system="deep3d", log_every=100, sample_kimg=8.0, checkpoint_kimg=8.0)
+    c.data = ConfigDict(
+        dict(
+            source="synthetic",  # 'folder' reads data.path
+            path="",
+            model="procedural",
+            model_path="",
+            model_options=dict(rows=64, cols=64, n_id=40, n_alb=20, draws=200, texture_size=64),
+            image_size=64,
+            num_examples=65536,
+            ranges=dict(yaw_deg=40.0, pitch_deg=15.0, roll_deg=10.0),
+        )
+    )
+    c.model = ConfigDict(dict(depth=18, width=32, variant="torch", use_last_fc=False))
+    c.recognition = ConfigDict(
+        dict(kind="none", weights="", size=48, width=16, features=64, depth=18)
+    )
+    c.graph = ConfigDict(
+        dict(
+            target="shape",
+            variant="resnet",
+            order=6,
+            bottleneck=512,
+            scale=1.0,
+            residual=True,
+            factor=4,
+            levels=3,
+            legacy=False,
+        )
+    )
+    c.loss = ConfigDict(
+        dict(
+            photo=1.92,
+            landmark=1.6e-3,
+            perceptual=0.0,
+            coefficients=3e-4,
+            id=1.0,
+            exp=0.8,
+            tex=0.017,
+            gamma=10.0,
+            reflectance=5.0,
+            form="pytorch",
+            graph_landmark=1.6e-3,
+            graph_shape=100.0,
+            graph_normal=100.0,
+            graph_photo=0.0,
+            graph_perceptual=0.0,
+            graph_smooth=0.0,
+        )
+    )
+    c.schedule = ConfigDict(
+        dict(
+            warmup_kimg=24.0,  # R-Net on landmarks and priors alone: no renderer
+            rnet_kimg=24.0,
+            graph_kimg=4.0,
+            joint=False,  # train R-Net on in the graph stage
+            batch_size=32,
+            graph_batch_size=8,
+            lr=1e-3,
+            graph_lr=1e-3,
+            ramp_kimg=2.0,  # the learning rate rises from zero
+            lr_decay="cosine",  # or 'step': lr_final after a share lr_step of the stage
+            lr_final=0.02,
+            lr_step=0.5,
+        )
+    )
+    c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8, clip_norm=0.0))
+    c.gallery = ConfigDict(dict(num=8))
+    c.evaluate = ConfigDict(dict(num_faces=256, aflw_path=""))
+    return c
+
+
+def get_config(preset: str | None = None) -> ConfigDict:
+    """The config of a preset.
+
+    Raises:
+      ValueError: an unknown preset.
+    """
+    preset = preset or "default"
+    if preset not in PRESETS:
+        raise ValueError(common.unknown_preset("configs/deep3d.py", preset, PRESETS))
+    c = _default()
+    if preset == "smoke":
+        c.data.update(image_size=32, num_examples=64)
+        c.data.model_options.update(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
+        c.model.update(depth=10, width=4)
+        c.recognition.update(kind="idnet", size=32, width=4, features=8, depth=10)
+        c.loss.perceptual = 0.2
+        c.graph.update(levels=2, order=2)
+        c.schedule.update(
+            warmup_kimg=0.016, rnet_kimg=0.016, graph_kimg=0.016, batch_size=8, graph_batch_size=8
+        )
+        c.log_every = 2
+        c.gallery.num = 2
+        c.evaluate.num_faces = 4
+    return c

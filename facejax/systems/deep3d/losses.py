@@ -1,0 +1,125 @@
+"""The training losses, put together: R-Net through the renderer, and the graph network.
+
+Deng et al. 2019 (arXiv 1903.08527) for R-Net, steventai0212/GCN_ResNet for the graph network; the
+single terms are in `facejax.losses`. Landmark distances count in pixels of a crop of 224, whatever
+the size of the images, so that the published weights keep their meaning.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from facejax import losses
+from facejax.morphable import MorphableModel
+from facejax.render.face_decoder import Coefficients, DecodedFace, Deep3DCamera, skin_weights
+
+_REFERENCE_SIZE = Deep3DCamera().size
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights; 0 leaves a term out.
+
+    Attributes:
+      photo, landmark, perceptual, gamma, reflectance: of R-Net's terms.
+      coefficients: of the prior, in which id, exp and tex weigh as the next three say.
+      id, exp, tex: see `coefficients`.
+      form: 'pytorch' or 'tensorflow', see `facejax.losses`.
+      graph_landmark, graph_shape, graph_normal: of the graph network's published terms.
+      graph_photo, graph_perceptual, graph_smooth: of terms that the original lacks: photo and
+        identity of the refined mesh, and the Laplacian of its offset from the linear model.
+    """
+
+    photo: float = 1.92
+    landmark: float = 1.6e-3
+    perceptual: float = 0.2
+    coefficients: float = 3e-4
+    id: float = 1.0
+    exp: float = 0.8
+    tex: float = 0.017
+    gamma: float = 10.0
+    reflectance: float = 5.0
+    form: str = "pytorch"
+    graph_landmark: float = 1.6e-3
+    graph_shape: float = 100.0
+    graph_normal: float = 100.0
+    graph_photo: float = 0.0
+    graph_perceptual: float = 0.0
+    graph_smooth: float = 0.0
+
+
+def landmark_terms(face: DecodedFace, landmarks: jax.Array, size: int) -> dict[str, jax.Array]:
+    """'landmark' (weighted, squared pixels of 224) and, for people, 'nme' in percent.
+
+    Args:
+      face: decoded, batch dims [B].
+      landmarks: [B, 68, 2] pixels of the image, y up.
+      size: side of the image.
+    """
+    scale = _REFERENCE_SIZE / size
+    term = losses.landmark(scale * face.landmarks_px, scale * landmarks)
+    extent = jnp.max(landmarks, axis=-2) - jnp.min(landmarks, axis=-2)
+    length = jnp.sqrt(jnp.prod(extent, axis=-1))
+    distance = jnp.linalg.norm(face.landmarks_px - landmarks, axis=-1).mean(axis=-1)
+    return {"landmark": term, "nme": 100 * jnp.mean(distance / length)}
+
+
+def prior_terms(
+    model: MorphableModel, coeffs: Coefficients, face: DecodedFace, cfg: LossConfig
+) -> dict[str, jax.Array]:
+    """'coefficients', 'gamma' and 'reflectance'."""
+    return {
+        "coefficients": losses.coefficient_prior(coeffs, cfg.id, cfg.exp, cfg.tex),
+        "gamma": losses.gamma_prior(coeffs.gamma),
+        "reflectance": losses.reflectance(face.albedo, skin_weights(model.topology)),
+    }
+
+
+def photo_term(
+    rendered: jax.Array, image: jax.Array, skin: jax.Array, inner: jax.Array, cfg: LossConfig
+) -> jax.Array:
+    """Mean colour distance where the photo shows skin and the render shows the inner face.
+
+    Args:
+      rendered, image: [B, S, S, 3] in [0, 1].
+      skin: [B, S, S] attention of the photo, in [0, 1].
+      inner: [B, S, S] mask of the rendered inner face.
+      cfg: for the form.
+    """
+    return losses.photometric(rendered, image, skin * inner, cfg.form)
+
+
+def graph_terms(
+    face: DecodedFace, reference: DecodedFace, topology, cfg: LossConfig
+) -> dict[str, jax.Array]:
+    """'shape', 'normal' and 'smooth': the refined mesh against that of the linear model.
+
+    Args:
+      face: assembled from the graph network's vertices.
+      reference: decoded from the coefficients; no gradient flows into it.
+      topology: of the mesh.
+      cfg: decides whether 'smooth' is computed.
+    """
+    reference = lax.stop_gradient(reference)
+    terms = {
+        "shape": losses.gcn_shape(face.shape, reference.shape),
+        "normal": losses.gcn_normal(face.normals, reference.normals),
+    }
+    if cfg.graph_smooth:
+        terms["smooth"] = losses.laplacian_smoothness(face.shape, topology, reference.shape)
+    return terms
+
+
+def weighted_sum(terms: dict[str, jax.Array], cfg: LossConfig, prefix: str = "") -> jax.Array:
+    """Total of the terms that have a weight `prefix + name` in the config; others are ignored."""
+    weights = dataclasses.asdict(cfg)
+    return sum(
+        (
+            weights[prefix + name] * value
+            for name, value in terms.items()
+            if prefix + name in weights
+        ),
+        start=jnp.zeros(()),
+    )

@@ -1,0 +1,310 @@
+"""Deep3D as a system of the trainer: R-Net through the renderer, then a graph network."""
+
+import functools
+import math
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from facejax import losses as face_losses
+from facejax.geometry.hierarchy import build_hierarchy
+from facejax.nn.resnet import num_features
+from facejax.render.face_decoder import Deep3DCamera, assemble, decode, render_face, split
+from facejax.systems.deep3d import data, losses, networks
+from facejax.systems.deep3d.recognition import make_recognizer
+from facejax.train.optim import adam
+from facejax.train.system import Phase, Plan, Stage
+
+LR_DECAYS = ("cosine", "step")
+
+
+class Deep3DSystem:
+    """See facejax/train/system.py for what each method is asked for.
+
+    Parameter groups: 'rnet', and 'graph' where the schedule trains a graph network. `aux` holds
+    R-Net's running statistics and the weights of the recogniser, so that a checkpoint is complete.
+    """
+
+    ema_groups = ()
+
+    def __init__(self, config):
+        self.config = config
+        self.loss = losses.LossConfig(**config.loss)
+        self.camera = Deep3DCamera().resized(config.data.image_size)
+        s = config.schedule
+        self.has_graph = s.graph_kimg > 0
+        self.total_images = round(1000 * (s.warmup_kimg + s.rnet_kimg + s.graph_kimg))
+        if s.lr_decay not in LR_DECAYS:
+            raise ValueError(f"schedule.lr_decay is {s.lr_decay!r}, wanted one of {LR_DECAYS}")
+        recognised = self.loss.perceptual or self.loss.graph_perceptual
+        if recognised and config.recognition.kind == "none":
+            raise ValueError(
+                "loss.perceptual needs a recogniser: set --config.recognition.kind=idnet, or the "
+                "weight to 0"
+            )
+
+    # ---- parts -----------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def model(self):
+        """The face model."""
+        return data.load_model(self.config)
+
+    @functools.cached_property
+    def rnet(self) -> networks.RNet:
+        """The regressor for this face model."""
+        c, m = self.config.model, self.model
+        sizes = networks.coefficient_sizes(m.num_id, m.num_exp, m.num_alb)
+        return networks.RNet(sizes, c.depth, c.width, c.variant, c.use_last_fc)
+
+    @functools.cached_property
+    def graph_net(self) -> networks.GraphNet:
+        """The graph network for this face model's mesh."""
+        c = self.config.graph
+        return networks.GraphNet(
+            target=c.target, variant=c.variant, order=c.order, bottleneck=c.bottleneck,
+            scale=c.scale, residual=c.residual,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def hierarchy(self):
+        """The mesh at several resolutions."""
+        c = self.config.graph
+        return build_hierarchy(
+            np.asarray(self.model.mean_shape), self.model.topology.mesh.triangles, c.factor,
+            c.levels, c.legacy,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def _recognition(self):
+        return make_recognizer(self.config, self.config.seed + 2)
+
+    @property
+    def recognizer(self):
+        """The recognition network, or None."""
+        return self._recognition and self._recognition[0]
+
+    @functools.cached_property
+    def _source(self):
+        return data.make_source(self.config, self.model)
+
+    def source(self):
+        """The examples: 'image', 'landmarks', 'mask', and 'coeffs' where they are known."""
+        return self._source
+
+    def held_out(self, num: int):
+        """Synthetic photos of `num` faces that training does not see."""
+        return data.synthetic_photos(self.config, self.model, num, self.config.seed + data.HELD_OUT)
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def init(self, seed: int):
+        """Parameters, and what lies in aux."""
+        rnet = networks.init_rnet(self.rnet, seed)
+        params = {"rnet": rnet["params"]}
+        aux: dict[str, Any] = {"rnet_stats": rnet["batch_stats"]}
+        if self._recognition:
+            aux["recognition"] = self._recognition[1]
+        if self.has_graph:
+            pooled = num_features(self.rnet.depth, self.rnet.width)
+            if self.recognizer:
+                pooled += self.recognizer.num_pooled
+            params["graph"] = networks.init_graph_net(
+                self.graph_net, seed + 1, self.hierarchy, pooled
+            )["params"]
+        return params, aux
+
+    def optimizer(self, group: str) -> optax.GradientTransformation:
+        """Adam of both groups, gradients clipped by their norm where the config asks for it."""
+        del group
+        c = self.config.optim
+        steps = [optax.clip_by_global_norm(c.clip_norm)] if c.clip_norm else []
+        return optax.chain(*steps, adam(c.b1, c.b2, c.eps))
+
+    def plan(self, images_seen: int) -> Plan:
+        """Stage, optimiser segment and learning rate of the next step."""
+        s = self.config.schedule
+        warmup, rnet = round(1000 * s.warmup_kimg), round(1000 * (s.warmup_kimg + s.rnet_kimg))
+        if images_seen >= rnet:
+            name, segment, start, end = "graph", "graph", rnet, self.total_images
+        else:
+            name = "warmup" if images_seen < warmup else "rnet"
+            segment, start, end = "rnet", 0, rnet
+        joint = name == "graph" and s.joint
+        batch_size = s.graph_batch_size if name == "graph" else s.batch_size
+        rates = {"rnet": s.lr, "graph": s.graph_lr}
+        done = (images_seen - start) / max(end - start, 1)
+        ramp = min(1.0, (images_seen - start + batch_size) / max(1000 * s.ramp_kimg, 1.0))
+        groups = ("rnet", "graph") if joint else (segment,)
+        return Plan(
+            stage=Stage("joint" if joint else name, batch_size),
+            segment=segment,
+            scalars={f"lr/{g}": rates[g] * ramp * self._decay(done) for g in groups},
+        )
+
+    def _decay(self, done: float) -> float:
+        s = self.config.schedule
+        if s.lr_decay == "step":
+            return s.lr_final if done >= s.lr_step else 1.0
+        return s.lr_final + (1 - s.lr_final) * (1 + math.cos(math.pi * done)) / 2
+
+    def phases(self, stage: Stage) -> tuple[Phase, ...]:
+        """R-Net without and with the renderer, the graph network, or both."""
+        rnet = Phase("rnet", "rnet", functools.partial(self._rnet_loss, stage.name != "warmup"))
+        graph = Phase("graph", "graph", self._graph_loss)
+        return {"graph": (graph,), "joint": (rnet, graph)}.get(stage.name, (rnet,))
+
+    def _rnet_loss(self, rendered, params, state, batch, rng, scalars):
+        del rng, scalars
+        variables = {"params": params, "batch_stats": state.aux["rnet_stats"]}
+        (vector, _), new = self.rnet.apply(
+            variables, self.network_image(batch["image"]), True, mutable=["batch_stats"]
+        )
+        coeffs = split(vector, self.model)
+        face = decode(self.model, coeffs, self.camera)
+        terms = losses.landmark_terms(face, batch["landmarks"], self.camera.size)
+        terms |= losses.prior_terms(self.model, coeffs, face, self.loss)
+        if rendered:
+            terms |= self._rendered_terms(
+                face, batch, state.aux, self.loss.photo, self.loss.perceptual
+            )
+        if "coeffs" in batch:
+            yaw = jnp.abs(vector - batch["coeffs"])[:, self._yaw_column]
+            terms["yaw_deg"] = jnp.rad2deg(jnp.mean(yaw))
+        return losses.weighted_sum(terms, self.loss), (terms, {"rnet_stats": new["batch_stats"]})
+
+    @property
+    def _yaw_column(self) -> int:
+        return self.model.num_id + self.model.num_exp + self.model.num_alb + 1
+
+    def network_image(self, image: jax.Array) -> jax.Array:
+        """What R-Net takes: RGB in [0, 1], or BGR in [0, 255] for the TensorFlow variant."""
+        return 255.0 * image[..., ::-1] if self.rnet.variant == "slim" else image
+
+    def _rendered_terms(self, face, batch, aux, photo: float, perceptual: float):
+        """'photo' and 'perceptual', as far as they have a weight."""
+        terms = {}
+        if photo or perceptual:
+            picture, _ = render_face(self.model, face, self.camera)
+        if photo:
+            _, inner = render_face(self.model, face, self.camera, front_only=True)
+            terms["photo"] = losses.photo_term(
+                picture, batch["image"], batch["mask"], inner, self.loss
+            )
+        if perceptual:
+            recognition = aux["recognition"]
+            got, _ = self.recognizer(recognition, picture, lax.stop_gradient(face.landmarks_px))
+            wanted, _ = self.recognizer(recognition, batch["image"], batch["landmarks"])
+            terms["perceptual"] = face_losses.perceptual(
+                got, lax.stop_gradient(wanted), self.loss.form
+            )
+        return terms
+
+    def regress(self, params, aux, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """R-Net as it is used: coefficients [B, n] and its pooled features, of [B, S, S, 3]."""
+        variables = {"params": params, "batch_stats": aux["rnet_stats"]}
+        return self.rnet.apply(variables, self.network_image(image))
+
+    def refine(self, params, aux, image, face, pooled):
+        """The face with the graph network's vertices.
+
+        Args:
+          params: of the graph network.
+          aux: with the recogniser's weights.
+          image: [B, S, S, 3] in [0, 1].
+          face: decoded from R-Net's coefficients.
+          pooled: R-Net's features.
+        """
+        embedding = pooled
+        if self.recognizer:
+            _, features = self.recognizer(aux["recognition"], image, face.landmarks_px)
+            embedding = jnp.concatenate([pooled, features], axis=-1)
+        embedding, base = lax.stop_gradient((embedding, face.shape))
+        return self.graph_net.apply({"params": params}, embedding, base, self.hierarchy)
+
+    def _graph_loss(self, params, state, batch, rng, scalars):
+        del rng, scalars
+        cfg = self.loss
+        vector, pooled = self.regress(state.params["rnet"], state.aux, batch["image"])
+        coeffs = lax.stop_gradient(split(vector, self.model))
+        reference = decode(self.model, coeffs, self.camera)
+        shape = self.refine(params, state.aux, batch["image"], reference, pooled)
+        face = assemble(self.model, shape, reference.albedo, coeffs, self.camera)
+        terms = losses.landmark_terms(face, batch["landmarks"], self.camera.size)
+        before = losses.landmark_terms(reference, batch["landmarks"], self.camera.size)
+        terms["linear_nme"] = before["nme"]
+        terms |= losses.graph_terms(face, reference, self.model.topology.mesh, cfg)
+        terms |= self._rendered_terms(face, batch, state.aux, cfg.graph_photo, cfg.graph_perceptual)
+        return losses.weighted_sum(terms, cfg, "graph_"), (terms, {})
+
+    # ---- use -------------------------------------------------------------------------------------
+
+    def predict(self, params: dict[str, Any], image: jax.Array) -> dict[str, Any]:
+        """Faces of photo crops; pure, to be jitted by the caller.
+
+        Args:
+          params: {'rnet', 'rnet_stats', 'recognition', 'graph'}: what a checkpoint holds.
+          image: [B, S, S, 3] in [0, 1], S = data.image_size.
+
+        Returns:
+          'coeffs' [B, n], 'face' (`DecodedFace` of the linear model) and, with a graph network,
+          'refined' (`DecodedFace` of its mesh).
+        """
+        vector, pooled = self.regress(params["rnet"], params, image)
+        coeffs = split(vector, self.model)
+        face = decode(self.model, coeffs, self.camera)
+        out = {"coeffs": vector, "face": face}
+        if self.has_graph:
+            shape = self.refine(params["graph"], params, image, face, pooled)
+            out["refined"] = assemble(self.model, shape, face.albedo, coeffs, self.camera)
+        return out
+
+    @functools.cached_property
+    def gallery(self):
+        """Pictures (made on first use)."""
+        from facejax.systems.deep3d.gallery import Gallery
+
+        return Gallery(self)
+
+    def samples(self, ema_params, plan: Plan, step: int) -> dict[str, np.ndarray]:
+        """Held-out photos with what was reconstructed from them."""
+        del plan, step
+        return {"strip": self.gallery.strip(ema_params)}
+
+    def describe(self) -> list[dict[str, Any]]:
+        """One row per stage."""
+        s = self.config.schedule
+        rows = []
+        for name, kimg, batch in (
+            ("warmup", s.warmup_kimg, s.batch_size),
+            ("rnet", s.rnet_kimg, s.batch_size),
+            ("joint" if s.joint else "graph", s.graph_kimg, s.graph_batch_size),
+        ):
+            if kimg:
+                steps = -(-round(1000 * kimg) // batch)
+                rows.append({"stage": name, "batch": batch, "kimg": kimg, "steps": steps})
+        return rows
+
+    def closing_lines(self, workdir: pathlib.Path) -> list[str]:
+        """Where to look and what to type next."""
+        return [
+            f"Pictures:  {workdir}/samples   curves: tensorboard --logdir {workdir}",
+            f"Measure:   python launch/main.py --mode=evaluate --workdir={workdir}",
+        ]
+
+    def evaluate(self, ema_params, meta, workdir: pathlib.Path) -> dict[str, Any]:
+        """Landmarks, pose, shape and coefficients of held-out faces, before and after."""
+        from facejax.systems.deep3d.metrics import evaluate
+
+        del meta
+        return evaluate(self, ema_params, workdir)
+
+
+def make_system(config) -> Deep3DSystem:
+    """The system of a resolved config (configs/deep3d.py)."""
+    return Deep3DSystem(config)
