@@ -1,6 +1,7 @@
-"""Published weights into a run folder that generate.py, analyze.py and --mode=evaluate read.
+"""Published weights into a run folder or a file that the other commands read.
 
 python launch/import_weights.py --system=tbgan --input=network-final.pkl --out=DIR [--data=MAPS]
+python launch/import_weights.py --system=deep3d --part=rnet --input=epoch_20.pth --out=rnet.npz
 
 Nothing in the file is executed: a file that asks for anything but arrays is refused.
 """
@@ -19,9 +20,12 @@ from facejax import cli  # noqa: E402
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--system", required=True, help="tbgan")
+    p.add_argument("--system", required=True, help="tbgan or deep3d")
     p.add_argument("--input", required=True, help="the published file, e.g. network-final.pkl")
-    p.add_argument("--out", required=True, help="new folder of the run")
+    p.add_argument("--out", required=True, help="new folder of the run; deep3d: new .npz file")
+    p.add_argument(
+        "--part", default="", help="deep3d: rnet, facenet, arcface, imagenet or gcn (the graph net)"
+    )
     p.add_argument(
         "--data", default="", help="data set that the weights belong to, for figures and meshes"
     )
@@ -42,6 +46,14 @@ def main(argv: list[str]) -> int:
         if args.system not in known:
             raise cli.UsageError(f"--system={args.system}: wanted one of {', '.join(known)}")
         module = importlib.import_module(f"{name}.importer")
+        if hasattr(module, "import_part"):
+            if args.part not in module.PARTS:
+                raise cli.UsageError(f"--part={args.part}: wanted one of {', '.join(module.PARTS)}")
+            meta = module.import_part(args.input, args.part, args.out)
+            print(f"{meta['origin']} (SHA-256 {meta['sha256']}) is in {args.out}")
+            print(f"Licence: {meta['licence']}")
+            print(f"Input of the network: {meta['input']}")
+            return 0
         if not hasattr(module, "import_run"):
             raise cli.UsageError(f"--system={args.system} imports no published weights yet")
         preset = ":paper" if args.system == "tbgan" else ""

@@ -1,275 +1,305 @@
-"""Published weights of the Deep3D family: names and layouts of their arrays to and from ours.
+"""Published weights of the Deep3D family as files of ours: read, checked, converted, recorded.
 
-For every array of ours a naming rule gives the name in the published file and a layout rule the
-change of axes; both directions, and all complaints about a file, follow from these two.
+A file of ours is an .npz of arrays named 'params/backbone/conv1/kernel' and a 'meta' text (JSON):
+format, part, network (the module's attributes), origin, sha256, licence, input.
 """
 
-import dataclasses
+import hashlib
+import json
+import os
+import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
-from facejax.systems.deep3d.networks import SIZES
+from facejax.geometry.hierarchy import MeshHierarchy
+from facejax.io.tensorflow_files import load_checkpoint, load_frozen_graph
+from facejax.io.torch_files import load_state_dict
+from facejax.morphable.storage import read_arrays, write_arrays
+from facejax.nn.arcface import BLOCKS, IResNet
+from facejax.nn.inception_resnet import InceptionResNetV1
+from facejax.nn.resnet import ResNet
+from facejax.systems.deep3d import networks
+from facejax.systems.deep3d import published as pub
 
-Arrays = Mapping[str, np.ndarray]
-Path = tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """How a published network is written down.
-
-    Attributes:
-      label: the network, in messages.
-      name: our path ('params', 'backbone', 'conv1', 'kernel') to the name in the file.
-      ours: (path, array of the file, our shape) to our layout.
-      theirs: (path, our array) to the layout of the file.
-      ignored: pattern of names in the file that are no weights of the network.
-    """
-
-    label: str
-    name: Callable[[Path], str]
-    ours: Callable[[Path, np.ndarray, tuple[int, ...]], np.ndarray]
-    theirs: Callable[[Path, np.ndarray], np.ndarray]
-    ignored: str = r"$^"
-
-
-def _leaves(tree) -> Iterable[tuple[Path, np.ndarray]]:
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        yield tuple(p.key for p in path), leaf
-
-
-def from_published(arrays: Arrays, wanted: Mapping, form: Format) -> dict:
-    """Our variables from the arrays of a published file.
-
-    Args:
-      arrays: name to array, as read from the file.
-      wanted: our variables, or their shapes.
-      form: of the file.
-
-    Returns:
-      {'params': ..., 'batch_stats': ...} of float32 arrays, like `wanted`.
-
-    Raises:
-      ValueError: arrays are missing, unknown, of another shape, or not finite; all in one message.
-    """
-    unknown = {name for name in arrays if not re.search(form.ignored, name)}
-    missing, wrong, tree = [], [], {}
-    for path, leaf in _leaves(wanted):
-        name = form.name(path)
-        if name not in arrays:
-            missing.append(name)
-            continue
-        unknown.discard(name)
-        value = np.asarray(arrays[name], np.float32)
-        expected = form.theirs(path, np.broadcast_to(np.float32(0), leaf.shape)).shape
-        if value.shape != expected:
-            wrong.append(f"{name} has shape {value.shape}, wanted {expected}")
-            continue
-        if not np.isfinite(value).all():
-            wrong.append(f"{name} holds NaN or infinity")
-            continue
-        node = tree
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = np.ascontiguousarray(form.ours(path, value, leaf.shape))
-    rows = [f"{len(v)} {k}: {_few(v)}" for k, v in (("missing", missing), ("misfits", wrong)) if v]
-    rows += [f"{len(unknown)} unknown: {_few(sorted(unknown))}"] if unknown else []
-    if rows:
-        raise ValueError(f"the file does not hold {form.label}: {'; '.join(rows)}")
-    return tree
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def to_published(variables: Mapping, form: Format) -> dict[str, np.ndarray]:
-    """The arrays of a published file from our variables; inverse of `from_published`."""
-    return {form.name(path): form.theirs(path, np.asarray(v)) for path, v in _leaves(variables)}
-
-
-_TORCH_LEAVES = {
-    "kernel": "weight", "scale": "weight", "slope": "weight", "bias": "bias",
-    "mean": "running_mean", "var": "running_var",
+FORMAT = "facejax-deep3d-weights-1"
+LICENCE = "imported weights: they stay under the licence of whoever published them."
+_NOTES = {
+    "rnet": " Their coefficients belong to the Basel Face Model 2009, which needs its own licence.",
+    "gcn": " Their mesh belongs to the Basel Face Model 2009, which needs its own licence.",
+    "arcface": " InsightFace gives its trained models out for non-commercial research only.",
+    "facenet": "",
+    "imagenet": "",
+}
+PARTS = tuple(_NOTES)
+_NETWORKS = {
+    "rnet": networks.RNet, "imagenet": ResNet, "facenet": InceptionResNetV1, "arcface": IResNet,
+    "gcn": networks.GraphNet,
 }  # fmt: skip
-_TF_LEAVES = {
-    "scale": "BatchNorm/gamma", "bias": "BatchNorm/beta", "mean": "BatchNorm/moving_mean",
-    "var": "BatchNorm/moving_variance",
-}  # fmt: skip
-
-
-def _from_torch(path: Path, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """[out, in, h, w] to [h, w, in, out] and [out, in] or [out, in, 1, 1] to [in, out]."""
-    if value.ndim == 4:
-        value = value.transpose(2, 3, 1, 0)
-    elif value.ndim == 2:
-        value = value.T
-    return value.reshape(shape)
-
-
-def _to_torch(path: Path, value: np.ndarray) -> np.ndarray:
-    if value.ndim == 4:
-        return value.transpose(3, 2, 0, 1)
-    return value.T if value.ndim == 2 else value
-
-
-# R-Net. Order of `final_layers` and names of the TensorFlow heads.
-_HEADS = tuple(name for name, _ in SIZES)
-_TF_HEADS = dict(zip(_HEADS, ("id", "ex", "tex", "angles", "gamma", "XY", "Z"), strict=True))
-
-
-def _rnet_torch_name(path: Path) -> str:
-    parts = [
-        re.sub(r"^(layer\d)_(\d+)$", r"\1.\2", part)
-        .replace("downsample_conv", "downsample.0")
-        .replace("downsample_bn", "downsample.1")
-        for part in path[1:-1]
-    ]
-    if parts[0] == "head":
-        parts = ["backbone", "fc"]
-    elif parts[0].startswith("head_"):
-        parts = ["final_layers", str(_HEADS.index(parts[0].removeprefix("head_")))]
-    return ".".join([*parts, _TORCH_LEAVES[path[-1]]])
-
-
-def _rnet_to_torch(path: Path, value: np.ndarray) -> np.ndarray:
-    value = _to_torch(path, value)
-    return value[..., None, None] if path[1].startswith("head_") and value.ndim == 2 else value
-
-
-def _rnet_tf_name(path: Path) -> str:
-    if path[1].startswith("head_"):
-        head = _TF_HEADS[path[1].removeprefix("head_")]
-        return f"fc-{head}/{'weights' if path[-1] == 'kernel' else 'biases'}"
-    *blocks, layer = path[2:-1]
-    out = "resnet_v1_50/"
-    for part in blocks:
-        stage, unit = part.removeprefix("layer").split("_")
-        out += f"block{stage}/unit_{int(unit) + 1}/bottleneck_v1/"
-    layer = "shortcut" if layer.startswith("downsample") else layer.replace("bn", "conv")
-    return f"{out}{layer}/" + ("weights" if path[-1] == "kernel" else _TF_LEAVES[path[-1]])
-
-
-def _rnet_to_tf(path: Path, value: np.ndarray) -> np.ndarray:
-    return value[None, None] if path[1].startswith("head_") and value.ndim == 2 else value
-
-
-def _reshape(path: Path, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return value.reshape(shape)
-
-
-RNET_TORCH = Format(
-    "an R-Net of Deep3DFaceRecon_pytorch", _rnet_torch_name, _from_torch, _rnet_to_torch,
-    r"num_batches_tracked$",
-)  # fmt: skip
-RNET_TF = Format(
-    "an R-Net of Deep3DFaceReconstruction", _rnet_tf_name, _reshape, _rnet_to_tf,
-    r"(/Adam(_1)?|^beta[12]_power|^global_step)$",
-)  # fmt: skip
-
-# Graph net. Weights there are [in * K, out] with K running faster, biases [1, 1, out].
-_GRAPH_LEAVES = {
-    "shortcut": {"kernel": "shortcut/weights"},
-    "conv1": {"kernel": "filter1/weights", "bias": "bias_relu1/bias"},
-    "conv2": {"kernel": "filter2/weights", "bias": "bias_relu2/bias"},
+_MEANINGS = {
+    "RNet/torch": "RGB in [0, 1]",
+    "RNet/slim": "BGR in [0, 255]",
+    "ResNet/torch": "RGB in [0, 1]",
+    "ResNet/slim": "BGR in [0, 255]",
+    "InceptionResNetV1": "RGB, (value - 127.5) / 128 of 0..255, 160 pixels",
+    "IResNet": "RGB in [-1, 1], 112 pixels, aligned by arcface_similarity",
+    "GraphNet/shape": "vertices in decimetres, centred",
+    "GraphNet/albedo": "colours in [-1, 1]",
 }
 
 
-def _graph_name(path: Path) -> str:
-    root = "gcn_mesh_generator/"
-    if path[1] == "combine":
-        return f"{root}gcn_mesh_concat/weights"
-    root += f"gcn_mesh_{path[1]}/"
-    if path[2] == "fc":
-        return f"{root}fc/{'weights' if path[-1] == 'kernel' else 'bias'}"
-    return f"{root}{path[2].replace('block', 'resblock')}/{_GRAPH_LEAVES[path[3]][path[4]]}"
-
-
-def _graph_to_theirs(path: Path, value: np.ndarray) -> np.ndarray:
-    if value.ndim == 3:
-        return value.transpose(1, 0, 2).reshape(-1, value.shape[-1])
-    return value[None, None] if value.ndim == 1 and path[2] != "fc" else value
-
-
-def _graph_to_ours(path: Path, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if len(shape) == 3:
-        return value.reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2)
-    return value.reshape(shape)
-
-
-GRAPH_TF = Format(
-    "a graph net of GCN_ResNet", _graph_name, _graph_to_ours, _graph_to_theirs, RNET_TF.ignored
-)
-
-
-# FaceNet. Our `Branch_0_Conv2d_1x1/conv/kernel` is `Branch_0/Conv2d_1x1/weights`.
-_REPEATS = {"block35": "Repeat", "block17": "Repeat_1", "block8": "Repeat_2"}
-
-
-def _facenet_name(path: Path) -> str:
-    *parts, leaf = path[1:]
-    if parts[0] in ("Bottleneck", "Bottleneck_bn"):
-        parts[0] = "Bottleneck"
-        normed = leaf != "kernel"
-    else:
-        normed = parts[-1] == "bn"
-        parts = parts[:-1] if parts[-1] in ("conv", "bn") else parts
-    repeat = _REPEATS.get(parts[0].rpartition("_")[0])
-    parts = [re.sub(r"^(Branch_\d)_", r"\1/", p) for p in ([repeat] if repeat else []) + parts]
-    if not normed:
-        leaf = {"kernel": "weights", "bias": "biases"}[leaf]
-    return "/".join(["InceptionResnetV1", *parts, _TF_LEAVES[leaf] if normed else leaf])
-
-
-FACENET_TF = Format(
-    "FaceNet (Inception-ResNet-v1)", _facenet_name, _reshape, lambda path, value: value,
-    r"(/Adam(_1)?|/ExponentialMovingAverage|^beta[12]_power|^global_step|^Logits/.*|^embeddings)$",
-)  # fmt: skip
-
-
-# ArcFace. The last layer reads the features channel by channel there, pixel by pixel here.
-def _arcface_name(path: Path) -> str:
-    parts = [
-        re.sub(r"^(layer\d)_(\d+)$", r"\1.\2", part)
-        .replace("downsample_conv", "downsample.0")
-        .replace("downsample_bn", "downsample.1")
-        for part in path[1:-1]
-    ]
-    return ".".join([*parts, _TORCH_LEAVES[path[-1]]])
-
-
-def _arcface_format(channels: int) -> Format:
-    """Format of a network with this many channels before the last layer."""
-
-    def ours(path, value, shape):
-        if path[1:] != ("fc", "kernel"):
-            return _from_torch(path, value, shape)
-        value = value.reshape(len(value), channels, -1)
-        return value.transpose(2, 1, 0).reshape(shape)
-
-    def theirs(path, value):
-        if path[1:] != ("fc", "kernel"):
-            return _to_torch(path, value)
-        value = value.reshape(-1, channels, value.shape[-1])
-        return value.transpose(2, 1, 0).reshape(value.shape[-1], -1)
-
-    return Format("an ArcFace network (iresnet)", _arcface_name, ours, theirs, RNET_TORCH.ignored)
-
-
-ARCFACE_TORCH = _arcface_format(512)
-
-
-def abstract_variables(net, *inputs) -> dict:
-    """Shapes of all variables of a module.
+def import_part(path: str | os.PathLike, part: str, out: str | os.PathLike) -> dict[str, Any]:
+    """Writes one network of a published file as a file of ours.
 
     Args:
-      net: the Flax module.
-      *inputs: shapes of float32 inputs, or whatever else the module is called with.
+      path: of a PyTorch file, a TensorFlow checkpoint (prefix, .index or folder) or a frozen graph.
+      part: 'rnet', 'facenet', 'arcface', 'imagenet' (a ResNet to start R-Net from) or 'gcn'.
+      out: the .npz to write; its folder is made.
+
+    Returns:
+      The metadata of the file.
+
+    Raises:
+      ValueError: an unknown part, an unreadable file, or one whose arrays are missing, unknown or
+        misshapen for this part.
     """
-    inputs = [jax.ShapeDtypeStruct(x, jnp.float32) if isinstance(x, tuple) else x for x in inputs]
-    tree = jax.eval_shape(net.init, jax.random.key(0), *inputs)
-    return {k: v for k, v in tree.items() if k in ("params", "batch_stats")}
+    path, out = pathlib.Path(path), pathlib.Path(out)
+    if part not in PARTS:
+        raise ValueError(f"part {part!r}: wanted one of {', '.join(PARTS)}")
+    if out.suffix != ".npz":
+        raise ValueError(f"{out}: wanted the name of a new .npz file")
+    if out.exists():
+        raise ValueError(f"{out} exists: choose another name")
+    arrays, files, frozen = _read(path)
+    try:
+        net, variables = convert(arrays, part, only_known=frozen)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    meta = {
+        "format": FORMAT,
+        "part": part,
+        "network": _attributes(net),
+        "origin": path.name,
+        "sha256": digest.hexdigest(),
+        "licence": LICENCE + _NOTES[part],
+        "input": _meaning(net),
+    }
+    flat = {"/".join(p): np.asarray(v) for p, v in pub.leaves(variables)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_arrays(out, flat | {"meta": np.array(json.dumps(meta))})
+    return meta
+
+
+def load_weights(
+    path: str | os.PathLike, part: str | None = None
+) -> tuple[nn.Module, dict, dict[str, Any]]:
+    """The network of a file that `import_part` wrote.
+
+    Args:
+      path: the .npz.
+      part: what it must hold; None takes any.
+
+    Returns:
+      The module, its variables {'params', 'batch_stats'} as numpy arrays, and the metadata.
+
+    Raises:
+      ValueError: not such a file, or of another part.
+    """
+    arrays = read_arrays(path)
+    try:
+        meta = json.loads(str(arrays.pop("meta", "{}")))
+        known = meta["format"] == FORMAT
+    except (ValueError, TypeError, KeyError):
+        known = False
+    if not known or (part and meta["part"] != part):
+        found = f"the part {meta['part']!r}" if known else f"the arrays {sorted(arrays)[:3]}"
+        raise ValueError(
+            f"{path}: found {found}, wanted {part or 'weights'} written by "
+            f"launch/import_weights.py --system=deep3d --part={part or '...'}"
+        )
+    tree: dict = {}
+    for name, value in arrays.items():
+        *parents, leaf = name.split("/")
+        node = tree
+        for part_name in parents:
+            node = node.setdefault(part_name, {})
+        node[leaf] = value
+    attributes = {k: _tuples(v) for k, v in meta["network"].items()}
+    return _NETWORKS[meta["part"]](**attributes), tree, meta
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def convert(arrays: pub.Arrays, part: str, only_known: bool = False) -> tuple[nn.Module, dict]:
+    """The network that published arrays belong to, and its variables.
+
+    Args:
+      arrays: name to array. Prefixes such as 'module.' or 'net_recon.' are recognised.
+      part: as in `import_part`.
+      only_known: pass over names that the network does not have (the other constants of a graph).
+
+    Raises:
+      ValueError: see `published.from_published`.
+    """
+    net, wanted, form, arrays = _RULES[part](arrays)
+    if only_known:
+        names = {form.name(path) for path, _ in pub.leaves(wanted)}
+        arrays = {k: v for k, v in arrays.items() if k in names}
+    return net, pub.from_published(arrays, wanted, form)
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[pathlib.Path], bool]:
+    """(arrays, files that they lie in, whether other constants lie among them)."""
+    if path.is_file() and path.suffix != ".index":
+        with path.open("rb") as file:
+            head = file.read(2)
+        if head == b"PK" or head[:1] == b"\x80":
+            return load_state_dict(path), [path], False
+        return load_frozen_graph(path), [path], True
+    index = sorted(path.glob("*.index")) if path.is_dir() else [path]
+    prefix = index[0] if len(index) == 1 else path
+    prefix = prefix.with_suffix("") if prefix.suffix == ".index" else prefix
+    files = sorted(prefix.parent.glob(f"{prefix.name}.*"))
+    if not any(f.suffix == ".index" for f in files):
+        raise ValueError(
+            f"{path}: no such file; wanted a PyTorch file (.pth), a frozen graph (.pb) or the "
+            "prefix of a TensorFlow checkpoint"
+        )
+    wanted = re.compile(re.escape(prefix.name) + r"\.(index|data-\d+-of-\d+)")
+    return load_checkpoint(prefix), [f for f in files if wanted.fullmatch(f.name)], False
+
+
+def _attributes(net: nn.Module) -> dict[str, Any]:
+    values = {k: getattr(net, k) for k in type(net).__dataclass_fields__}
+    return {k: v for k, v in values.items() if k not in ("parent", "name")}
+
+
+def _meaning(net: nn.Module) -> str:
+    kind = getattr(net, "variant", "") if not hasattr(net, "target") else net.target
+    return _MEANINGS[type(net).__name__ + (f"/{kind}" if kind else "")]
+
+
+# --- Which network a file holds: its attributes are read off the shapes of the arrays ------------
+
+
+def _scoped(arrays: pub.Arrays, *anchors: str) -> tuple[int, dict[str, np.ndarray]]:
+    """(which anchor was found, arrays of its scope, the scope's name taken off)."""
+    for k, anchor in enumerate(anchors):
+        ends = [n for n in arrays if re.search(rf"(^|[./]){re.escape(anchor)}$", n)]
+        if ends:
+            scope = min(ends, key=len).removesuffix(anchor)
+            found = {n.removeprefix(scope): v for n, v in arrays.items() if n.startswith(scope)}
+            return k, found
+    raise ValueError(
+        f"found {len(arrays)} arrays, the first {sorted(arrays)[:3]}, but none called "
+        f"{' or '.join(anchors)}: this is another network or another part"
+    )
+
+
+def _shape(arrays: pub.Arrays, name: str, dims: int) -> tuple[int, ...]:
+    if name not in arrays:
+        raise ValueError(f"no array {name}")
+    shape = np.shape(arrays[name])
+    if len(shape) != dims or not all(shape):
+        raise ValueError(f"{name} has shape {shape}, wanted {dims} axes")
+    return shape
+
+
+def _rnet(arrays):
+    kind, arrays = _scoped(arrays, "backbone.conv1.weight", "resnet_v1_50/conv1/weights")
+    names = [name for name, _ in networks.SIZES]
+    if kind:
+        width = _shape(arrays, "resnet_v1_50/conv1/weights", 4)[3]
+        heads = [f"fc-{pub.TF_HEADS[name]}/weights" for name in names]
+        sizes = tuple((n, _shape(arrays, head, 4)[3]) for n, head in zip(names, heads, strict=True))
+        net, form = networks.RNet(sizes, 50, width, "slim"), pub.RNET_TF
+    else:
+        width = _shape(arrays, "backbone.conv1.weight", 4)[0]
+        depth = 50 if "backbone.layer1.0.conv3.weight" in arrays else 18
+        one = "backbone.fc.weight" in arrays
+        if one:
+            sizes = networks.SIZES
+        else:
+            heads = [f"final_layers.{k}.weight" for k in range(len(names))]
+            sizes = tuple(
+                (n, _shape(arrays, head, 4)[0]) for n, head in zip(names, heads, strict=True)
+            )
+        net, form = networks.RNet(sizes, depth, width, "torch", one), pub.RNET_TORCH
+    return net, pub.abstract_variables(net, (1, 32, 32, 3)), form, arrays
+
+
+def _imagenet(arrays):
+    kind, arrays = _scoped(arrays, "conv1.weight", "resnet_v1_50/conv1/weights")
+    if kind:
+        width = _shape(arrays, "resnet_v1_50/conv1/weights", 4)[3]
+        net, form = ResNet(50, width, "slim"), pub.IMAGENET_TF
+    else:
+        depth = 50 if "layer1.0.conv3.weight" in arrays else 18
+        net = ResNet(depth, _shape(arrays, "conv1.weight", 4)[0])
+        form = pub.IMAGENET_TORCH
+    return net, pub.abstract_variables(net, (1, 32, 32, 3)), form, arrays
+
+
+def _facenet(arrays):
+    stem = "InceptionResnetV1/Conv2d_1a_3x3/weights"
+    _, arrays = _scoped(arrays, stem)
+    blocks = []
+    for repeat, block in (("Repeat", "block35"), ("Repeat_1", "block17"), ("Repeat_2", "block8")):
+        pattern = re.compile(rf"InceptionResnetV1/{repeat}/{block}_(\d+)/")
+        blocks.append(max((int(m[1]) for n in arrays if (m := pattern.match(n))), default=0))
+    features = _shape(arrays, "InceptionResnetV1/Bottleneck/weights", 2)[1]
+    net = InceptionResNetV1(features, _shape(arrays, stem, 4)[3], tuple(blocks))
+    return net, pub.abstract_variables(net, (1, 80, 80, 3)), pub.FACENET_TF, arrays
+
+
+def _arcface(arrays):
+    _, arrays = _scoped(arrays, "conv1.weight")
+    width = _shape(arrays, "conv1.weight", 4)[0]
+    features, pixels = _shape(arrays, "fc.weight", 2)
+    side = round((pixels / (8 * width)) ** 0.5)
+    depth = 50 if f"layer3.{BLOCKS[50][2] - 1}.conv1.weight" in arrays else 18
+    net = IResNet(depth, width, features)
+    wanted = pub.abstract_variables(net, (1, 16 * side, 16 * side, 3))
+    return net, wanted, pub.arcface_format(8 * width), arrays
+
+
+def _gcn(arrays):
+    stem = "mesh_generator/{0}mesh_decoder/fc/weights"
+    anchors = ("gcn_" + stem.format("gcn_"), stem.format(""))
+    kind, arrays = _scoped(arrays, *anchors)
+    prefix = "" if kind else "gcn_"
+    root = f"{prefix}mesh_generator/{prefix}mesh_"
+    embedding, nodes = _shape(arrays, anchors[kind], 2)
+    inner = _shape(arrays, f"{root}decoder/resblock1/filter1/weights", 2)
+    pattern = re.compile(re.escape(root) + r"decoder/resblock(\d+)/")
+    levels = max(int(m[1]) for n in arrays if (m := pattern.match(n)))
+    first = networks.WIDTHS["resnet"][0][0]
+    order = max(inner[0] // first, 1)
+    channels = _shape(arrays, f"{root}refiner/resblock1/filter1/weights", 2)[0] // order
+    variant = "wide" if inner[1] == networks.WIDTHS["wide"][0][1] else "resnet"
+    net = networks.GraphNet("albedo" if kind else "shape", variant, order)
+    # parameters depend on the coarsest level only, and on the number of levels
+    size = max(nodes // first, 1)
+    index = jax.ShapeDtypeStruct((size, 1), np.int32)
+    weight = jax.ShapeDtypeStruct((size, 1), np.float32)
+    keep = jax.ShapeDtypeStruct((size,), np.int32)
+    hierarchy = MeshHierarchy(
+        (index,) * (levels + 1), (weight,) * (levels + 1), (keep,) * levels, (index,) * levels,
+        (weight,) * levels,
+    )  # fmt: skip
+    wanted = pub.abstract_variables(net, (1, embedding), (1, size, channels), hierarchy)
+    return net, wanted, pub.GRAPH_ALBEDO_TF if kind else pub.GRAPH_TF, arrays
+
+
+_RULES: Mapping[str, Any] = {
+    "rnet": _rnet, "imagenet": _imagenet, "facenet": _facenet, "arcface": _arcface, "gcn": _gcn,
+}  # fmt: skip

@@ -193,7 +193,7 @@ def _graph(hierarchy: MeshHierarchy, level: int) -> tuple[jax.Array, jax.Array]:
     return hierarchy.neighbors[level], hierarchy.weights[level]
 
 
-_WIDTHS = {  # variant: (decoder, refiner)
+WIDTHS = {  # variant: (decoder, refiner)
     "normal": ((32, 16, 16, 16, 16), (16, 32, 64, 128)),
     "resnet": ((32, 16, 16, 16), (16, 32, 32, 16)),
     "wide": ((32, 64, 128, 256), (16, 32, 64, 128)),
@@ -242,17 +242,17 @@ class GraphNet(nn.Module):
         Returns:
           [..., V, 3] in (-scale, scale) (without `residual`).
         """
-        if self.variant not in _WIDTHS or self.target not in _ACTIVATIONS:
+        if self.variant not in WIDTHS or self.target not in _ACTIVATIONS:
             raise ValueError(
                 f"found a graph net for target {self.target!r}, variant {self.variant!r}; wanted "
-                f"a target of {sorted(_ACTIVATIONS)} and a variant of {sorted(_WIDTHS)}"
+                f"a target of {sorted(_ACTIVATIONS)} and a variant of {sorted(WIDTHS)}"
             )
         if len(hierarchy.sizes) < 2 or values.shape[-2] != hierarchy.sizes[0]:
             raise ValueError(
                 f"found {values.shape[-2]} vertices and a hierarchy of {hierarchy.sizes}; wanted "
                 "the hierarchy of this mesh, of at least two levels"
             )
-        act, (decoder, refiner) = _ACTIVATIONS[self.target], _WIDTHS[self.variant]
+        act, (decoder, refiner) = _ACTIVATIONS[self.target], WIDTHS[self.variant]
         plain = self.variant == "normal"
         base = values[..., :3]
         x = jnp.concatenate([base / self.scale, values[..., 3:]], axis=-1)

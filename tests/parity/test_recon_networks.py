@@ -13,7 +13,7 @@ from facejax.image.warp import affine_warp
 from facejax.nn.arcface import IResNet
 from facejax.nn.chebyshev import chebyshev
 from facejax.nn.inception_resnet import InceptionResNetV1
-from facejax.systems.deep3d import importer, networks
+from facejax.systems.deep3d import networks, published
 from tests.parity.golden import case_files
 
 TORCH = case_files("recon", "networks.npz")
@@ -54,14 +54,14 @@ def stream(name):
 
 def reference_variables(net, image_shape, form, value):
     """(variables as the reference run had them, number of trained parameters)."""
-    wanted = importer.abstract_variables(net, image_shape)
+    wanted = published.abstract_variables(net, image_shape)
     blank = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), wanted)
     arrays = {
         name: value(name, zeros.shape, stream(name)).astype(np.float32)
-        for name, zeros in importer.to_published(blank, form).items()
+        for name, zeros in published.to_published(blank, form).items()
     }
     count = sum(leaf.size for leaf in jax.tree.leaves(wanted["params"]))
-    return importer.from_published(arrays, wanted, form), count
+    return published.from_published(arrays, wanted, form), count
 
 
 @functools.cache
@@ -79,7 +79,7 @@ def test_rnet_of_the_pytorch_code(path, depth, count):
     case = {k.removeprefix(f"resnet{depth}/"): v for k, v in load(path).items()}
     image = case["input"].transpose(0, 2, 3, 1)
     net = networks.RNet(depth=depth)
-    variables, found = reference_variables(net, image.shape, importer.RNET_TORCH, torch_value)
+    variables, found = reference_variables(net, image.shape, published.RNET_TORCH, torch_value)
     assert found == count
     coeff, pool = net.apply(variables, image)
     close(coeff, case["coeff_eval"])
@@ -95,7 +95,7 @@ def test_rnet_of_the_pytorch_code(path, depth, count):
 def test_rnet_of_the_tensorflow_code(path):
     case = {k.removeprefix("rnet_tf/"): v for k, v in load(path).items()}
     net = networks.RNet(variant="slim")
-    variables, found = reference_variables(net, case["input"].shape, importer.RNET_TF, tf_value)
+    variables, found = reference_variables(net, case["input"].shape, published.RNET_TF, tf_value)
     assert found == 24_034_625
     (coeff, pool), state = net.apply(
         variables, case["input"], mutable=["intermediates"],
@@ -114,7 +114,7 @@ def test_arcface(path, depth, count):
     tag, shape = f"arcface_r{depth}", (1, 3, 112, 112)
     image = (stream(f"{tag}/input").rand(*shape) * 2 - 1).astype(np.float32).transpose(0, 2, 3, 1)
     net = IResNet(depth)
-    variables, found = reference_variables(net, image.shape, importer.ARCFACE_TORCH, torch_value)
+    variables, found = reference_variables(net, image.shape, published.ARCFACE_TORCH, torch_value)
     assert found == count
     close(net.apply(variables, image), load(path)[f"{tag}/embedding"])
 
@@ -124,7 +124,7 @@ def test_facenet(path):
     case, shape = load(path), (1, 160, 160, 3)
     image = (stream("facenet/input").rand(*shape) * 2 - 1).astype(np.float32)
     net = InceptionResNetV1()
-    variables, found = reference_variables(net, shape, importer.FACENET_TF, tf_value)
+    variables, found = reference_variables(net, shape, published.FACENET_TF, tf_value)
     assert found == 22_779_312
     assert found + sum(x.size for x in jax.tree.leaves(variables["batch_stats"])) == 22_808_144
     embedding, pooled = net.apply(variables, image)
@@ -207,9 +207,9 @@ def test_graph_net(path):
 
     net = networks.GraphNet()
     inputs = case["image_emb"], case["pca_mesh"]
-    wanted = importer.abstract_variables(net, *(x.shape for x in inputs), levels)
+    wanted = published.abstract_variables(net, *(x.shape for x in inputs), levels)
     arrays = {k.removeprefix("param/"): v for k, v in case.items() if k.startswith("param/")}
-    variables = importer.from_published(arrays, wanted, importer.GRAPH_TF)
+    variables = published.from_published(arrays, wanted, published.GRAPH_TF)
 
     @jax.jit
     def run(variables, embedding, mesh):
@@ -224,7 +224,7 @@ def test_graph_net(path):
     assert float(loss) == pytest.approx(float(case["loss"]), abs=1e-5)
     np.testing.assert_allclose(grad_embedding, case["grad_image_emb"], **atol)
     np.testing.assert_allclose(grad_mesh, case["grad_pca_mesh"], **atol)
-    grads = importer.to_published(grad, importer.GRAPH_TF)
+    grads = published.to_published(grad, published.GRAPH_TF)
     checked = [k.removeprefix("grad/") for k in case if k.startswith("grad/")]
     assert len(checked) >= 10
     for name in checked:
