@@ -1,0 +1,79 @@
+"""What is behind a face: one colour, a gradient, or a crop of one of the user's images."""
+
+import hashlib
+import pathlib
+
+import numpy as np
+
+from facejax.io.images import read_image, to_uint8
+
+KINDS = ("plain", "gradient")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_LEAST_SHARE = 0.5  # of the shorter side: how far a crop zooms into an image
+
+
+class Backgrounds:
+    """Draws backgrounds.
+
+    Args:
+      kind: 'plain', 'gradient', or a folder, searched with its subfolders.
+      size: pixels on a side.
+
+    Attributes:
+      digest: of the names and sizes of the images; '' without images.
+
+    Raises:
+      ValueError: there is no such folder, or no image in it.
+    """
+
+    def __init__(self, kind: str, size: int):
+        self.size, self.kind, self.files, self.digest = size, kind, (), ""
+        if kind in KINDS:
+            return
+        folder = pathlib.Path(kind)
+        if not folder.is_dir():
+            raise ValueError(
+                f"background {kind!r}: no such folder; wanted 'plain', 'gradient' or a folder of "
+                "images"
+            )
+        found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        self.files = tuple(sorted(found))
+        if not self.files:
+            raise ValueError(
+                f"background {kind!r}: no image in this folder; wanted {', '.join(SUFFIXES)}"
+            )
+        names = [f"{p.relative_to(folder).as_posix()} {p.stat().st_size}" for p in self.files]
+        self.digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """([size, size, 3] uint8, number of the image or -1).
+
+        Raises:
+          ValueError: an image cannot be read.
+        """
+        n = self.size
+        if self.kind == "plain":
+            color = rng.uniform(0.05, 0.95, 3)
+            return np.broadcast_to(to_uint8(color), (n, n, 3)).copy(), -1
+        if self.kind == "gradient":
+            first, second = rng.uniform(0.05, 0.95, (2, 3))
+            angle = rng.uniform(0, 2 * np.pi)
+            across = (np.arange(n) + 0.5) / n - 0.5
+            share = across[None] * np.cos(angle) + across[:, None] * np.sin(angle)
+            share = (share / np.abs(share).max() + 1) / 2
+            return to_uint8(first + share[..., None] * (second - first)), -1
+        number = int(rng.integers(len(self.files)))
+        return self._crop(to_uint8(read_image(self.files[number], "RGB")), rng), number
+
+    def _crop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        from PIL import Image
+
+        height, width = image.shape[:2]
+        side = min(height, width) * rng.uniform(_LEAST_SHARE, 1.0)
+        left, top = rng.uniform(0, 1, 2) * (width - side, height - side)
+        resized = Image.fromarray(image).resize(
+            (self.size, self.size), Image.Resampling.BILINEAR,
+            box=(left, top, left + side, top + side),
+        )  # fmt: skip
+        pixels = np.asarray(resized)
+        return pixels[:, ::-1].copy() if rng.integers(2) else pixels

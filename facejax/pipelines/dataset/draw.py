@@ -1,0 +1,133 @@
+"""Random faces as numbers: coefficients, pose, camera, light and background, on the host."""
+
+import numpy as np
+
+from facejax.morphable import MorphableModel, sample_coefficients
+from facejax.pipelines.dataset.backgrounds import Backgrounds
+from facejax.pipelines.dataset.options import Options
+from facejax.render.shading import SH_CONVENTIONS
+from facejax.systems.manifold.data import TARGETS
+from facejax.systems.manifold.denoise import Trained
+from facejax.systems.manifold.system import ManifoldSystem
+
+KEYS = dict(zip(("id", "exp"), TARGETS, strict=True))  # coefficients: target of a denoiser
+_MOMENT_DRAWS = 2048
+
+
+def coefficient_units(model: MorphableModel, run: Trained) -> dict[str, np.ndarray]:
+    """What coefficients of a face model are multiplied by to become those of a run.
+
+    1 unless a run was trained on files of raw Basel coefficients (300W-3D and relatives) and the
+    model is a BFM.mat, whose loader gives them unit variance.
+    """
+    raw = run.config.data.source != "procedural" and model.topology.name == "bfm"
+    stds = {"id": model.id_std, "exp": model.exp_std}
+    return {k: np.asarray(s, np.float32) if raw else np.ones_like(s) for k, s in stds.items()}
+
+
+class Drawer:
+    """Draws faces by number; face i is a pure function of (options, model, run, i).
+
+    Args:
+      model: the face model.
+      options: what to draw.
+      run: a trained Face Manifold. 'manifold' sampling needs it; 'uniform' takes mean and standard
+        deviation of its training rows, and those of 2048 normal faces without it.
+
+    Attributes:
+      backgrounds: where backgrounds come from.
+
+    Raises:
+      ValueError: the run is missing, lacks a denoiser or was trained for another face model.
+    """
+
+    def __init__(self, model: MorphableModel, options: Options, run: Trained | None = None):
+        self.model, self.options = model, options
+        self.backgrounds = Backgrounds(options.background, options.size)
+        self._moments = {}
+        if options.sampling == "manifold":
+            _check_run(run, options)
+        if options.wide:
+            self._moments = _moments(model, run)
+
+    def __call__(self, index: int) -> dict[str, np.ndarray]:
+        """Face `index`.
+
+        Returns:
+          float32 arrays: id, exp, alb (before denoising); yaw_rad, pitch_rad, roll_rad,
+          distance_mm, frame_mm; target_mm [3], the point in the middle of the picture; sh_light
+          [9, 3]. Also background [H, W, 3] uint8 and background_image, its number in the folder
+          or -1.
+
+        Raises:
+          ValueError: an image of the background folder cannot be read.
+        """
+        o = self.options
+        rng = np.random.default_rng([o.seed, index])
+        faces = sample_coefficients(self.model, rng, 1)
+        out = {k: np.asarray(getattr(faces, k)[0], np.float32) for k in ("id", "exp", "alb")}
+        ranges = {"id": o.shape_range, "exp": o.exp_range}
+        for key in o.wide:
+            mean, std = self._moments[key]
+            value = mean + ranges[key] * std * rng.uniform(-0.5, 0.5, mean.shape)
+            out[key] = value.astype(np.float32)
+        angles = np.deg2rad([o.yaw_deg, o.pitch_deg, o.roll_deg]) * rng.uniform(-1, 1, 3)
+        for name, angle in zip(("yaw", "pitch", "roll"), angles, strict=True):
+            out[f"{name}_rad"] = np.float32(angle)
+        out["distance_mm"] = np.float32(rng.uniform(*o.distance_mm))
+        out["frame_mm"] = np.float32(rng.uniform(*o.frame_mm))
+        out["target_mm"] = np.array([*rng.uniform(-o.shift_mm, o.shift_mm, 2), 0.0], np.float32)
+        out["sh_light"] = draw_light(rng)
+        image, number = self.backgrounds.draw(rng)
+        return out | {"background": image, "background_image": np.int32(number)}
+
+
+def draw_light(rng: np.random.Generator) -> np.ndarray:
+    """[9, 3] float32 for `SphericalHarmonics`: ambient light, a key lamp and a weaker fill lamp.
+
+    The diffuse response to distant lamps up to the second band (Ramamoorthi and Hanrahan 2001), in
+    the camera frame; the lamps stand before the face.
+    """
+    factors = SH_CONVENTIONS["lambert"].astype(np.float64)
+    light = np.zeros((9, 3))
+    light[0] = rng.uniform(0.25, 0.55) * _tint(rng, 0.08) / SH_CONVENTIONS["real"][0]
+    for strength in (rng.uniform(0.3, 0.8), rng.uniform(0.0, 0.25)):
+        azimuth, height = rng.uniform(-1.5, 1.5), rng.uniform(-0.3, 1.1)
+        x, y, z = np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)
+        basis = np.array([1, y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y])
+        light += strength * (factors * basis)[:, None] * _tint(rng, 0.15)
+    return light.astype(np.float32)
+
+
+def _tint(rng, amount):
+    """A colour of mean 1, warm or cold."""
+    warm, green = rng.uniform(-amount, amount), rng.uniform(-amount, amount) / 4
+    color = np.array([1 + warm, 1 + green, 1 - warm])
+    return color / color.mean()
+
+
+def _check_run(run, options) -> None:
+    wanted = {KEYS[k] for k in options.wide}
+    if run is None or not wanted <= set(run.nets):
+        raise ValueError(
+            f"sampling 'manifold' needs a trained run of configs/manifold.py with denoisers for "
+            f"{sorted(wanted)}: give --workdir"
+        )
+
+
+def _moments(model, run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(mean, standard deviation) of the components of 'id' and 'exp'."""
+    drawn = sample_coefficients(model, np.random.default_rng(0), _MOMENT_DRAWS)
+    rows = {"id": drawn.id, "exp": drawn.exp}
+    if run is not None:
+        units = coefficient_units(model, run)
+        for target, found in ManifoldSystem(run.config).rows.items():
+            key = {t: k for k, t in KEYS.items()}[target]
+            length = rows[key].shape[1]
+            if found.train.shape[1] != length:
+                raise ValueError(
+                    f"the run has {found.train.shape[1]} {target} coefficients, the face model "
+                    f"{length}: use the model that the run was trained for"
+                )
+            rows[key] = found.train / units[key]
+    return {k: (r.mean(axis=0), r.std(axis=0)) for k, r in rows.items()}

@@ -1,0 +1,195 @@
+"""Faces packed into one array per output, and a reader for training from them.
+
+Layout of a folder:
+
+    meta.json      magic, version, count, arrays: {name: file, shape, dtype, bytes, sha256}
+    <name>.npy     [N, ...] of every output
+    written.npy    [N] uint8, 1 where a face is there
+"""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from facejax.data.source import check_indices
+from facejax.io.files import atomic_path
+from facejax.pipelines.dataset.containers import Clock, Schema
+from facejax.pipelines.dataset.outputs import split_face
+
+MAGIC = "facejax-faces"
+VERSION = 1
+
+
+class PackedContainer:
+    """Writes rows in place, so that memory does not grow and processes share the files.
+
+    Args:
+      out: the folder.
+      num: N.
+      schema: of one face.
+      clock: told how long writing takes.
+    """
+
+    def __init__(self, out: pathlib.Path, num: int, schema: Schema, clock: Clock):
+        self.out, self.num, self.clock = out, num, clock
+        self._specs = {k: (tuple(s["shape"]), np.dtype(s["dtype"])) for k, s in schema.items()}
+        self._specs["written"] = ((), np.dtype(np.uint8))
+        self._open: dict[str, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+        self._reader: PackedFaces | None = None
+
+    def _file(self, name: str) -> tuple[int, int]:
+        """(descriptor, bytes before the first row); makes the file at its full size."""
+        with self._lock:
+            if name not in self._open:
+                shape, dtype = self._specs[name]
+                header = io.BytesIO()
+                value = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+                np.lib.format.write_array_header_1_0(header, value | {"shape": (self.num, *shape)})
+                start = len(header.getvalue())
+                self.out.mkdir(parents=True, exist_ok=True)
+                file = os.open(self.out / f"{name}.npy", os.O_RDWR | os.O_CREAT, 0o644)
+                # every process that makes it writes the same bytes, so none has to be first
+                os.pwrite(file, header.getvalue(), 0)
+                os.ftruncate(file, start + self.num * dtype.itemsize * int(np.prod(shape)))
+                self._open[name] = file, start
+            return self._open[name]
+
+    def _put(self, name: str, index: int, array: np.ndarray) -> None:
+        shape, dtype = self._specs[name]
+        array = np.asarray(array)
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(
+                f"{self.out / name}.npy holds {dtype}{list(shape)} per face, found "
+                f"{array.dtype}{list(array.shape)}: give another --out"
+            )
+        content = array.tobytes()
+        file, start = self._file(name)
+        done = 0
+        while done < len(content):
+            done += os.pwrite(file, content[done:], start + index * len(content) + done)
+
+    def _written(self) -> np.ndarray:
+        path = self.out / "written.npy"
+        if not path.is_file():
+            return np.zeros(self.num, np.uint8)
+        return np.load(path, allow_pickle=False)
+
+    def share(self, num_shards: int, shard: int) -> list[int]:
+        """See `Container`; shard, shard + num_shards, ..."""
+        return list(range(shard, self.num, num_shards))
+
+    def pending(self, indices: Iterable[int]) -> list[int]:
+        """See `Container`."""
+        written = self._written()
+        return [i for i in indices if not written[i]]
+
+    def write(self, index: int, face: Mapping[str, np.ndarray]) -> None:
+        """See `Container`."""
+        with self.clock("disk"):
+            for part in split_face(face):
+                for name, array in part.items():
+                    self._put(name, index, array)
+            self._put("written", index, np.uint8(1))
+
+    def finish(self) -> None:
+        """Writes meta.json."""
+        if (self.out / "meta.json").is_file():
+            return
+        arrays = {}
+        for name, (shape, dtype) in self._specs.items():
+            path = self.out / f"{name}.npy"
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            arrays[name] = {
+                "file": path.name,
+                "shape": [self.num, *shape],
+                "dtype": str(dtype),
+                "bytes": path.stat().st_size,
+                "sha256": digest,
+            }
+        content = {"magic": MAGIC, "version": VERSION, "count": self.num, "arrays": arrays}
+        with atomic_path(self.out / "meta.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+    def labels(self, index: int) -> dict[str, np.ndarray]:
+        """See `Container`."""
+        return split_face(self._row(index))[2]
+
+    def pictures(self, index: int) -> dict[str, np.ndarray]:
+        """See `Container`."""
+        images, maps, _ = split_face(self._row(index))
+        return {k: np.array(v) for k, v in (images | maps).items()}
+
+    def _row(self, index: int) -> dict[str, np.ndarray]:
+        self._reader = self._reader or PackedFaces(self.out)
+        return self._reader.row(index)
+
+
+class PackedFaces:
+    """Reads packed faces: a `facejax.data.Source` whose batches have every output.
+
+    Attributes:
+      meta: the content of meta.json.
+    """
+
+    def __init__(self, folder: str | pathlib.Path, verify: bool = False):
+        """Opens a set.
+
+        Args:
+          folder: made by `launch/make_dataset.py --container=packed`.
+          verify: read every file once and compare its SHA-256.
+
+        Raises:
+          ValueError: what is missing, cut or damaged.
+        """
+        folder = pathlib.Path(folder)
+        path = folder / "meta.json"
+        try:
+            meta = json.loads(path.read_text())
+            if meta["magic"] != MAGIC or meta["version"] != VERSION:
+                raise ValueError(f"magic {meta['magic']!r}, version {meta['version']}")
+            specs: dict[str, dict[str, Any]] = meta["arrays"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{folder} is no finished packed set of faces ({error}); make one with "
+                "launch/make_dataset.py --container=packed, the same command again finishes it"
+            ) from error
+        self.meta = meta
+        self._arrays = {}
+        for name, spec in specs.items():
+            file = folder / spec["file"]
+            size = file.stat().st_size if file.is_file() else 0
+            if size != spec["bytes"]:
+                raise ValueError(f"{file} is damaged: {size} bytes, wanted {spec['bytes']}")
+            if verify:
+                with file.open("rb") as content:
+                    if hashlib.file_digest(content, "sha256").hexdigest() != spec["sha256"]:
+                        raise ValueError(f"{file} is damaged: its SHA-256 differs from meta.json's")
+            self._arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+
+    def __len__(self) -> int:
+        return int(self.meta["count"])
+
+    def row(self, index: int) -> dict[str, np.ndarray]:
+        """All outputs of one face, read when they are touched."""
+        return {k: a[index] for k, a in self._arrays.items()}
+
+    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Faces by number.
+
+        Args:
+          indices: [B] int64.
+
+        Returns:
+          {output: [B, ...]}.
+        """
+        indices = check_indices(indices, len(self))
+        return {k: a[indices] for k, a in self._arrays.items() if k != "written"}

@@ -1,0 +1,323 @@
+"""From numbers to a finished set: draws, renders and writes at the same time, and resumes."""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from facejax.io.files import atomic_path
+from facejax.morphable import MorphableModel
+from facejax.pipelines.dataset.containers import Clock, Container, FolderContainer, Schema
+from facejax.pipelines.dataset.draw import Drawer
+from facejax.pipelines.dataset.options import Options
+from facejax.pipelines.dataset.outputs import OUTPUTS
+from facejax.pipelines.dataset.packed import PackedContainer
+from facejax.pipelines.dataset.records import RecordContainer
+from facejax.pipelines.dataset.render import FaceRenderer
+from facejax.pipelines.dataset.report import Statistics, write_sheets
+from facejax.pipelines.dataset.tables import TableWriter, column_names, row, write_coco
+from facejax.systems.manifold.denoise import Trained
+
+_LAST = "statistics.png"
+CONTAINERS = ("folder", "packed", "tfds")
+
+
+class FaceMaker:
+    """Makes faces by number; what `write_dataset` writes, as arrays.
+
+    Args:
+      model: the face model.
+      options: what to draw.
+      run: a trained Face Manifold, for 'manifold' sampling.
+      devices: that share a batch; all local ones by default.
+
+    Attributes:
+      draw: number -> drawn values, see `Drawer`.
+      render: drawn faces -> arrays on devices, see `FaceRenderer`.
+    """
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        options: Options,
+        run: Trained | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        self.model, self.options, self.run = model, options, run
+        self.draw = Drawer(model, options, run)
+        self.render = FaceRenderer(model, options, run, devices)
+
+    def __call__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        """Faces, each a dict of all `OUTPUTS`."""
+        size = -(-len(indices) // self.render.num_devices) * self.render.num_devices
+        drawn = [self.draw(i) for i in indices]
+        arrays = jax.device_get(self.render(drawn + drawn[-1:] * (size - len(drawn))))
+        return [_face(arrays, k) for k in range(len(indices))]
+
+    def settings(self) -> dict[str, Any]:
+        """JSON-able: all that a face depends on."""
+        digest = ""
+        if self.run is not None and self.options.wide:
+            h = hashlib.blake2b(digest_size=8)
+            for leaf in jax.tree.leaves((self.run.params, self.run.scales)):
+                h.update(np.asarray(leaf).tobytes())
+            digest = h.hexdigest()
+        return self.options.settings() | {
+            "model": self.model.topology.name,
+            "model_digest": self.model.topology.digest,
+            "run_digest": digest,
+            "background_digest": self.draw.backgrounds.digest,
+        }
+
+
+def _face(arrays: Mapping[str, np.ndarray], row_number: int) -> dict[str, np.ndarray]:
+    """Row of a batch, in the order of OUTPUTS."""
+    return {k: arrays[k][row_number] for k in OUTPUTS if k in arrays}
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What `write_dataset` did.
+
+    Attributes:
+      written, found, missing: faces made now; there before, of this process's share; not there
+        yet, of the whole set.
+      seconds: wall time of making faces ('total'), in it of compiling ('compile') and of waiting
+        for devices ('start', 'wait'); of the tables ('report'). Summed over threads: 'draw',
+        'encode', 'disk'.
+    """
+
+    written: int
+    found: int
+    missing: int
+    seconds: dict[str, float]
+
+
+def write_dataset(
+    maker: FaceMaker,
+    out: str | pathlib.Path,
+    num: int,
+    *,
+    container: str = "folder",
+    batch_size: int = 16,
+    num_shards: int = 1,
+    shard: int = 0,
+    coco: bool = False,
+    compress: bool = True,
+    threads: int | None = None,
+) -> Summary:
+    """Makes what is missing of the faces 0 .. num - 1 of a set.
+
+    In any case: dataset.json (settings, what is stored). When all faces are there: labels.csv (and
+    labels.parquet where pyarrow is installed), contact_sheet.png, outputs.png, statistics.png and,
+    if asked for, coco_keypoints.json.
+
+    Args:
+      maker: makes the faces.
+      out: folder; made if missing.
+      num: of faces, in all processes together.
+      container: 'folder', 'packed' or 'tfds', see `FolderContainer`, `PackedContainer`,
+        `RecordContainer`.
+      batch_size: faces rendered at a time over all devices; rounded up to a multiple of them.
+      num_shards, shard: how many processes share the set, and which this one is.
+      coco: also writes coco_keypoints.json; needs 'folder'.
+      compress: of the maps in 'folder'.
+      threads: that draw and encode; by default one per processor.
+
+    Raises:
+      ValueError: a wrong argument, the folder holds another set, an image of the background cannot
+        be read.
+    """
+    _check(num, container, batch_size, num_shards, shard, coco)
+    out = pathlib.Path(out)
+    batch_size = -(-batch_size // maker.render.num_devices) * maker.render.num_devices
+    schema = _open_set(maker, out, num, container, batch_size)
+    clock = Clock()
+    if container == "folder":
+        sink: Container = FolderContainer(out, num, clock, compress)
+    elif container == "packed":
+        sink = PackedContainer(out, num, schema, clock)
+    else:
+        sink = RecordContainer(out, num, schema, clock)
+    share = sink.share(num_shards, shard)
+    todo = sink.pending(share)
+    if todo:
+        (out / _LAST).unlink(missing_ok=True)  # tells of a set that is about to change
+    with clock("total"):
+        _make(maker, sink, todo, batch_size, threads or os.cpu_count() or 1, clock)
+    missing = len(sink.pending(range(num)))
+    if not missing and not (out / _LAST).is_file():
+        with clock("report"):
+            sink.finish()
+            _report(maker, sink, out, num)
+    if not missing and coco:
+        faces = ((i, f"images/{i:06d}.png", sink.labels(i)) for i in range(num))
+        write_coco(out / "coco_keypoints.json", faces, maker.options.size)
+    return Summary(len(todo), len(share) - len(todo), missing, clock.seconds)
+
+
+def _check(num, container, batch_size, num_shards, shard, coco) -> None:
+    if container not in CONTAINERS:
+        raise ValueError(f"container is {container!r}, wanted one of {CONTAINERS}")
+    for name, value in (("num", num), ("batch_size", batch_size), ("num_shards", num_shards)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}, wanted at least 1")
+    if not 0 <= shard < num_shards:
+        raise ValueError(f"shard is {shard}, wanted 0 to {num_shards - 1} (num_shards - 1)")
+    if coco and container != "folder":
+        raise ValueError(f"coco needs container 'folder', whose images it names, not {container!r}")
+
+
+def _open_set(maker: FaceMaker, out: pathlib.Path, num: int, container: str, batch: int) -> Schema:
+    """The schema of a face; writes dataset.json, or checks that it describes the same set."""
+    settings = maker.settings() | {"container": container}
+    if container != "folder":
+        settings["num"] = num  # the size of its files
+    path = out / "dataset.json"
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text())
+            there = found["settings"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}): give another --out") from error
+        changed = sorted(k for k in settings | there if settings.get(k) != there.get(k))
+        if changed:
+            raise ValueError(
+                f"{out} holds faces with other settings: "
+                + ", ".join(f"{k} {there.get(k)!r}, now {settings.get(k)!r}" for k in changed)
+                + ". Give another --out, or the same settings to go on"
+            )
+        if found["num"] == num:
+            return found["outputs"]
+        schema = found["outputs"]
+    else:
+        if out.exists() and (
+            not out.is_dir() or any(not p.name.startswith(".") for p in out.iterdir())
+        ):
+            raise ValueError(f"{out} is there and is no set of faces: give another --out")
+        schema = _schema(maker, batch)
+    topology, backgrounds = maker.model.topology, maker.draw.backgrounds
+    content = {
+        "num": num,
+        "settings": settings,
+        "outputs": schema,
+        "regions": list(maker.render.regions),
+        "background_images": [p.as_posix() for p in backgrounds.files],
+        "exp_names": list(topology.exp_names),
+        "source": topology.source,
+        "licence": topology.licence,
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    return schema
+
+
+def _schema(maker, batch) -> dict[str, dict[str, Any]]:
+    shapes = maker.render.shapes([maker.draw(0)] * batch)
+    return {
+        k: {
+            "shape": list(shapes[k].shape[1:]),
+            "dtype": str(shapes[k].dtype),
+            "meaning": OUTPUTS[k],
+        }
+        for k in OUTPUTS
+        if k in shapes
+    }
+
+
+def _make(maker, sink, todo, batch_size, threads, clock) -> None:
+    """Three things at a time: faces are drawn, rendered, and encoded and written."""
+
+    def draw(index):
+        with clock("draw"):
+            return maker.draw(index)
+
+    batches = [todo[i : i + batch_size] for i in range(0, len(todo), batch_size)]
+    queue = iter(batches)
+    drawing: collections.deque[list[Future]] = collections.deque()
+    writing: collections.deque[Future] = collections.deque()
+    with ThreadPoolExecutor(threads, "faces") as pool, _Progress(len(todo)) as progress:
+
+        def draw_ahead(count):
+            for indices in itertools.islice(queue, count):
+                drawing.append([pool.submit(draw, i) for i in indices])
+
+        def collect(indices, rendered):
+            with clock("wait"):
+                arrays = jax.device_get(rendered)
+            for k, index in enumerate(indices):
+                writing.append(pool.submit(sink.write, index, _face(arrays, k)))
+
+        def wait(limit):
+            while len(writing) > limit:
+                writing.popleft().result()
+                progress.update()
+
+        try:
+            draw_ahead(2)
+            before = None
+            for indices in batches:
+                drawn = [future.result() for future in drawing.popleft()]
+                draw_ahead(1)
+                drawn += drawn[-1:] * (batch_size - len(drawn))
+                with clock("start" if before else "compile"):
+                    rendered = maker.render(drawn)  # goes on by itself
+                progress.start()
+                if before:  # is written in the meantime
+                    collect(*before)
+                wait(2 * batch_size)
+                before = indices, rendered
+            if before:
+                collect(*before)
+            wait(0)
+        except BaseException:
+            for future in (*writing, *itertools.chain(*drawing)):
+                future.cancel()
+            raise
+
+
+class _Progress:
+    """A line with faces per second and the time left, which does not count compiling."""
+
+    def __init__(self, total: int):
+        self._total, self._bar = total, None
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def start(self) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            often = 0.5 if sys.stderr.isatty() else 15.0
+            self._bar = tqdm(total=self._total, unit="face", mininterval=often, maxinterval=often)
+
+    def update(self) -> None:
+        self._bar.update()
+
+    def __exit__(self, *error) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _report(maker, sink, out, num) -> None:
+    """The table, the pictures and, last, the statistics: what is there when all else is."""
+    statistics = Statistics(maker.options, bool(maker.model.topology.exp_names))
+    columns = column_names(sink.labels(0), maker.model.topology.exp_names)
+    with TableWriter(out, columns) as table:
+        for i in range(num):
+            labels = sink.labels(i)
+            table.add(row(i, labels))
+            statistics.add(labels)
+    write_sheets(out, num, lambda i: sink.pictures(i) | sink.labels(i))
+    statistics.write(out / _LAST)
