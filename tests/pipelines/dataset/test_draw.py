@@ -1,0 +1,129 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from facejax import cli
+from facejax.io.images import write_image
+from facejax.morphable import load_morphable
+from facejax.pipelines.dataset.backgrounds import Backgrounds
+from facejax.pipelines.dataset.draw import Drawer, draw_light
+from facejax.pipelines.dataset.options import Options
+from facejax.pipelines.dataset.render import denoised, model_denoisers
+from facejax.render.shading import sh_basis
+from facejax.systems.manifold import data, denoise
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+
+def test_a_face_depends_on_seed_and_index_only(model):
+    options = Options(size=16, seed=5)
+    drawer = Drawer(model, options)
+    first = drawer(3)
+    for _ in range(2):
+        drawer(int(np.random.default_rng().integers(99)))
+    for again in (drawer(3), Drawer(model, options)(3)):
+        assert set(again) == set(first)
+        for key in first:
+            np.testing.assert_array_equal(again[key], first[key])
+    for other in (drawer(4), Drawer(model, Options(size=16, seed=6))(3)):
+        assert not np.array_equal(other["id"], first["id"])
+
+
+def test_ranges(model):
+    options = Options(size=16, yaw_deg=30, pitch_deg=10, roll_deg=5, shift_mm=7)
+    faces = [Drawer(model, options)(i) for i in range(100)]
+    for key, limit in (("yaw", 30), ("pitch", 10), ("roll", 5)):
+        angles = np.degrees([f[f"{key}_rad"] for f in faces])
+        assert 0.8 * limit < np.abs(angles).max() <= limit + 1e-4
+    assert all(500 <= f["distance_mm"] <= 1500 and 260 <= f["frame_mm"] <= 380 for f in faces)
+    assert 5 < np.abs([f["target_mm"] for f in faces]).max() <= 7
+
+
+def test_light_is_ambient_plus_lamps(rng):
+    directions = rng.normal(size=(500, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    basis = np.asarray(sh_basis(directions.astype(np.float32)))
+    for _ in range(50):
+        light = basis @ draw_light(rng)  # [directions, colours]
+        assert 0.1 < light.min() and light.max() < 2.0
+        brightest = directions[light.mean(axis=1).argmax()]
+        assert brightest[2] > -0.35  # the lamps are before the face
+
+
+def test_uniform_sampling_without_a_run(model):
+    normal, wide = (Drawer(model, Options(size=16, sampling=s)) for s in ("normal", "uniform"))
+    values = {
+        s: np.stack([d(i)["id"] for i in range(200)]) for s, d in (("n", normal), ("u", wide))
+    }
+    assert 4 < np.abs(values["u"]).max() < 5.3 and np.abs(values["n"]).max() <= 2.5
+    only = Drawer(model, Options(size=16, sampling="uniform", mode="exp", exp_range=4.0))
+    np.testing.assert_array_equal(only(7)["id"], normal(7)["id"])
+    assert not np.array_equal(only(7)["exp"], normal(7)["exp"])
+
+
+def test_manifold_faces_are_denoised_uniform_ones():
+    config = cli.load_config(f"{ROOT}/configs/manifold.py:smoke")
+    system = cli.make_system(config)
+    params, aux = system.init(0)
+    run = denoise.Trained(config, system.nets, params, aux["scale"])
+    model = data.load_model(config)
+    options = Options(size=16, sampling="manifold")
+    uniform = Drawer(model, Options(size=16, sampling="uniform"), run)(4)
+    drawn = Drawer(model, options, run)(4)
+    nets, denoisers = model_denoisers(model, options, run)
+    found = denoised(nets, denoisers, drawn)
+    for key, target in (("id", "shape"), ("exp", "expression")):
+        np.testing.assert_array_equal(found[f"{key}_before"], uniform[key])
+        wanted = denoise.denoise(run, target, uniform[key][None])[0]
+        np.testing.assert_allclose(found[key], wanted, atol=1e-5)
+        train = system.rows[target].train
+        reach = 5 * train.std(axis=0)
+        assert (np.abs(uniform[key] - train.mean(axis=0)) <= reach + 1e-4).all()
+    sizes = dict(rows=32, cols=32, n_id=6, n_alb=4, draws=16, texture_size=8)
+    with pytest.raises(ValueError, match="20 shape coefficients, the face model 6"):
+        Drawer(load_morphable("procedural", **sizes), options, run)
+    with pytest.raises(ValueError, match="give --workdir"):
+        Drawer(model, options)
+
+
+def test_backgrounds(tmp_path, rng):
+    plain, _ = Backgrounds("plain", 20).draw(rng)
+    assert plain.shape == (20, 20, 3) and (plain == plain[0, 0]).all()
+    gradient, number = Backgrounds("gradient", 20).draw(rng)
+    assert number == -1 and np.ptp(gradient.astype(int), axis=(0, 1)).max() > 10
+    with pytest.raises(ValueError, match="no such folder"):
+        Backgrounds(str(tmp_path / "none"), 20)
+    with pytest.raises(ValueError, match="no image in this folder"):
+        Backgrounds(str(tmp_path), 20)
+    ramp = np.linspace(0, 1, 60)[None, :, None] * np.ones((40, 1, 3))
+    write_image(tmp_path / "a/ramp.png", ramp)
+    write_image(tmp_path / "b.png", np.ones((30, 30, 3)))
+    images = Backgrounds(str(tmp_path), 20)
+    assert [p.name for p in images.files] == ["ramp.png", "b.png"]
+    drawn = [images.draw(np.random.default_rng(k)) for k in range(30)]
+    assert {number for _, number in drawn} == {0, 1}
+    for picture, number in drawn:
+        assert picture.shape == (20, 20, 3) and picture.dtype == np.uint8
+        steps = np.diff(picture[10, :, 0].astype(int))
+        assert (picture == 255).all() if number else (steps >= 0).all() or (steps <= 0).all()
+    digest = images.digest
+    (tmp_path / "b.png").write_bytes(b"no image")
+    assert Backgrounds(str(tmp_path), 20).digest != digest
+    with pytest.raises(ValueError, match="b.png: not a readable image"):
+        for k in range(30):
+            images.draw(np.random.default_rng(k))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(sampling="gauss"), dict(mode="all"), dict(size=4), dict(yaw_deg=200), dict(seed=-1),
+        dict(distance_mm=(900, 800)), dict(distance_mm=(100, 800)), dict(supersample=0),
+        dict(background=""), dict(shape_range=0.0),
+    ],
+)  # fmt: skip
+def test_bad_options(wrong):
+    name = next(iter(wrong))
+    with pytest.raises(ValueError, match=f"{name} is .*, wanted"):
+        Options(**wrong)
