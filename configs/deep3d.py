@@ -56,6 +56,7 @@ def _default() -> ConfigDict:
             gamma=10.0,
             reflectance=5.0,
             form="pytorch",
+            inner_face="visible",  # 'separate' rasterises once more, as the originals
             graph_landmark=1.6e-3,
             graph_shape=100.0,
             graph_normal=100.0,

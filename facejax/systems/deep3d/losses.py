@@ -9,11 +9,21 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from facejax import losses
 from facejax.morphable import MorphableModel
-from facejax.render.face_decoder import Coefficients, DecodedFace, Deep3DCamera, skin_weights
+from facejax.render import interpolate, rasterize
+from facejax.render.face_decoder import (
+    Coefficients,
+    DecodedFace,
+    Deep3DCamera,
+    clip,
+    front_weights,
+    render_face,
+    skin_weights,
+)
 
 _REFERENCE_SIZE = Deep3DCamera().size
 
@@ -27,6 +37,9 @@ class LossConfig:
       coefficients: of the prior, in which id, exp and tex weigh as the next three say.
       id, exp, tex: see `coefficients`.
       form: 'pytorch' or 'tensorflow', see `facejax.losses`.
+      inner_face: what the photometric loss counts as rendered inner face: 'separate' draws it
+        alone, as the originals do, 'visible' is what shows of it in the whole render and saves a
+        rasterisation. They differ where hair or ears hide a cheek.
       graph_landmark, graph_shape, graph_normal: of the graph network's published terms.
       graph_photo, graph_perceptual, graph_smooth: of terms that the original lacks: photo and
         identity of the refined mesh, and the Laplacian of its offset from the linear model.
@@ -42,6 +55,7 @@ class LossConfig:
     gamma: float = 10.0
     reflectance: float = 5.0
     form: str = "pytorch"
+    inner_face: str = "separate"
     graph_landmark: float = 1.6e-3
     graph_shape: float = 100.0
     graph_normal: float = 100.0
@@ -75,6 +89,20 @@ def prior_terms(
         "gamma": losses.gamma_prior(coeffs.gamma),
         "reflectance": losses.reflectance(face.albedo, skin_weights(model.topology)),
     }
+
+
+def render_with_inner(
+    model: MorphableModel, face: DecodedFace, camera: Deep3DCamera, cfg: LossConfig
+) -> tuple[jax.Array, jax.Array]:
+    """The face on black, [B, S, S, 3], and the mask of its inner part, [B, S, S]."""
+    if cfg.inner_face == "separate":
+        picture, _ = render_face(model, face, camera)
+        return picture, render_face(model, face, camera, front_only=True)[1]
+    mesh = model.topology.mesh
+    fragments = rasterize(clip(face.vertices, camera), mesh, (camera.size, camera.size))
+    inside = front_weights(model.topology)[mesh.triangles].min(axis=1)
+    inside = np.append(inside, np.float32(0))  # triangle -1: nothing hit
+    return interpolate(face.color, mesh, fragments), jnp.asarray(inside)[fragments.triangle_id]
 
 
 def photo_term(

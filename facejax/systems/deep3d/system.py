@@ -14,7 +14,7 @@ from jax import lax
 from facejax import losses as face_losses
 from facejax.geometry.hierarchy import build_hierarchy
 from facejax.nn.resnet import num_features
-from facejax.render.face_decoder import Deep3DCamera, assemble, decode, render_face, split
+from facejax.render.face_decoder import Deep3DCamera, assemble, decode, split
 from facejax.systems.deep3d import data, losses, networks
 from facejax.systems.deep3d.recognition import make_recognizer
 from facejax.train.optim import adam
@@ -190,9 +190,8 @@ class Deep3DSystem:
         """'photo' and 'perceptual', as far as they have a weight."""
         terms = {}
         if photo or perceptual:
-            picture, _ = render_face(self.model, face, self.camera)
+            picture, inner = losses.render_with_inner(self.model, face, self.camera, self.loss)
         if photo:
-            _, inner = render_face(self.model, face, self.camera, front_only=True)
             terms["photo"] = losses.photo_term(
                 picture, batch["image"], batch["mask"], inner, self.loss
             )
