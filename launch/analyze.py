@@ -139,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps", type=int, default=500, help="per learning rate (500)")
     sub = command(evaluate_all, seed=False)
     sub.add_argument("--metrics", default=METRICS, help=f"comma-separated ({METRICS})")
-    text = "npz of Inception-v3's PyTorch state dict, for the Frechet distance"
+    text = "Inception-v3 (.pb of 2015-12-05, .pth, .npz) for the Frechet distance"
     sub.add_argument("--inception", default="", help=text)
     return p
 

@@ -1,11 +1,10 @@
-"""Inception-v3 (arXiv 1512.00567) as a feature extractor, with weights from a PyTorch state dict.
+"""Inception-v3 (arXiv 1512.00567) as a feature extractor, with weights from public files.
 
-No weights come with this package. Module names are those of torchvision, which the public port of
-the 2015-12-05 TensorFlow graph (the one that FID is defined on) shares:
-
-    np.savez("inception.npz", **{k: v.numpy() for k, v in torch.load(FILE).items()})
+No weights come with this package. It reads the TensorFlow graph of 2015-12-05 that FID is defined
+on, the public PyTorch port of it, and torchvision's weights; module names are torchvision's.
 """
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -17,6 +16,8 @@ import numpy as np
 from flax import linen as nn
 
 from facejax.image.resample import resize
+from facejax.io.tensorflow_files import load_frozen_graph
+from facejax.io.torch_files import load_state_dict
 
 _EPSILON = 1e-3  # of the batch norms
 _SIZE = 299  # pixels the network was trained at
@@ -47,8 +48,8 @@ class _Conv(nn.Module):
         return nn.relu(x * factor.reshape(1, 1, 1, -1) + shift.reshape(1, 1, 1, -1))
 
 
-def _average(x):
-    return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
+def _average(x, count_padding=False):
+    return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=count_padding)
 
 
 def _max(x, stride=2):
@@ -63,11 +64,13 @@ class _Mixed(nn.Module):
         is two convolutions side by side.
       pool: width of the convolution after the pooling branch; 0 pools only, with stride 2.
       max_pool: the pooling branch takes the maximum.
+      count_padding: the zeros around the image count in its averages.
     """
 
     branches: tuple
     pool: int = 0
     max_pool: bool = False
+    count_padding: bool = False
 
     @nn.compact
     def __call__(self, x):
@@ -83,7 +86,7 @@ class _Mixed(nn.Module):
                 y = _Conv(width, kernel, 2 if reduces else 1, same=not reduces, name=name)(y)
             out.append(y)
         if self.pool:
-            y = _max(x, 1) if self.max_pool else _average(x)
+            y = _max(x, 1) if self.max_pool else _average(x, self.count_padding)
             out.append(_Conv(self.pool, name="branch_pool")(y))
         else:
             out.append(_max(x))
@@ -140,12 +143,20 @@ _E = (
 )
 
 
+_BLOCKS = (  # name, branches, width of the convolution behind the pool
+    ("Mixed_5b", _A, 32), ("Mixed_5c", _A, 64), ("Mixed_5d", _A, 64), ("Mixed_6a", _B, 0),
+    ("Mixed_6b", _c(128), 192), ("Mixed_6c", _c(160), 192), ("Mixed_6d", _c(160), 192),
+    ("Mixed_6e", _c(192), 192), ("Mixed_7a", _D, 0), ("Mixed_7b", _E, 192), ("Mixed_7c", _E, 192),
+)  # fmt: skip
+
+
 class InceptionV3(nn.Module):
     """[B, H, W, 3] in [-1, 1], at least 75 pixels a side, to 2048 features and logits.
 
     Attributes:
       num_classes: 1008 in the graph that FID uses, 1000 in torchvision.
-      fid: pool as that graph does: the maximum in the last block.
+      fid: pool as that graph does: averages leave the padding out, and the last block takes the
+        maximum.
     """
 
     num_classes: int = 1008
@@ -159,14 +170,9 @@ class InceptionV3(nn.Module):
         x = _max(_Conv(64, (3, 3), name="Conv2d_2b_3x3")(x))
         x = _Conv(80, name="Conv2d_3b_1x1")(x)
         x = _max(_Conv(192, (3, 3), 1, False, name="Conv2d_4a_3x3")(x))
-        for name, pool in (("5b", 32), ("5c", 64), ("5d", 64)):
-            x = _Mixed(_A, pool, name=f"Mixed_{name}")(x)
-        x = _Mixed(_B, name="Mixed_6a")(x)
-        for name, width in (("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)):
-            x = _Mixed(_c(width), 192, name=f"Mixed_{name}")(x)
-        x = _Mixed(_D, name="Mixed_7a")(x)
-        x = _Mixed(_E, 192, name="Mixed_7b")(x)
-        x = _Mixed(_E, 192, self.fid, name="Mixed_7c")(x)
+        for name, branches, pool in _BLOCKS:
+            last = self.fid and name == "Mixed_7c"
+            x = _Mixed(branches, pool, last, not self.fid, name=name)(x)
         features = x.mean(axis=(1, 2))
         return features, nn.Dense(self.num_classes, name="fc")(features)
 
@@ -207,7 +213,71 @@ def params_from_state_dict(state: Mapping[str, np.ndarray]) -> dict:
         for part in path:
             node = node.setdefault(part, {})
         node[leaf] = np.ascontiguousarray(value)
-    wanted = abstract_params(len(tree["fc"]["kernel"][0]))
+    return _checked(tree)
+
+
+def _graph_scopes() -> dict[str, tuple[str, ...]]:
+    """{scope in the TensorFlow graph: path of our layer} of every convolution."""
+    stem = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+
+    def numbered(name: str, number: int) -> str:
+        return f"{name}_{number}" if number else name
+
+    scopes = {numbered("conv", k): (name,) for k, name in enumerate(stem)}
+    for number, (block, branches, pool) in enumerate(_BLOCKS):
+        root, towers = numbered("mixed", number), 0
+        for chain in branches:
+            scope = root
+            if len(chain) > 1:
+                scope, towers = f"{root}/{numbered('tower', towers)}", towers + 1
+            for k, step in enumerate(chain):
+                if isinstance(step[0], tuple):
+                    for j, (name, *_) in enumerate(step):
+                        scopes[f"{scope}/mixed/{numbered('conv', j)}"] = (block, name)
+                else:
+                    scopes[f"{scope}/{numbered('conv', k)}"] = (block, step[0])
+        if pool:
+            scopes[f"{root}/{numbered('tower', towers)}/conv"] = (block, "branch_pool")
+    return scopes
+
+
+_GRAPH_LEAVES = {
+    "conv2d_params": "kernel", "batchnorm/gamma": "scale", "batchnorm/beta": "bias",
+    "batchnorm/moving_mean": "mean", "batchnorm/moving_variance": "var",
+}  # fmt: skip
+
+
+def params_from_graph(constants: Mapping[str, np.ndarray]) -> dict:
+    """Our parameters from the constants of the TensorFlow graph of 2015-12-05.
+
+    Args:
+      constants: {'mixed/tower/conv_1/conv2d_params': array [kh, kw, in, out], ...} of
+        inception-2015-12-05.pb (classify_image_graph_def.pb); other constants are ignored.
+
+    Raises:
+      ValueError: an entry is missing, or of another shape.
+    """
+    tree: dict = {}
+    entries = {"softmax/weights": ("fc", "kernel"), "softmax/biases": ("fc", "bias")}
+    for scope, path in _graph_scopes().items():
+        entries |= {f"{scope}/{k}": (*path, leaf) for k, leaf in _GRAPH_LEAVES.items()}
+    missing = [name for name in entries if name not in constants]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} constants are missing, such as {missing[0]!r}: wanted the graph of "
+            "Inception-v3 of 2015-12-05"
+        )
+    for name, path in entries.items():
+        node = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = np.ascontiguousarray(constants[name], np.float32)
+    return _checked(tree)
+
+
+def _checked(tree: dict) -> dict:
+    """The tree, if its entries are those of Inception-v3."""
+    wanted = abstract_params(tree["fc"]["kernel"].shape[-1])
     found, expected = (
         {jax.tree_util.keystr(k, simple=True, separator="/"): v.shape for k, v in leaves}
         for leaves in (
@@ -222,20 +292,35 @@ def params_from_state_dict(state: Mapping[str, np.ndarray]) -> dict:
     return tree
 
 
+@functools.cache  # two seconds of tracing
 def abstract_params(num_classes: int = 1008) -> dict:
-    """Shapes of all parameters, at no cost in memory."""
+    """Shapes of all parameters, at no cost in memory; not to be changed."""
     image = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
     net = InceptionV3(num_classes)
     return jax.eval_shape(net.init, jax.random.key(0), image)["params"]
 
 
+def _resize_as_graph(images: jax.Array) -> jax.Array:
+    """[B, H, W, C] to 299 pixels as that graph does it: pixel i shows the place i H / 299."""
+    for axis in (1, 2):
+        size = images.shape[axis]
+        at = np.arange(_SIZE) * (size / _SIZE)
+        low = at.astype(np.int32)
+        share = np.expand_dims(np.float32(at - low), tuple(a for a in range(4) if a != axis))
+        first = jnp.take(images, low, axis)
+        images = first + (jnp.take(images, np.minimum(low + 1, size - 1), axis) - first) * share
+    return images
+
+
 class InceptionFeatures:
     """A `FeatureExtractor` of 2048 features; its name holds a digest of the weights.
 
-    Images are resized to 299 pixels (bilinear, half-pixel centres).
+    Each file comes with the preprocessing of the program that uses it. TensorFlow's graph: that
+    graph's own resize, and (255 x - 128) / 128. PyTorch: bilinear with half-pixel centres and no
+    antialiasing, and 2 x - 1; torchvision's 1000 classes pool as torchvision does.
 
     Args:
-      path: .npz of the state dict.
+      path: the graph of 2015-12-05 (.pb), a PyTorch state dict (.pth) or an .npz of one.
 
     Raises:
       ValueError: no such file, or not the entries of Inception-v3.
@@ -246,17 +331,29 @@ class InceptionFeatures:
     def __init__(self, path: str | os.PathLike):
         path = pathlib.Path(path)
         if not path.is_file():
-            raise ValueError(f"{path}: no such file; wanted an .npz of a PyTorch state dict")
-        with np.load(path, allow_pickle=False) as arrays:
-            self.params = params_from_state_dict(dict(arrays))
+            raise ValueError(
+                f"{path}: no such file; wanted Inception-v3 as .pb, .pth or .npz of a state dict"
+            )
+        graph = path.suffix == ".pb"
+        if graph:
+            self.params = params_from_graph(load_frozen_graph(path))
+        elif path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                self.params = params_from_state_dict(dict(arrays))
+        else:
+            self.params = params_from_state_dict(load_state_dict(path))
         with path.open("rb") as file:
             self.name = f"inception-v3-{hashlib.file_digest(file, 'sha256').hexdigest()[:8]}"
         classes = self.params["fc"]["kernel"].shape[1]
         net = InceptionV3(classes, fid=classes == 1008)
 
         def features(params, images):
-            images = resize(jnp.asarray(images, jnp.float32), (_SIZE, _SIZE), "bilinear")
-            return net.apply({"params": params}, 2.0 * images - 1.0)[0]
+            images = jnp.asarray(images, jnp.float32)
+            if graph:
+                images = (_resize_as_graph(images) * 255.0 - 128.0) / 128.0
+            else:
+                images = resize(images, (_SIZE, _SIZE), "bilinear", antialias=False) * 2.0 - 1.0
+            return net.apply({"params": params}, images)[0]
 
         self._apply = jax.jit(features)
 

@@ -46,7 +46,7 @@ def evaluate_all(
     Args:
       workdir: of the run.
       metrics: some of METRICS.
-      inception: .npz of Inception-v3's state dict for the Frechet distance; by default that is
+      inception: file of `InceptionFeatures` for the Frechet distance; by default that is
         taken on the embedded random features, which is no FID.
 
     Returns:
