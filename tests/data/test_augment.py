@@ -6,7 +6,6 @@ import numpy as np
 
 from facejax.data import augment
 
-
 random_affine = jax.jit(augment.random_affine, static_argnames=("batch", "size", "flip"))
 
 
