@@ -7,6 +7,7 @@
     python data_prep/dataset_tool.py extract DIR OUT
     python data_prep/dataset_tool.py compare A B
     python data_prep/dataset_tool.py convert DIR OUT
+    python data_prep/dataset_tool.py create_image_set DATA_DIR/NAME IMAGES --jobs 4
     python data_prep/dataset_tool.py create_from_pkl_img_norm OUT TEXDIR SHAPEDIR NORMALDIR
 
 DIR is a packed set (meta.json) or a folder of multi-resolution TFRecords. Bad input ends with one
@@ -38,7 +39,11 @@ def _chunks(source, limit):
 # --- Making sets ---------------------------------------------------------------------------------
 
 
-def _write(args, batches, count, resolution, codec, label_names, value_range, meta):
+def _write(args, read, count, resolution, codec, label_names, value_range, meta):
+    """Writes a set; `read` gives its batches, or makes those of any range of examples."""
+    batches = read(0, count) if callable(read) else read
+    if args.format != "tfds" and (args.jobs > 1 or args.num_shards):
+        raise ValueError(f"--jobs and --num_shards are for --format=tfds, found {args.format}")
     if args.format == "packed":
         from facejax.data.packed import write_packed
 
@@ -52,8 +57,9 @@ def _write(args, batches, count, resolution, codec, label_names, value_range, me
         from facejax.data.tfds import write_tfds
 
         write_tfds(
-            args.out, batches, num_examples=count, resolution=resolution, codec=codec,
-            label_names=label_names,
+            args.out, read if args.jobs > 1 else batches, num_examples=count,
+            resolution=resolution, codec=codec, label_names=label_names,
+            num_shards=args.num_shards, jobs=args.jobs,
         )  # fmt: skip
     else:
         import numpy as np
@@ -80,7 +86,6 @@ def create_from_maps(args):
         IMAGE_SUFFIXES,
         find_files,
         read_labels,
-        read_maps,
     )
     from facejax.data.uvmaps import UVCodec, pyramid
 
@@ -105,17 +110,13 @@ def create_from_maps(args):
         print(f"would write {len(sizes)} faces of {resolution} px, labels {list(label_names)}")
         return
 
-    def batches():
-        for stem in sets.progress(sizes, desc="writing"):
-            maps = read_maps(files[stem])
-            shape = maps["shape"]
-            if args.shape_units == "normalized":
-                shape = shape * np.float32(extent) + np.asarray(center, np.float32)
-            encoded = np.asarray(codec.encode(maps["texture"], shape, maps["normals"]))
-            yield {"maps": encoded[None], "labels": rows[stem][None], "names": [stem]}
-
+    stems = list(sizes)
+    shown = (extent, center) if args.shape_units == "normalized" else None
+    read = sets.MapsReader(
+        {s: files[s] for s in stems}, np.stack([rows[s] for s in stems]), codec, shown
+    )
     value_range = args.value_range or (-1.0, 1.0)
-    _write(args, batches(), len(sizes), resolution, codec, label_names, value_range, {})
+    _write(args, read, len(sizes), resolution, codec, label_names, value_range, {})
 
 
 def create_from_model(args):
@@ -149,6 +150,16 @@ def create_from_model(args):
         args, batches, count, args.resolution, source.codec, source.label_names,
         args.value_range or wide, {"source": source.meta},
     )  # fmt: skip
+
+
+def create_image_set(args):
+    from facejax.data.tfds import write_tfds_images
+
+    out = write_tfds_images(
+        args.out, args.folder, args.labels, num_shards=args.num_shards, jobs=args.jobs
+    )
+    shards = len(list(out.glob("*.array_record-*")))
+    print(f"wrote a TFDS set in {shards} file(s) to {out}")
 
 
 def convert(args):
@@ -308,6 +319,11 @@ def _parser():
             "--value_range", type=float, nargs=2, metavar=("LOW", "HIGH"),
             help="network values that 0 and 255 stand for in uint8",
         )  # fmt: skip
+        shards(sub)
+
+    def shards(sub):
+        sub.add_argument("--num_shards", type=int, default=0, help="files of a TFDS set")
+        sub.add_argument("--jobs", type=int, default=1, help="processes that write a TFDS set (1)")
 
     sub = command(
         create_from_maps, "pack maps of other programs, paired by file stem", "limit", "dry_run"
@@ -324,6 +340,12 @@ def _parser():
     sub.add_argument("--center_mm", type=float, nargs=3, default=(0.0, 0.0, 0.0))
     sub.add_argument("--extent_mm", type=float, default=100.0, help="mm per normalized unit")
     sub.add_argument("--skip_bad", action="store_true", help="leave unusable faces out")
+
+    sub = command(create_image_set, "a TFDS set of a folder of square images, with labels")
+    sub.add_argument("out", help="DATA_DIR/NAME")
+    sub.add_argument("folder", help="of images")
+    sub.add_argument("--labels", help="csv (id,name,...), npz (ids, labels) or npy by stem order")
+    shards(sub)
 
     sub = command(create_from_model, "bake random faces of a morphable model", "limit", "dry_run")
     storage(sub)
@@ -353,7 +375,7 @@ def _parser():
     sub.add_argument("--ignore_labels", action="store_true")
     sub = command(info, "print what a set holds", "skip_corrupt")
     sub.add_argument("folder")
-    sub = command(convert, "TFRecords to a packed set, or back", "skip_corrupt")
+    sub = command(convert, "any set to packed, TFRecords or TFDS", "skip_corrupt")
     sub.add_argument("folder")
     storage(sub)
     sub.set_defaults(dtype=None)

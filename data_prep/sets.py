@@ -131,28 +131,71 @@ def _done(args, count, labels):
     print(f"wrote {count} examples with {width} label(s) as TFRecords to {args.out}")
 
 
+class SetReader:
+    """Batches of a set on disk; every process that gets one opens the set itself."""
+
+    def __init__(self, folder, skip_corrupt, source=None):
+        self.folder, self.skip_corrupt, self._source = folder, skip_corrupt, source
+
+    def __getstate__(self):
+        return self.__dict__ | {"_source": None}
+
+    def __call__(self, start, stop):
+        import numpy as np
+
+        from facejax.data.folders import open_dataset
+
+        if self._source is None:
+            self._source = open_dataset(self.folder, self.skip_corrupt)
+        for first in range(start, stop, 16):
+            rows = np.arange(first, min(first + 16, stop))
+            yield self._source.batch(rows) | {"names": [self._source.names[i] for i in rows]}
+
+
+class MapsReader:
+    """Encoded maps of single files.
+
+    Args:
+      files: {stem: {kind: path}}.
+      labels: [N, L] in the same order.
+      codec: the encoding.
+      shown: (extent, centre) in mm of normalised shapes, or None for shapes in mm.
+    """
+
+    def __init__(self, files, labels, codec, shown):
+        self.files, self.labels, self.codec, self.shown = files, labels, codec, shown
+
+    def __call__(self, start, stop):
+        import numpy as np
+
+        from facejax.data.map_files import read_maps
+
+        stems = list(self.files)
+        for i in progress(range(start, stop), desc="writing"):
+            maps = read_maps(self.files[stems[i]])
+            shape = maps["shape"]
+            if self.shown:
+                extent, center = self.shown
+                shape = shape * np.float32(extent) + np.asarray(center, np.float32)
+            encoded = np.asarray(self.codec.encode(maps["texture"], shape, maps["normals"]))
+            yield {"maps": encoded[None], "labels": self.labels[i][None], "names": [stems[i]]}
+
+
 def convert(args, write):
-    """Any set to packed or TFRecords.
+    """Any set to packed, TFRecords or TFDS.
 
     Args:
       args: of the command line.
       write: dataset_tool's writer.
     """
-    import numpy as np
-
     source = open_set(args, args.folder)
     bytes_ = source.meta["dtype"] == "uint8" and args.format == "packed"
     args.dtype = args.dtype or ("uint8" if bytes_ else "float32")
-
-    def batches():
-        for start in range(0, len(source), 16):
-            rows = np.arange(start, min(start + 16, len(source)))
-            yield source.batch(rows) | {"names": [source.names[i] for i in rows]}
-
+    read = SetReader(args.folder, args.skip_corrupt, source)
     value_range = args.value_range or tuple(source.meta.get("value_range", (-1.0, 1.0)))
     meta = {"converted_from": pathlib.Path(args.folder).name}
     write(
-        args, batches(), len(source), source.resolutions[-1], source.codec, source.label_names,
+        args, read, len(source), source.resolutions[-1], source.codec, source.label_names,
         value_range, meta,
     )  # fmt: skip
 

@@ -1,47 +1,77 @@
-"""UV maps as TensorFlow Datasets in array_record files, written and read without TensorFlow."""
+"""UV maps and images as TensorFlow Datasets in array_record files, without TensorFlow.
 
+Sets are written shard by shard, in several processes where that is asked for.
+"""
+
+import concurrent.futures
 import json
+import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from facejax.data.map_files import IMAGE_SUFFIXES, read_labels
+from facejax.data.original_sets import read_pixels
 from facejax.data.source import check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
 
 VERSION = "1.0.0"
 DEFAULT_FOLDER = "~/tensorflow_datasets"
+_SHARD_BYTES = 256 << 20  # aimed at where no number of shards is given
+
+# What an example holds: name -> kind, shape. Workers make the features from it.
+_Spec = dict[str, tuple[str, tuple[int, ...]]]
+# Examples start .. stop - 1 of a set; runs in another process, so it must be picklable.
+Reader = Callable[[int, int], Iterable[Mapping[str, Any]]]
 
 
-def write_tfds(
+def _features(spec: _Spec):
+    import tensorflow_datasets as tfds
+
+    def feature(kind: str, shape: tuple[int, ...]):
+        if kind == "text":
+            return tfds.features.Text()
+        if kind == "image":
+            return tfds.features.Image(shape=shape)
+        return tfds.features.Tensor(shape=shape, dtype=np.float32)
+
+    return tfds.features.FeaturesDict({k: feature(*v) for k, v in spec.items()})
+
+
+def _write_shard(path: pathlib.Path, spec: _Spec, examples: Iterable[Mapping[str, Any]]) -> int:
+    """Writes one file; returns the bytes of its examples."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    features, size = _features(spec), 0
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    for example in examples:
+        record = features.serialize_example(features.encode_example(dict(example)))
+        writer.write(record)
+        size += len(record)
+    writer.close()
+    return size
+
+
+def _read_and_write(path: pathlib.Path, spec: _Spec, read: Reader, start: int, stop: int) -> int:
+    return _write_shard(path, spec, read(start, stop))
+
+
+def _build(
     folder: str | os.PathLike,
-    batches: Iterable[Mapping[str, Any]],
-    *,
+    spec: _Spec,
     num_examples: int,
-    resolution: int,
+    read: Reader,
     codec: UVCodec,
-    label_names: Sequence[str] = (),
+    label_names: Sequence[str],
+    num_shards: int,
+    jobs: int,
 ) -> pathlib.Path:
-    """Writes a data set that `tfds.builder_from_directory` and `tfds.data_source` read.
-
-    Features: 'maps' float32 [R, R, C] in network channels, 'labels' float32 [L], 'name' text.
-
-    Args:
-      folder: DATA_DIR/NAME; the set goes to DATA_DIR/NAME/1.0.0, with its codec beside.
-      batches: as in `facejax.data.packed.write_packed`.
-      num_examples: the examples that all batches hold together.
-      resolution: R, a power of two.
-      codec: what the channels mean.
-      label_names: L names.
-
-    Returns:
-      The folder of the version.
-
-    Raises:
-      ValueError: the folder exists, its name is no snake_case, or the batches do not fit.
-    """
+    """Writes DATA_DIR/NAME/1.0.0, whole or not at all; example i is example i of `read`."""
     import tensorflow_datasets as tfds
 
     folder = pathlib.Path(folder).expanduser()
@@ -49,49 +79,235 @@ def write_tfds(
         raise ValueError(f"{folder} exists: choose another folder or remove it")
     if not (folder.name.isidentifier() and folder.name == folder.name.lower()):
         raise ValueError(f"{folder.name!r} is no name of a data set: wanted snake_case")
-    shape, labels = (resolution, resolution, codec.channels), (len(label_names),)
-    written = 0
+    if num_examples < 1 or num_shards < 0 or jobs < 1:
+        raise ValueError(
+            f"wanted at least one example and one job, found {num_examples} example(s), "
+            f"{num_shards} shard(s), {jobs} job(s)"
+        )
+    if not num_shards:
+        texels = sum(int(np.prod(shape)) for _, shape in spec.values())
+        num_shards = max(jobs, -(-4 * texels * num_examples // _SHARD_BYTES))
+    num_shards = min(num_shards, num_examples)
+    bounds = [k * num_examples // num_shards for k in range(num_shards + 1)]
+    lengths = np.diff(bounds).tolist()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temp = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        temp.chmod(0o755)
+        out = temp / VERSION
+        out.mkdir()
+        names = [f"{folder.name}-train.array_record-{k:05d}-of-{num_shards:05d}" for k in
+                 range(num_shards)]  # fmt: skip
+        tasks = [
+            (out / name, spec, read, start, stop)
+            for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True)
+        ]
+        if jobs == 1:
+            sizes = [_read_and_write(*task) for task in tasks]
+        else:
+            # spawn: a fork of a process with threads (jax has some) may hang
+            context = multiprocessing.get_context("spawn")
+            with concurrent.futures.ProcessPoolExecutor(jobs, context) as pool:
+                sizes = list(pool.map(_read_and_write, *zip(*tasks, strict=True)))
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=out, dataset_name=folder.name, split="train", filetype_suffix="array_record"
+        )
+        split = tfds.core.SplitInfo(
+            name="train", shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template
+        )
+        tfds.folder_dataset.write_metadata(
+            data_dir=out, features=_features(spec), split_infos=[split], version=VERSION,
+            filename_template=template, check_data=False,
+        )  # fmt: skip
+        codec.save(out)
+        (out / "labels.json").write_text(json.dumps(list(label_names)) + "\n")
+        os.replace(temp, folder)
+    except BaseException:
+        shutil.rmtree(temp, ignore_errors=True)
+        raise
+    return folder / VERSION
 
-    class Maps(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        name = folder.name
 
-        def _info(self):
-            features = {
-                "maps": tfds.features.Tensor(shape=shape, dtype=np.float32),
-                "labels": tfds.features.Tensor(shape=labels, dtype=np.float32),
-                "name": tfds.features.Text(),
-            }
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features)
+def _maps_spec(resolution: int, codec: UVCodec, num_labels: int) -> _Spec:
+    return {
+        "maps": ("tensor", (resolution, resolution, codec.channels)),
+        "labels": ("tensor", (num_labels,)),
+        "name": ("text", ()),
+    }
+
+
+def _examples(batch: Mapping[str, Any], start: int, spec: _Spec) -> Iterator[dict[str, Any]]:
+    """The examples of a batch whose first has number `start`."""
+    maps = np.asarray(batch["maps"], np.float32)
+    rows = np.asarray(batch["labels"], np.float32)
+    names = batch.get("names") or [f"{start + i:08d}" for i in range(len(maps))]
+    shape, labels = spec["maps"][1], spec["labels"][1]
+    if maps.shape[1:] != shape or rows.shape != (len(maps), *labels):
+        raise ValueError(
+            f"maps {maps.shape} and labels {rows.shape}, wanted [B, {shape}] and [B, {labels}]"
+        )
+    for example in zip(maps, rows, names, strict=True):
+        yield dict(zip(("maps", "labels", "name"), example, strict=True))
+
+
+def write_tfds(
+    folder: str | os.PathLike,
+    batches: Iterable[Mapping[str, Any]] | Callable[[int, int], Iterable[Mapping[str, Any]]],
+    *,
+    num_examples: int,
+    resolution: int,
+    codec: UVCodec,
+    label_names: Sequence[str] = (),
+    num_shards: int = 0,
+    jobs: int = 1,
+) -> pathlib.Path:
+    """Writes a data set that `tfds.builder_from_directory` and `tfds.data_source` read.
+
+    Features: 'maps' float32 [R, R, C] in network channels, 'labels' float32 [L], 'name' text. The
+    order is kept.
+
+    Args:
+      folder: DATA_DIR/NAME; the set goes to DATA_DIR/NAME/1.0.0, with its codec beside. It appears
+        whole or not at all.
+      batches: as in `facejax.data.packed.write_packed`; or a picklable function (start, stop) ->
+        batches of the examples start .. stop - 1, which several processes call.
+      num_examples: the examples that all batches hold together.
+      resolution: R, a power of two.
+      codec: what the channels mean.
+      label_names: L names.
+      num_shards: files; 0 for as many as there are jobs, or more where files would be large.
+      jobs: processes; more than one needs a function.
+
+    Returns:
+      The folder of the version.
+
+    Raises:
+      ValueError: the folder exists, its name is no snake_case, or the batches do not fit.
+    """
+    spec = _maps_spec(resolution, codec, len(label_names))
+    if callable(batches):
+        read = _BatchReader(batches, spec)
+    elif jobs > 1:
+        raise ValueError(f"{jobs} jobs cannot share one stream of batches: give a function")
+    else:
+        read = _Stream(batches, spec, num_examples)
+    return _build(folder, spec, num_examples, read, codec, label_names, num_shards, jobs)
+
+
+class _BatchReader:
+    """Examples of a picklable function that makes batches."""
+
+    def __init__(self, batches: Callable[[int, int], Iterable[Mapping[str, Any]]], spec: _Spec):
+        self.batches, self.spec = batches, spec
+
+    def __call__(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        at = start
+        for batch in self.batches(start, stop):
+            yield from _examples(batch, at, self.spec)
+            at += len(batch["maps"])
+        if at != stop:
+            raise ValueError(f"{stop - start} examples were asked for but {at - start} were given")
+
+
+class _Stream:
+    """Examples of one stream of batches, asked for in order."""
+
+    def __init__(self, batches: Iterable[Mapping[str, Any]], spec: _Spec, num_examples: int):
+        self.num_examples, self.given = num_examples, 0
+
+        def examples():
+            for batch in batches:
+                yield from _examples(batch, self.given, spec)
+
+        self.examples = examples()
+
+    def __call__(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        for example in self.examples:
+            self.given += 1
+            yield example
+            if self.given == stop:
+                break
+        more = stop == self.num_examples and next(self.examples, None) is not None
+        if self.given != stop or more:
+            raise ValueError(
+                f"{self.num_examples} examples were announced but {self.given} "
+                f"{'and more ' if more else ''}were given"
             )
 
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples()}
 
-        def _generate_examples(self):
-            nonlocal written
-            for batch in batches:
-                maps = np.asarray(batch["maps"], np.float32)
-                rows = np.asarray(batch["labels"], np.float32)
-                names = batch.get("names") or [f"{written + i:08d}" for i in range(len(maps))]
-                if maps.shape[1:] != shape or rows.shape != (len(maps), *labels):
-                    raise ValueError(
-                        f"maps {maps.shape} and labels {rows.shape}, wanted [B, {shape}] and "
-                        f"[B, {labels}]"
-                    )
-                for example in zip(maps, rows, names, strict=True):
-                    yield written, dict(zip(("maps", "labels", "name"), example, strict=True))
-                    written += 1
+class _ImageReader:
+    """Image files as they are where TFDS can hold them, else as PNG of the same pixels."""
 
-    Maps.VERSION = tfds.core.Version(VERSION)
-    builder = Maps(data_dir=str(folder.parent), file_format="array_record")
-    builder.download_and_prepare()
-    if written != num_examples:
-        raise ValueError(f"{num_examples} examples were announced but {written} were given")
-    out = pathlib.Path(builder.data_dir)
-    codec.save(out)
-    (out / "labels.json").write_text(json.dumps(list(label_names)) + "\n")
-    return out
+    def __init__(self, files: Sequence[pathlib.Path], labels: np.ndarray, size: int):
+        self.files, self.labels, self.size = list(files), labels, size
+
+    def __call__(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        for path, row in zip(self.files[start:stop], self.labels[start:stop], strict=True):
+            pixels = read_pixels(path)
+            if pixels.shape != (self.size, self.size, 3):
+                raise ValueError(
+                    f"{path}: {pixels.shape[0]}x{pixels.shape[1]} pixels, wanted "
+                    f"{self.size}x{self.size} as in {self.files[0]}"
+                )
+            yield {"image": _encoded(path, pixels), "labels": row, "name": path.stem}
+
+
+def _encoded(path: pathlib.Path, pixels: np.ndarray) -> bytes:
+    import io
+
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if image.format in ("PNG", "JPEG") and image.mode == "RGB" and not image.getexif():
+            return path.read_bytes()
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def write_tfds_images(
+    folder: str | os.PathLike,
+    images: str | os.PathLike,
+    labels: str | os.PathLike | None = None,
+    *,
+    num_shards: int = 0,
+    jobs: int = 1,
+) -> pathlib.Path:
+    """Writes a set of photographs or textures: 'image' uint8 [R, R, 3], 'labels', 'name'.
+
+    Args:
+      folder: as in `write_tfds`.
+      images: folder of square images of one size, a power of two; sorted by name.
+      labels: .csv, .npz or .npy, as `facejax.data.map_files.read_labels` takes them.
+      num_shards, jobs: as in `write_tfds`.
+
+    Returns:
+      The folder of the version.
+
+    Raises:
+      ValueError: no images, an unreadable one, other sizes, or as in `write_tfds`.
+    """
+    source = pathlib.Path(images)
+    found = sorted(source.iterdir()) if source.is_dir() else []
+    files = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
+    stems = [p.stem for p in files]
+    if not files or len(set(stems)) != len(stems):
+        what = "two images share a stem" if files else "no images"
+        raise ValueError(f"{source}: {what}; wanted a folder of {', '.join(IMAGE_SUFFIXES)}")
+    size = read_pixels(files[0]).shape[0]
+    if size < 4 or size & (size - 1):
+        raise ValueError(f"{files[0]}: {size} pixels, wanted a power of two of at least 4")
+    rows, names = np.zeros((len(files), 0), np.float32), ()
+    if labels:
+        rows, names = read_labels(labels, stems)
+    spec: _Spec = {
+        "image": ("image", (size, size, 3)),
+        "labels": ("tensor", (len(names),)),
+        "name": ("text", ()),
+    }
+    codec = UVCodec(modalities=(("texture", 3),), encoding="absolute")
+    reader = _ImageReader(files, rows, size)
+    return _build(folder, spec, len(files), reader, codec, names, num_shards, jobs)
 
 
 class TfdsSource:
@@ -112,7 +328,7 @@ class TfdsSource:
           data_dir: where sets lie; ~/tensorflow_datasets by default.
 
         Raises:
-          ValueError: there is no such set, or not one that `write_tfds` wrote.
+          ValueError: there is no such set, or not one that this module wrote.
         """
         import tensorflow_datasets as tfds
 
@@ -128,14 +344,15 @@ class TfdsSource:
         self.label_names = tuple(json.loads((self.folder / "labels.json").read_text()))
         builder = tfds.builder_from_directory(str(self.folder))
         self._data = builder.as_data_source(split="train")
-        resolution = builder.info.features["maps"].shape[0]
+        self._key = "image" if "image" in builder.info.features else "maps"
+        resolution = builder.info.features[self._key].shape[0]
         self.resolutions = tuple(1 << k for k in range(2, resolution.bit_length()))
         self.meta: dict[str, Any] = {
             "format": "tfds",
             "count": len(self._data),
             "resolution": resolution,
             "channels": self.codec.channels,
-            "dtype": "float32",
+            "dtype": "uint8" if self._key == "image" else "float32",
             "label_names": list(self.label_names),
         }
 
@@ -153,7 +370,9 @@ class TfdsSource:
             raise ValueError(f"{self.folder} holds {self.resolutions} px, found {resolution} px")
         indices = check_indices(indices, len(self))
         examples = self._data.__getitems__(indices.tolist())
-        maps = np.stack([e["maps"] for e in examples])
+        maps = np.stack([e[self._key] for e in examples])
+        if maps.dtype == np.uint8:
+            maps = maps.astype(np.float32) / np.float32(127.5) - np.float32(1)
         maps = pyramid(maps, self.codec.mask(maps.shape[-2]), smallest=resolution)[0][resolution]
         return {
             "maps": np.asarray(maps, np.float32),

@@ -11,7 +11,7 @@ pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("array_record")
 pytest.importorskip("importlib_resources")
 
-from facejax.data.tfds import TfdsSource, write_tfds  # noqa: E402
+from facejax.data.tfds import TfdsSource, write_tfds, write_tfds_images  # noqa: E402
 
 
 def test_round_trip_without_tensorflow(tmp_path, rng):
@@ -27,15 +27,75 @@ def test_round_trip_without_tensorflow(tmp_path, rng):
     assert isinstance(source, Source) and len(source) == 5 and source.resolutions == (4, 8)
     assert source.label_names == ("a", "b") and source.codec.extent_mm == 42.0
     batch = source.batch(np.arange(5))
-    order = [int(np.abs(maps - m).sum((1, 2, 3)).argmin()) for m in batch["maps"]]
-    assert sorted(order) == [0, 1, 2, 3, 4]  # tfds shuffles what it writes
-    np.testing.assert_array_equal(batch["maps"], maps[order])
-    np.testing.assert_array_equal(batch["labels"], labels[order])
+    np.testing.assert_array_equal(batch["maps"], maps)
+    np.testing.assert_array_equal(batch["labels"], labels)
     some = source.batch(np.array([3, 1]), resolution=4)["maps"]
-    np.testing.assert_allclose(some, pyramid(maps[order][[3, 1]], mask)[0][4], atol=1e-6)
+    np.testing.assert_allclose(some, pyramid(maps[[3, 1]], mask)[0][4], atol=1e-6)
     assert "tensorflow" not in sys.modules
     with pytest.raises(ValueError, match="exists"):
         write_tfds(tmp_path / "toy_maps", batches, **options)
+
+
+def make_batches(start, stop):
+    """Examples whose every number says which they are."""
+    for first in range(start, stop, 2):
+        rows = np.arange(first, min(first + 2, stop), dtype=np.float32)
+        maps = np.broadcast_to(rows[:, None, None, None], (len(rows), 4, 4, 3))
+        yield {"maps": maps, "labels": rows[:, None], "names": [f"n{int(r)}" for r in rows]}
+
+
+def test_shards_keep_the_order(tmp_path):
+    codec = UVCodec(modalities=(("texture", 3),), encoding="absolute")
+    options = dict(num_examples=7, resolution=4, codec=codec, label_names=("a",))
+    for name, batches in (("one", make_batches), ("two", make_batches(0, 7))):
+        folder = write_tfds(tmp_path / name, batches, num_shards=3, **options)
+        files = sorted(p.name for p in folder.glob("*array_record*"))
+        assert files == [f"{name}-train.array_record-0000{k}-of-00003" for k in range(3)]
+        source = TfdsSource(name, tmp_path)
+        batch = source.batch(np.arange(7))
+        np.testing.assert_array_equal(batch["labels"][:, 0], range(7))
+        np.testing.assert_array_equal(batch["maps"][:, 2, 1, 0], range(7))
+    import tensorflow_datasets as tfds
+
+    found = tfds.builder_from_directory(str(folder)).info.splits["train"]
+    assert found.num_examples == 7 and found.shard_lengths == [2, 2, 3]
+    stream = list(make_batches(0, 7))
+    with pytest.raises(ValueError, match="2 jobs cannot share one stream"):
+        write_tfds(tmp_path / "three", stream, jobs=2, **options)
+    for number in (6, 8):
+        with pytest.raises(ValueError, match=f"{number} examples were announced but"):
+            write_tfds(tmp_path / "three", stream, **(options | {"num_examples": number}))
+    assert not any("three" in p.name for p in tmp_path.iterdir())  # whole or absent
+
+
+def test_image_sets(tmp_path, rng, capsys):
+    from PIL import Image
+
+    from data_prep import dataset_tool
+
+    images = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    for k, (image, suffix) in enumerate(zip(images, ("png", "webp", "png"), strict=True)):
+        image = Image.fromarray(image) if k < 2 else Image.fromarray(image[..., 0])  # one is grey
+        image.save(tmp_path / f"images/i{k}.{suffix}", lossless=True)
+    images[2] = images[2, ..., :1]
+    (tmp_path / "labels.csv").write_text("id,smile\ni2,0.5\ni0,1\ni1,0\n")
+    out, folder = str(tmp_path / "data/my_images"), str(tmp_path / "images")
+    labels = f"--labels={tmp_path / 'labels.csv'}"
+    assert dataset_tool.main(["create_image_set", out, folder, labels, "--num_shards=2"]) == 0
+    assert "in 2 file(s)" in capsys.readouterr().out
+    source = TfdsSource("my_images", tmp_path / "data")
+    batch = source.batch(np.arange(3))
+    np.testing.assert_array_equal(batch["maps"], images.astype(np.float32) / np.float32(127.5) - 1)
+    np.testing.assert_array_equal(batch["labels"], np.float32([[1], [0], [0.5]]))
+    assert source.label_names == ("smile",) and source.meta["channels"] == 3
+    assert source.batch(np.array([1]), resolution=4)["maps"].shape == (1, 4, 4, 3)
+    assert "tensorflow" not in sys.modules
+    Image.fromarray(images[0, :4, :4]).save(tmp_path / "images/z.png")
+    with pytest.raises(ValueError, match="z.png: 4x4 pixels, wanted 8x8"):
+        write_tfds_images(tmp_path / "data/other", folder)
+    with pytest.raises(ValueError, match="no images"):
+        write_tfds_images(tmp_path / "data/other", tmp_path)
 
 
 def test_errors(tmp_path):
@@ -46,7 +106,7 @@ def test_errors(tmp_path):
         TfdsSource("absent", tmp_path)
 
 
-def test_the_tool_writes_what_training_reads(tmp_path, rng):
+def test_the_tool_writes_in_two_processes_what_training_reads(tmp_path, rng):
     from data_prep import dataset_tool
     from facejax.cli import load_config
     from facejax.io.tfrecord_images import write_multiresolution
@@ -55,12 +115,13 @@ def test_the_tool_writes_what_training_reads(tmp_path, rng):
     maps = rng.uniform(-1, 1, (4, 16, 16, 9)).astype(np.float32)
     write_multiresolution(tmp_path / "records", maps, np.eye(7, dtype=np.float32)[:4])
     out = tmp_path / "data/my_maps"
-    assert dataset_tool.main(["convert", str(tmp_path / "records"), str(out), "--format=tfds"]) == 0
+    arguments = ["convert", str(tmp_path / "records"), str(out), "--format=tfds", "--jobs=2"]
+    assert dataset_tool.main(arguments) == 0
+    assert len(list(out.glob("*/*.array_record-*-of-00002"))) == 2
     root = pathlib.Path(__file__).resolve().parents[2]
     config = load_config(f"{root / 'configs/tbgan.py'}:smoke")
     config.data.update(source="tfds:my_maps", path=str(tmp_path / "data"))
     source = make_system(config).source()
     batch = source.batch(np.arange(4), resolution=16)
-    index = batch["labels"].argmax(1)
-    assert sorted(index) == [0, 1, 2, 3]
-    np.testing.assert_array_equal(batch["maps"], maps[index])
+    np.testing.assert_array_equal(batch["labels"].argmax(1), [0, 1, 2, 3])
+    np.testing.assert_array_equal(batch["maps"], maps)
