@@ -24,6 +24,7 @@ def _default() -> ConfigDict:
             model="procedural",
             model_path="",
             path="",
+            skip_corrupt=False,  # leave damaged TFRecords out: reads all of them at the start
             num_examples=65536,
             label_kind="auto",  # or 'probabilities', 'logits', 'indices'
             encoding="offset",  # from the model's mean maps; 'absolute' as in the paper

@@ -1,5 +1,7 @@
 """Where TBGAN's examples come from, checked against its networks."""
 
+import logging
+import warnings
 from typing import Any
 
 import jax
@@ -7,6 +9,7 @@ import numpy as np
 
 from facejax.systems.tbgan.networks import NetworkConfig
 
+_log = logging.getLogger(__name__)
 SOURCES = ("model", "packed", "tfrecords", "black")
 LABEL_KINDS = ("auto", "probabilities", "logits", "indices")
 
@@ -126,7 +129,7 @@ def make_source(config, net: NetworkConfig):
 
     Args:
       config: with `data` (source, model, model_path, path, encoding, scales, num_examples,
-        label_kind) and `seed`.
+        label_kind, skip_corrupt) and `seed`.
       net: the networks that will be trained on it.
 
     Raises:
@@ -138,6 +141,12 @@ def make_source(config, net: NetworkConfig):
         raise ValueError(
             f"data.source must be one of {SOURCES} or tfds:NAME (data.path is then the data_dir), "
             f"found {c.source!r}"
+        )
+    skip_corrupt = c.get("skip_corrupt", False)  # runs from before this key have none
+    if skip_corrupt and c.source != "tfrecords":
+        raise ValueError(
+            f"data.skip_corrupt is for data.source='tfrecords', found {c.source!r}: a damaged set of "
+            "another kind is refused as a whole"
         )
     model = None
     if c.source == "model":
@@ -166,16 +175,35 @@ def make_source(config, net: NetworkConfig):
         if not c.path:
             raise ValueError(f"data.source={c.source!r} needs --config.data.path=FOLDER")
         if c.source == "packed":
-            from facejax.data.packed import PackedSource as Reader
+            from facejax.data.packed import PackedSource
+
+            source = PackedSource(c.path)
         else:
-            from facejax.data.folders import TFRecordSource as Reader
-        source = Reader(c.path)
+            source = _open_records(c.path, skip_corrupt)
         if source.codec.model:
             model = load_model(config)  # for meshes; the maps say which model they were made for
     labels = getattr(source, "labels", None)
     kind = resolve_label_kind(c.label_kind, labels, net)
     _check(source, net, config, kind)
     return _Source(source, net, kind, model)
+
+
+def _open_records(folder: str, skip_corrupt: bool):
+    """TFRecords; damaged ones that are left out are logged with file and byte, and counted."""
+    from facejax.data.folders import TFRecordSource
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        source = TFRecordSource(folder, skip_corrupt)
+    for warning in caught:
+        _log.warning("%s", warning.message)
+    if skip_corrupt:
+        count = len(source.skipped)
+        _log.warning(
+            "left out %d damaged record(s) of %d in %s", count, len(source) + count, folder
+        )
+        source.meta["skipped"] = count
+    return source
 
 
 def _check(source, net: NetworkConfig, config, label_kind: str) -> None:

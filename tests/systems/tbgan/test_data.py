@@ -5,6 +5,7 @@ import pytest
 
 from facejax.cli import load_config
 from facejax.data.uvmaps import UVCodec
+from facejax.io.tfrecord import CorruptRecordError, scan_records
 from facejax.io.tfrecord_images import write_multiresolution
 from facejax.systems.tbgan import data
 from facejax.systems.tbgan.system import make_system, network_config
@@ -51,6 +52,29 @@ def test_kinds_of_labels(tmp_path, rng):
     config.data.label_kind = "logits"
     with pytest.raises(ValueError, match="1 label.*label_size=1"):
         data.make_source(config, net)
+
+
+def test_damaged_records_are_left_out_of_training(tmp_path, rng, caplog):
+    config, maps = records(tmp_path / "set", np.eye(7), rng)
+    path = tmp_path / "set/set-r03.tfrecords"
+    offset, length = scan_records(path)[2]
+    content = bytearray(path.read_bytes())
+    content[offset + length // 2] ^= 1
+    path.write_bytes(content)
+    source = make_system(config).source()
+    with pytest.raises(CorruptRecordError, match=f"set-r03.tfrecords: .* at byte {offset - 12} "):
+        source.batch(np.arange(7), resolution=8)
+    config.data.skip_corrupt = True
+    source = make_system(config).source()
+    assert len(source) == 6 and source.meta["skipped"] == 1
+    assert f"{path}: damaged record at byte {offset - 12}" in caplog.text
+    assert "left out 1 damaged record(s) of 7" in caplog.text
+    batch = source.batch(np.arange(6), resolution=16)
+    np.testing.assert_array_equal(batch["maps"], maps[[0, 1, 3, 4, 5, 6]])
+    np.testing.assert_array_equal(batch["labels"].argmax(1), [0, 1, 3, 4, 5, 6])
+    config.data.source = "packed"
+    with pytest.raises(ValueError, match="skip_corrupt is for data.source='tfrecords'"):
+        make_system(config).source()
 
 
 @pytest.mark.parametrize("labels", [[[0], [7]], [[-1], [2]], [[0.5], [1]]])
