@@ -167,12 +167,12 @@ class AlignedPhoto:
 
     Attributes:
       crop: [224, 224, 3] uint8 RGB, row 0 at the top.
-      transform: how it was cut, with the way back.
+      transform: how it was cut, with the way back; None for crops of unknown origin.
       landmarks: [5, 2] or [68, 2] float64, crop pixels, y UP.
     """
 
     crop: np.ndarray
-    transform: Transform
+    transform: Transform | None
     landmarks: np.ndarray
 
 
