@@ -1,12 +1,17 @@
 import collections
 import io
 import os
+import pathlib
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from facejax.io.pickles import UnsafePickleError, restricted_load
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def load(data, **options):
@@ -243,3 +248,54 @@ def test_paths_and_damage(tmp_path):
         restricted_load(path)
     with pytest.raises(FileNotFoundError):
         restricted_load(tmp_path / "absent.pkl")
+
+
+BOMBS = """
+import io, resource, struct, sys
+from facejax.io.pickles import restricted_load
+big = b"B" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\\0"  # remembered as number 0
+items = b"](" + b"K\\x01" * 100_000 + b"eq\\0"
+dtype = b"cnumpy\\ndtype\\nX\\2\\0\\0\\0u1\\x85Rq\\1"
+array = b"cnumpy.core.numeric\\n_frombuffer\\n(h\\0h\\1J\\0\\0\\x10\\0\\x85tR"
+bombs = {
+    "index": b"Nr" + struct.pack("<I", 2**31 - 1) + b".",
+    "bytearray": b"\\x96" + struct.pack("<Q", 1 << 36) + b".",
+    "bytes": b"\\x8e" + struct.pack("<Q", 1 << 36) + b".",
+    "copies": big + b"](" + b"cbuiltins\\nbytearray\\nh\\0\\x85R" * 2000 + b"e.",
+    "sets": items + b"](" + b"cbuiltins\\nset\\nh\\0\\x85R" * 2000 + b"e.",
+    "arrays": big + dtype + b"](" + array * 2000 + b"e.",
+}
+for name, data in bombs.items():
+    try:
+        restricted_load(io.BytesIO(b"\\x80\\x05" + data))
+        print(name, "read")
+    except ValueError as error:
+        print(name, error)
+print("MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+def test_bombs_take_no_memory():
+    resource = pytest.importorskip("resource")
+    limit = 4 << 30  # of addresses: far more than is used, far less than the bombs want
+    done = subprocess.run(
+        [sys.executable, "-c", BOMBS], capture_output=True, text=True, check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, cwd=ROOT,
+    )  # fmt: skip
+    found = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert found["index"] == "read"  # a number is a number
+    for name in ("bytearray", "bytes"):
+        assert "68719476736 bytes are announced" in found[name]
+    for name in ("copies", "sets", "arrays"):
+        assert "refused a memo bomb" in found[name]
+    assert int(found["MiB"]) < 400
+
+
+def test_what_fits_the_file_is_no_bomb():
+    shared = np.arange(1000.0)
+    value = [shared] * 1000 + [{k} for k in range(1000)] + [np.float32(k) for k in range(1000)]
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        found = load(pickle.dumps(value, protocol=protocol))
+        np.testing.assert_array_equal(found[999], shared)
+        assert found[1001:1003] == [{1}, {2}] and found[-1] == 999

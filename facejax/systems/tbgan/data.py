@@ -145,8 +145,8 @@ def make_source(config, net: NetworkConfig):
     skip_corrupt = c.get("skip_corrupt", False)  # runs from before this key have none
     if skip_corrupt and c.source != "tfrecords":
         raise ValueError(
-            f"data.skip_corrupt is for data.source='tfrecords', found {c.source!r}: a damaged set of "
-            "another kind is refused as a whole"
+            f"data.skip_corrupt is for data.source='tfrecords', found {c.source!r}: a damaged set "
+            "of another kind is refused as a whole"
         )
     model = None
     if c.source == "model":

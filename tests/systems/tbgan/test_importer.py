@@ -31,7 +31,7 @@ KWARGS = dict(
 )  # fmt: skip
 
 
-def write_pickle(path, monkeypatch, lod=0.0, change=None):
+def write_pickle(path, monkeypatch, lod=0.0, change=None, module_name="tfutil"):
     """A pickle of the published layout; returns the parameters (gen, disc, average)."""
 
     class Network:
@@ -41,10 +41,10 @@ def write_pickle(path, monkeypatch, lod=0.0, change=None):
         def __getstate__(self):
             return self.__dict__
 
-    Network.__module__, Network.__qualname__ = "tfutil", "Network"
-    module = types.ModuleType("tfutil")
+    Network.__module__, Network.__qualname__ = module_name, "Network"
+    module = types.ModuleType(module_name)
     module.Network = Network
-    monkeypatch.setitem(__import__("sys").modules, "tfutil", module)
+    monkeypatch.setitem(__import__("sys").modules, module_name, module)
     cfg = config_from_static_kwargs(KWARGS)
     params = init_generator(cfg, 1), init_discriminator(cfg, 2), init_generator(cfg, 3)
     networks = []
@@ -95,6 +95,30 @@ def test_snapshots_are_shown_at_the_stage_that_they_reached(tmp_path, monkeypatc
     assert run(path, tmp_path / "run") == 0
     assert "lod 0.25" in capsys.readouterr().out
     assert load_run(tmp_path / "run").system.gallery.stage == (8, 0.25)
+
+
+@pytest.mark.parametrize("module_name", ["network", "uv_gan_tfutil"])
+def test_names_of_nets_that_came_from_theano(tmp_path, monkeypatch, module_name):
+    """Unfused layers: Conv0 and Conv1, kernels as a plain convolution takes them, groups of 16."""
+
+    def rename(networks):
+        for network in networks:
+            up = "Conv0_up" if network.name != "D" else "Conv1_down"
+            variables = []
+            for name, value in network.variables:
+                if name.endswith("Conv0_up/weight"):  # [kh, kw, out, in], flipped
+                    value = value[::-1, ::-1].transpose(0, 1, 3, 2)
+                variables.append((name.replace(up, up.partition("_")[0]), value))
+            network.variables = variables
+            network.static_kwargs |= {"fused_scale": False, "mbstd_group_size": 16}
+
+    path = tmp_path / "network-snapshot-000140.pkl"
+    params = write_pickle(path, monkeypatch, change=rename, module_name=module_name)
+    assert run(path, tmp_path / "run") == 0
+    tree, _ = Checkpoints(tmp_path / "run/checkpoints").restore_latest()
+    found = tree["params"]["gen"], tree["params"]["disc"], tree["ema"]["gen"]
+    jax.tree.map(np.testing.assert_array_equal, found, params)
+    assert json.loads((tmp_path / "run/config.json").read_text())["model"]["mbstd_group"] == 16
 
 
 def test_data_of_the_weights(tmp_path, monkeypatch, capsys):
