@@ -3,14 +3,18 @@
 python launch/main.py --config=configs/deep3d.py --workdir=runs/deep3d
 
 The default trains on photos of procedural faces, rendered on the fly: 64 pixels, two CPU cores,
-about fifteen minutes. Presets (`--config=configs/deep3d.py:NAME`): smoke (seconds).
+about ten minutes. Presets (`--config=configs/deep3d.py:NAME`): smoke (seconds); the published
+recipes paper-tf and paper-pytorch (R-Net), gcn (graph network on shapes, R-Net frozen) and
+texture-gcn (graph network on albedo). Those want prepared photos and a face model,
+--config.data.path=FOLDER --config.data.model_path=BFM_model_front.mat, and imported weights:
+--config.recognition.weights, --config.model.init (launch/import_weights.py).
 """
 
 from ml_collections import ConfigDict
 
 from configs import common
 
-PRESETS = ("default", "smoke")
+PRESETS = ("default", "smoke", "paper-tf", "paper-pytorch", "gcn", "texture-gcn")
 
 
 def _default() -> ConfigDict:
@@ -24,10 +28,11 @@ def _default() -> ConfigDict:
             model_options=dict(rows=64, cols=64, n_id=40, n_alb=20, draws=200, texture_size=64),
             image_size=64,
             num_examples=65536,
+            augment=False,  # shift, scale, turn and mirror; rendered photos vary enough
             ranges=dict(yaw_deg=40.0, pitch_deg=15.0, roll_deg=10.0),
         )
     )
-    c.model = ConfigDict(dict(depth=18, width=32, variant="torch", use_last_fc=False))
+    c.model = ConfigDict(dict(depth=18, width=16, variant="torch", use_last_fc=False, init=""))
     c.recognition = ConfigDict(
         dict(kind="none", weights="", size=48, width=16, features=64, depth=18)
     )
@@ -35,7 +40,7 @@ def _default() -> ConfigDict:
         dict(
             target="shape",
             variant="resnet",
-            order=6,
+            order=3,  # 6 as published
             bottleneck=512,
             scale=1.0,
             residual=True,
@@ -65,25 +70,67 @@ def _default() -> ConfigDict:
             graph_smooth=0.0,
         )
     )
+    c.texture = ConfigDict(  # of graph.target='albedo'
+        dict(hidden=0.3, identity=0.2, symmetry=0.5, variance=0.01, decay=5e-4)
+    )
     c.schedule = ConfigDict(
         dict(
-            warmup_kimg=24.0,  # R-Net on landmarks and priors alone: no renderer
-            rnet_kimg=24.0,
+            warmup_kimg=20.0,  # R-Net on landmarks and priors alone: no renderer
+            rnet_kimg=12.0,
             graph_kimg=4.0,
             joint=False,  # train R-Net on in the graph stage
             batch_size=32,
             graph_batch_size=8,
-            lr=1e-3,
+            lr=2e-3,
             graph_lr=1e-3,
             ramp_kimg=2.0,  # the learning rate rises from zero
-            lr_decay="cosine",  # or 'step': lr_final after a share lr_step of the stage
+            # or 'step': lr_final after a share lr_step of the stage; or 'exponential'
+            lr_decay="cosine",
             lr_final=0.02,
             lr_step=0.5,
+            rendered_share=0.1,  # of the stage, until the photo counts fully for the albedo
         )
     )
-    c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8, clip_norm=0.0))
+    c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8, clip_norm=0.0))  # per array; 0 for none
     c.gallery = ConfigDict(dict(num=8))
     c.evaluate = ConfigDict(dict(num_faces=256, aflw_path=""))
+    return c
+
+
+def _published(name: str) -> ConfigDict:
+    c = _default()
+    c.data.update(source="folder", image_size=224)
+    for key in c.data.model_options:
+        c.data.model_options[key] = 0  # the full model
+    c.model.update(depth=50, width=64, variant="torch" if name == "paper-pytorch" else "slim")
+    kind = "arcface" if name == "paper-pytorch" else "facenet"
+    c.recognition = ConfigDict(
+        dict(kind=kind, weights="", size=0, width=0, features=0, depth=0)
+    )  # fmt: skip
+    c.graph.update(order=6, residual=False, levels=4)
+    c.loss.update(perceptual=0.2, inner_face="separate")
+    c.loss.form = "pytorch" if name == "paper-pytorch" else "tensorflow"
+    c.schedule.update(
+        warmup_kimg=0.0, rnet_kimg=0.0, graph_kimg=0.0, ramp_kimg=0.0, lr=1e-4, graph_lr=1e-4,
+        lr_decay="step", lr_final=0.2, graph_batch_size=16,
+    )  # fmt: skip
+    if name == "paper-tf":  # 200,000 steps of 16, 2e-5 after half of them
+        c.schedule.update(batch_size=16, rnet_kimg=3200.0)
+    elif name == "paper-pytorch":  # 20 epochs over 300,000 photos
+        c.data.augment = True
+        c.schedule.update(batch_size=32, rnet_kimg=6000.0)
+    elif name == "gcn":  # 500,000 steps of 16, 2e-5 after 100,000 of them
+        c.loss.perceptual = 0.0
+        c.schedule.update(graph_kimg=8000.0, lr_step=0.2)
+    else:  # 50 epochs over CelebA, 0.98 each, the photo in full after five of them
+        c.graph.target = "albedo"
+        c.loss.perceptual = 0.0
+        c.optim.clip_norm = 5.0
+        c.schedule.update(
+            graph_batch_size=4, graph_kimg=8000.0, lr_decay="exponential", lr_final=0.364
+        )
+    c.sample_kimg = c.checkpoint_kimg = 160.0  # every 10,000 steps of 16
+    c.log_every = 50
     return c
 
 
@@ -96,6 +143,8 @@ def get_config(preset: str | None = None) -> ConfigDict:
     preset = preset or "default"
     if preset not in PRESETS:
         raise ValueError(common.unknown_preset("configs/deep3d.py", preset, PRESETS))
+    if preset not in ("default", "smoke"):
+        return _published(preset)
     c = _default()
     if preset == "smoke":
         c.data.update(image_size=32, num_examples=64)

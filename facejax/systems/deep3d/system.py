@@ -12,15 +12,62 @@ import optax
 from jax import lax
 
 from facejax import losses as face_losses
+from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.geometry.hierarchy import build_hierarchy
+from facejax.geometry.math import safe_norm
 from facejax.nn.resnet import num_features
 from facejax.render.face_decoder import Deep3DCamera, assemble, decode, split
-from facejax.systems.deep3d import data, losses, networks
+from facejax.systems.deep3d import data, losses, networks, texture
 from facejax.systems.deep3d.recognition import make_recognizer
 from facejax.train.optim import adam
 from facejax.train.system import Phase, Plan, Stage
 
-LR_DECAYS = ("cosine", "step")
+LR_DECAYS = ("cosine", "step", "exponential")
+
+
+def clip_each_norm(limit: float) -> optax.GradientTransformation:
+    """Scales down every array whose own norm exceeds the limit."""
+
+    def clip(gradient):
+        return gradient * jnp.minimum(
+            1.0, limit / jnp.maximum(safe_norm(gradient.reshape(-1)), 1e-12)
+        )
+
+    return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
+
+
+def initial_rnet(net: networks.RNet, seed: int, path: str = "") -> dict[str, Any]:
+    """{'params', 'batch_stats'} of an R-Net at the start of training.
+
+    Args:
+      net: the regressor.
+      seed: of what no file gives.
+      path: '' or a file of launch/import_weights.py: part 'imagenet' (the ResNet below the heads)
+        or 'rnet' (everything).
+
+    Raises:
+      ValueError: the file's network has another shape.
+    """
+    variables = networks.init_rnet(net, seed)
+    if not path:
+        return variables
+    from facejax.systems.deep3d.importer import load_weights
+
+    _, loaded, meta = load_weights(path)
+    if meta["part"] == "imagenet":
+        loaded = {k: {**variables[k], "backbone": loaded[k]} for k in variables}
+    found, wanted = (
+        {jax.tree_util.keystr(p): np.shape(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (loaded, variables)
+    )
+    if found != wanted:
+        differ = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+        raise ValueError(
+            f"{path}: {len(differ)} arrays do not fit this R-Net, first {differ[0]}: found "
+            f"{found.get(differ[0])}, wanted {wanted.get(differ[0])}; set model.depth, width and "
+            "variant, and a face model of the same number of coefficients, as the file has them"
+        )
+    return loaded
 
 
 class Deep3DSystem:
@@ -105,7 +152,7 @@ class Deep3DSystem:
 
     def init(self, seed: int):
         """Parameters, and what lies in aux."""
-        rnet = networks.init_rnet(self.rnet, seed)
+        rnet = initial_rnet(self.rnet, seed, self.config.model.init)
         params = {"rnet": rnet["params"]}
         aux: dict[str, Any] = {"rnet_stats": rnet["batch_stats"]}
         if self._recognition:
@@ -114,16 +161,17 @@ class Deep3DSystem:
             pooled = num_features(self.rnet.depth, self.rnet.width)
             if self.recognizer:
                 pooled += self.recognizer.num_pooled
+            channels = {"shape": 3, "albedo": 7}.get(self.graph_net.target, 3)
             params["graph"] = networks.init_graph_net(
-                self.graph_net, seed + 1, self.hierarchy, pooled
+                self.graph_net, seed + 1, self.hierarchy, pooled, channels
             )["params"]
         return params, aux
 
     def optimizer(self, group: str) -> optax.GradientTransformation:
-        """Adam of both groups, gradients clipped by their norm where the config asks for it."""
+        """Adam of both groups; every array's gradient is clipped where the config asks for it."""
         del group
         c = self.config.optim
-        steps = [optax.clip_by_global_norm(c.clip_norm)] if c.clip_norm else []
+        steps = [clip_each_norm(c.clip_norm)] if c.clip_norm else []
         return optax.chain(*steps, adam(c.b1, c.b2, c.eps))
 
     def plan(self, images_seen: int) -> Plan:
@@ -141,16 +189,18 @@ class Deep3DSystem:
         done = (images_seen - start) / max(end - start, 1)
         ramp = min(1.0, (images_seen - start + batch_size) / max(1000 * s.ramp_kimg, 1.0))
         groups = ("rnet", "graph") if joint else (segment,)
-        return Plan(
-            stage=Stage("joint" if joint else name, batch_size),
-            segment=segment,
-            scalars={f"lr/{g}": rates[g] * ramp * self._decay(done) for g in groups},
-        )
+        scalars = {f"lr/{g}": rates[g] * ramp * self._decay(done) for g in groups}
+        if segment == "graph" and self.config.graph.target == "albedo":
+            scalars["rendered"] = min(1.0, done / s.rendered_share)
+        stage = Stage("joint" if joint else name, batch_size)
+        return Plan(stage=stage, segment=segment, scalars=scalars)
 
     def _decay(self, done: float) -> float:
         s = self.config.schedule
         if s.lr_decay == "step":
             return s.lr_final if done >= s.lr_step else 1.0
+        if s.lr_decay == "exponential":
+            return s.lr_final**done
         return s.lr_final + (1 - s.lr_final) * (1 + math.cos(math.pi * done)) / 2
 
     def phases(self, stage: Stage) -> tuple[Phase, ...]:
@@ -159,8 +209,22 @@ class Deep3DSystem:
         graph = Phase("graph", "graph", self._graph_loss)
         return {"graph": (graph,), "joint": (rnet, graph)}.get(stage.name, (rnet,))
 
+    def _augmented(self, batch, rng):
+        """Shifted, scaled, turned and mirrored photos, as the PyTorch original trains on."""
+        if not self.config.data.augment:
+            return batch
+        size = self.camera.size
+        keys = jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])
+        matrix, flip = jax.vmap(lambda k: random_affine(k, size=size))(keys)
+        picture = jnp.concatenate([batch["image"], batch["mask"][..., None]], axis=-1)
+        picture = jnp.clip(warp(picture, matrix), 0.0, 1.0)
+        landmarks = transform_landmarks(batch["landmarks"], matrix, flip, size)
+        moved = {"image": picture[..., :3], "mask": picture[..., 3], "landmarks": landmarks}
+        return {k: v for k, v in batch.items() if k != "coeffs"} | moved
+
     def _rnet_loss(self, rendered, params, state, batch, rng, scalars):
-        del rng, scalars
+        del scalars
+        batch = self._augmented(batch, rng)
         variables = {"params": params, "batch_stats": state.aux["rnet_stats"]}
         (vector, _), new = self.rnet.apply(
             variables, self.network_image(batch["image"]), True, mutable=["batch_stats"]
@@ -209,37 +273,58 @@ class Deep3DSystem:
         variables = {"params": params, "batch_stats": aux["rnet_stats"]}
         return self.rnet.apply(variables, self.network_image(image))
 
-    def refine(self, params, aux, image, face, pooled):
-        """The face with the graph network's vertices.
+    def refine(self, params, aux, image, coeffs, face, pooled, skin=None):
+        """The face with the graph network's vertices or albedo.
 
         Args:
           params: of the graph network.
           aux: with the recogniser's weights.
           image: [B, S, S, 3] in [0, 1].
-          face: decoded from R-Net's coefficients.
+          coeffs: `Coefficients` of R-Net.
+          face: decoded from them.
           pooled: R-Net's features.
+          skin: [B, S, S] posterior for the albedo; None computes it.
         """
         embedding = pooled
         if self.recognizer:
             _, features = self.recognizer(aux["recognition"], image, face.landmarks_px)
             embedding = jnp.concatenate([pooled, features], axis=-1)
-        embedding, base = lax.stop_gradient((embedding, face.shape))
-        return self.graph_net.apply({"params": params}, embedding, base, self.hierarchy)
+        embedding, coeffs, face = lax.stop_gradient((embedding, coeffs, face))
+        net = functools.partial(self.graph_net.apply, {"params": params}, embedding)
+        if self.graph_net.target == "shape":
+            shape, albedo = net(face.shape, self.hierarchy), face.albedo
+        else:
+            seen = texture.visible_colors(image, face, self.camera.size, skin)
+            values = jnp.concatenate([2 * face.albedo - 1, seen], axis=-1)
+            shape, albedo = face.shape, (net(values, self.hierarchy) + 1) / 2
+        return assemble(self.model, shape, albedo, coeffs, self.camera)
 
     def _graph_loss(self, params, state, batch, rng, scalars):
-        del rng, scalars
-        cfg = self.loss
-        vector, pooled = self.regress(state.params["rnet"], state.aux, batch["image"])
-        coeffs = lax.stop_gradient(split(vector, self.model))
+        batch = self._augmented(batch, rng)
+        cfg, image = self.loss, batch["image"]
+        vector, pooled = self.regress(state.params["rnet"], state.aux, image)
+        coeffs = split(vector, self.model)
         reference = decode(self.model, coeffs, self.camera)
-        shape = self.refine(params, state.aux, batch["image"], reference, pooled)
-        face = assemble(self.model, shape, reference.albedo, coeffs, self.camera)
+        face = self.refine(params, state.aux, image, coeffs, reference, pooled, batch["mask"])
+        if self.graph_net.target == "albedo":
+            seen = texture.visible_colors(image, reference, self.camera.size, batch["mask"])
+            terms = texture.texture_terms(face, reference, seen, self._mirror, self.model)
+            if self.recognizer:
+                terms |= self._rendered_terms(face, batch, state.aux, 0.0, 1.0)
+            loss = texture.texture_loss(
+                terms, params, scalars["rendered"], texture.TextureWeights(**self.config.texture)
+            )
+            return loss, (terms, {})
         terms = losses.landmark_terms(face, batch["landmarks"], self.camera.size)
         before = losses.landmark_terms(reference, batch["landmarks"], self.camera.size)
         terms["linear_nme"] = before["nme"]
         terms |= losses.graph_terms(face, reference, self.model.topology.mesh, cfg)
         terms |= self._rendered_terms(face, batch, state.aux, cfg.graph_photo, cfg.graph_perceptual)
         return losses.weighted_sum(terms, cfg, "graph_"), (terms, {})
+
+    @functools.cached_property
+    def _mirror(self):
+        return texture.mirror_pairs(self.model)
 
     # ---- use -------------------------------------------------------------------------------------
 
@@ -259,8 +344,7 @@ class Deep3DSystem:
         face = decode(self.model, coeffs, self.camera)
         out = {"coeffs": vector, "face": face}
         if self.has_graph:
-            shape = self.refine(params["graph"], params, image, face, pooled)
-            out["refined"] = assemble(self.model, shape, face.albedo, coeffs, self.camera)
+            out["refined"] = self.refine(params["graph"], params, image, coeffs, face, pooled)
         return out
 
     @functools.cached_property
