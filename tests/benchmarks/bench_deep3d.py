@@ -2,8 +2,9 @@
 
 python -m tests.benchmarks.bench_deep3d [--steps 3] [--batch 4] [--size 224] [--rows 190]
 
-The published sizes: crops of 224 pixels, batch 4, ResNet-50, a mesh of about 36,000 vertices with 80
-identity and 80 albedo components, every loss, ArcFace's ResNet-50 as recogniser (random weights).
+The published sizes: crops of 224 pixels, batch 4, ResNet-50, a mesh of about 36,000 vertices with
+80 identity and 80 albedo components, every loss, ArcFace's ResNet-50 as recogniser (random
+weights).
 The whole step is the trainer's; the parts are timed on their own, forward and backward: 'network'
 from the image to the gradient of its parameters, 'recogniser' from a render to its gradient,
 'renderer' all the rest: decoder, both rasterisations, colours and the other losses.

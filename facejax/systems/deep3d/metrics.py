@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from facejax.data.aflw2000 import read_aflw2000
 from facejax.data.alignment import align_photo
-from facejax.data.photo_folders import find_images, read_pixels
-from facejax.image.resample import resize
+from facejax.data.photo_folders import read_pixels
 from facejax.io.images import write_image
 from facejax.metrics import reconstruction as measures
 from facejax.render.face_decoder import MM_PER_DM, decode, front_weights, split
@@ -53,6 +53,11 @@ class Predictor:
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
 
+def _plain(value: float) -> float | None:
+    """None for what could not be measured: JSON knows no NaN."""
+    return None if np.isnan(value) else float(value)
+
+
 def landmark_figures(predicted: np.ndarray, truth: np.ndarray, yaw_rad: np.ndarray) -> dict:
     """NME in percent: mean, per bin of |yaw|, and the mean of the bins.
 
@@ -60,25 +65,8 @@ def landmark_figures(predicted: np.ndarray, truth: np.ndarray, yaw_rad: np.ndarr
       predicted, truth: [N, 68, 2] pixels.
       yaw_rad: [N], of the truth.
     """
-    nme = 100 * measures.nme(predicted, truth)
-    bins = measures.yaw_bins(nme, np.rad2deg(yaw_rad))
-    return {"mean": float(nme.mean())} | bins
-
-
-def shape_errors(system, shape: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Mean distance of corresponding vertices of the face in mm after rigid alignment, [N].
-
-    Args:
-      system: for its face model.
-      shape, truth: [N, V, 3] dm.
-    """
-    face = front_weights(system.model.topology) > 0.5
-    a, b = MM_PER_DM * shape[:, face], MM_PER_DM * truth[:, face]
-    return measures.vertex_error(a, b)
-
-
-def _angles_deg(coeffs: np.ndarray, system) -> np.ndarray:
-    return np.rad2deg(np.asarray(split(coeffs, system.model).angles))
+    found = measures.nme_by_yaw(100 * measures.nme(predicted, truth), yaw_rad)
+    return {k: _plain(v) for k, v in found.items() if not k.startswith("count")}
 
 
 def synthetic_figures(system, params, num: int) -> dict[str, Any]:
@@ -89,44 +77,39 @@ def synthetic_figures(system, params, num: int) -> dict[str, Any]:
       params: what a checkpoint holds.
       num: faces.
     """
-    source = system.held_out(num)
+    model, source = system.model, system.held_out(num)
     batches = [source.batch(np.arange(i, min(i + _BATCH, num))) for i in range(0, num, _BATCH)]
     images, landmarks, coeffs = (
         np.concatenate([np.asarray(b[k]) for b in batches])
         for k in ("image", "landmarks", "coeffs")
     )
     found = Predictor(system, params)(images)
-    truth_of = jax.jit(lambda c: decode(system.model, split(c, system.model)).shape)
+    decoded = jax.jit(lambda c: decode(model, split(c, model), system.camera))
     truth = np.concatenate(
-        [np.asarray(truth_of(coeffs[i : i + _BATCH])) for i in range(0, num, _BATCH)]
+        [np.asarray(decoded(coeffs[i : i + _BATCH]).shape) for i in range(0, num, _BATCH)]
     )
-    mean = jax.jit(lambda c: decode(system.model, split(c, system.model), system.camera))(
-        np.zeros_like(coeffs[:1])
-    )
-    found["before_landmarks"] = np.repeat(np.asarray(mean.landmarks_px), num, axis=0)
-    found["before_shape"] = np.repeat(np.asarray(mean.shape), num, axis=0)
-    meshes = [m for m in ("before", "rnet", "graph") if f"{m}_shape" in found]
-    angles = _angles_deg(coeffs, system)
-    yaw_rad = np.deg2rad(angles[:, 1])
+    mean = decoded(np.zeros_like(coeffs[:_BATCH]))
+    found["before_landmarks"] = np.repeat(np.asarray(mean.landmarks_px)[:1], num, axis=0)
+    found["before_shape"] = np.repeat(np.asarray(mean.shape)[:1], num, axis=0)
+    angles = np.asarray(split(coeffs, model).angles)
+    region = front_weights(model.topology)
     out: dict[str, Any] = {"num_faces": num, "nme_percent": {}, "vertex_mm": {}}
-    for mesh in meshes:
-        figures = landmark_figures(found[f"{mesh}_landmarks"], landmarks, yaw_rad)
-        out["nme_percent"][mesh] = figures
-        errors = shape_errors(system, found[f"{mesh}_shape"], truth)
-        out["vertex_mm"][mesh] = {
-            "mean": float(errors.mean()), "median": float(np.median(errors)),
-        }  # fmt: skip
-    out["pose_error_deg"] = {}
-    for name, vector in (("before", np.zeros_like(coeffs)), ("rnet", found["coeffs"])):
-        error = np.abs(_angles_deg(vector, system) - angles)
-        axes = dict(zip(("pitch", "yaw", "roll"), np.median(error, axis=0).tolist(), strict=True))
-        out["pose_error_deg"][name] = {f"median_{k}": v for k, v in axes.items()}
-        out["pose_error_deg"][name]["mean_yaw"] = float(error[:, 1].mean())
-    parts = (split(found["coeffs"], system.model), split(coeffs, system.model))
-    out["correlation"] = {
-        name: measures.coefficient_correlation(*(np.asarray(getattr(p, name)) for p in parts))
-        for name in ("id", "exp", "tex", "angles", "gamma", "trans")
+    for mesh in (m for m in ("before", "rnet", "graph") if f"{m}_shape" in found):
+        out["nme_percent"][mesh] = landmark_figures(
+            found[f"{mesh}_landmarks"], landmarks, angles[:, 1]
+        )
+        errors = MM_PER_DM * measures.vertex_error(found[f"{mesh}_shape"], truth, region)
+        out["vertex_mm"][mesh] = {"mean": float(errors.mean()), "median": float(np.median(errors))}
+    predicted = split(found["coeffs"], model)
+    out["median_pose_error_deg"] = {
+        name: {k: float(np.median(v)) for k, v in measures.pose_error_deg(value, angles).items()}
+        for name, value in (("before", np.zeros_like(angles)), ("rnet", predicted.angles))
     }
+    out["correlation"] = {"rnet": {}}
+    for name in ("id", "exp", "tex", "angles", "gamma", "trans"):
+        pair = (np.asarray(getattr(c, name)) for c in (predicted, split(coeffs, model)))
+        each = measures.coefficient_correlation(*pair)
+        out["correlation"]["rnet"][name] = _plain(np.nanmean(each)) if len(each) else None
     return out
 
 
@@ -142,37 +125,23 @@ def aflw_figures(system, params, folder: str | pathlib.Path) -> dict[str, Any]:
       folder: NAME.jpg beside NAME.mat with pt3d_68 and Pose_Para.
 
     Raises:
-      ValueError: no picture with such a file.
+      ValueError: see `facejax.data.aflw2000`.
     """
-    from facejax.io.mat import read_parameters
-
     side = system.camera.size
-    crops, transforms, truths, yaws = [], [], [], []
-    for path in find_images(folder):
-        mat = path.with_suffix(".mat")
-        if not mat.is_file():
-            continue
-        values = read_parameters(mat)
-        photo = align_photo(read_pixels(path), values["pt3d_68"][:, :2])
-        crops.append(photo.crop.astype(np.float32) / 255)
-        transforms.append(photo.transform)
-        truths.append(values["pt3d_68"][:, :2])
-        yaws.append(values["Pose_Para"][1])
-    if not crops:
-        raise ValueError(
-            f"{folder}: no picture has a .mat file with pt3d_68 and Pose_Para beside it"
-        )
-    images = np.stack(crops)
-    scale = images.shape[1] / side
-    if scale != 1:
-        images = np.asarray(resize(images, (side, side), "bilinear"))
-    found = Predictor(system, params)(images)
-    out: dict[str, Any] = {"num_faces": len(crops), "nme_percent": {}}
-    for mesh in ("rnet", "graph"):
-        if f"{mesh}_landmarks" in found:
-            points = scale * found[f"{mesh}_landmarks"]
-            photo = np.stack([t.to_photo(p) for t, p in zip(transforms, points, strict=True)])
-            out["nme_percent"][mesh] = landmark_figures(photo, np.stack(truths), np.array(yaws))
+    photos = read_aflw2000(folder)
+    images, transforms = [], []
+    for photo in photos:
+        aligned = align_photo(read_pixels(photo.image), photo.landmarks, side)
+        images.append(aligned.crop.astype(np.float32) / 255)
+        transforms.append(aligned.transform)
+    found = Predictor(system, params)(np.stack(images))
+    truth = np.stack([p.landmarks for p in photos])
+    yaw_rad = np.array([p.yaw_rad for p in photos])
+    out: dict[str, Any] = {"num_faces": len(photos), "nme_percent": {}}
+    for mesh in (m for m in ("rnet", "graph") if f"{m}_landmarks" in found):
+        pairs = zip(transforms, found[f"{mesh}_landmarks"], strict=True)
+        predicted = np.stack([t.to_photo(points) for t, points in pairs])
+        out["nme_percent"][mesh] = landmark_figures(predicted, truth, yaw_rad)
     return out
 
 
