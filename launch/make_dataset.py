@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
                    help="height of the picture at the head (260,380)")  # fmt: skip
     g.add_argument("--shift_mm", type=float, default=20.0, help="off the middle (20)")
     g.add_argument("--background", default="plain", help="plain, gradient, or a folder of images")
-    g.add_argument("--supersample", type=int, default=2, help="samples per pixel and axis (2)")
+    g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
 
     g = p.add_argument_group("files")
     g.add_argument("--container", choices=("folder", "packed", "tfds"), default="folder",

@@ -48,6 +48,8 @@ class FitOptions:
       jaw_px: the same of the 17 jaw landmarks.
       exp_std: prior of the expression weights of blendshape models; PCA expressions have 1.
       photo, landmark, outline: weights of the photometric, landmark and outline terms.
+      unknown: colour error of what the model does not know (hair, inside of the mouth), lest such
+        regions grow over what it explains badly.
       prior: of all coefficients' priors; id_prior, exp_prior, tex_prior weigh them.
       gamma, reflectance: weights for white light and for even skin colour.
     """
@@ -58,11 +60,12 @@ class FitOptions:
     photo_steps: int = 120
     landmark_px: float = 1.5
     jaw_px: float = 4.0
-    exp_std: float = 0.3
+    exp_std: float = 0.2
     photo: float = 2.0
-    landmark: float = 3e-3
-    outline: float = 0.3
-    prior: float = 1e-3
+    landmark: float = 1e-2
+    outline: float = 3.0
+    unknown: float = 0.07
+    prior: float = 8e-4
     id_prior: float = 1.0
     exp_prior: float = 1.0
     tex_prior: float = 0.3
@@ -187,10 +190,20 @@ def _bounds(model: MorphableModel, options: FitOptions) -> tuple[float, float, f
     return 1.0, -np.inf, np.inf
 
 
+def _feasible(model: MorphableModel, exp: jax.Array, low: float, high: float) -> jax.Array:
+    """Expression weights inside their bounds; lips cannot close further than the jaw is open."""
+    exp = jnp.clip(exp, low, high)
+    index = model.topology.exp_index
+    if "mouthClose" not in index or "jawOpen" not in index:
+        return exp
+    close, jaw = index["mouthClose"], index["jawOpen"]
+    return exp.at[close].min(exp[jaw])
+
+
 def _landmark_model(model: MorphableModel):
     """Mean [68, 3] and bases [n, 68, 3] of the landmarks, dm and std folded in, centred."""
     ids = model.topology.landmarks68
-    mean = (jnp.take(model.mean_shape, ids, axis=0) - fd.canonical_center(model).reshape(1, 3))
+    mean = jnp.take(model.mean_shape, ids, axis=0) - fd.canonical_center(model).reshape(1, 3)
     bases = [
         jnp.take(basis, ids, axis=1) * std.reshape(-1, 1, 1) / fd.MM_PER_DM
         for basis, std in ((model.id_basis, model.id_std), (model.exp_basis, model.exp_std))
@@ -248,24 +261,25 @@ def fit_landmarks(
     with jax.default_matmul_precision("highest"):
         x = jnp.zeros(len(scale))
         pose = np.float32(np.arange(len(scale)) < 6)
-        for free, steps in ((pose, options.pose_steps), (np.ones_like(pose), options.landmark_steps)):
-            x, _ = lax.fori_loop(
-                0, steps, lambda _, s, f=free: step(f, s), (x, jnp.float32(1e-3))
-            )
+        for free, steps in (
+            (pose, options.pose_steps),
+            (np.ones_like(pose), options.landmark_steps),
+        ):
+            x, _ = lax.fori_loop(0, steps, lambda _, s, f=free: step(f, s), (x, jnp.float32(1e-3)))
     angles, trans, ids, exps = jnp.split(x * scale, np.cumsum([3, 3, num_id]))
     zero = fd.zero_coefficients(model)
     return zero.replace(angles=angles, trans=trans, id=ids, exp=exps)
 
 
 @jax.jit
-def landmark_error(
-    model: MorphableModel, coeffs: fd.Coefficients, targets: Targets
-) -> jax.Array:
+def landmark_error(model: MorphableModel, coeffs: fd.Coefficients, targets: Targets) -> jax.Array:
     """Root mean squared distance of the known landmarks, pixels of a crop of 224."""
     mean, id_basis, exp_basis = _landmark_model(model)
     camera = fd.Deep3DCamera()
     with jax.default_matmul_precision("highest"):
-        shape = mean + jnp.tensordot(coeffs.id, id_basis, 1) + jnp.tensordot(coeffs.exp, exp_basis, 1)
+        shape = (
+            mean + jnp.tensordot(coeffs.id, id_basis, 1) + jnp.tensordot(coeffs.exp, exp_basis, 1)
+        )
         world = shape @ fd.rotation(coeffs.angles) + coeffs.trans.reshape(1, 3)
     pixels = _points73(fd.project(fd.to_camera(world, camera), camera))
     known = (targets.inverse_px > 0).astype(jnp.float32)
@@ -354,6 +368,10 @@ def fit_colors(
         hit = (fragments.triangle_id >= 0).astype(jnp.float32)[..., None]
         return jnp.concatenate([planes, hit], axis=-1), position, fragments
 
+    # from the chin down there are shoulders
+    up = 224 * (1 - (np.arange(options.size) + 0.5) / options.size)
+    covered = skin**2 * np.clip((up - 30) / 30, 0, 1).astype(np.float32)[:, None]
+
     face = fd.decode(model, start, camera)
     planes, _, _ = render(face, face.albedo, face.normals_posed, weights)
     seen = planes[..., 6] * skin
@@ -374,9 +392,9 @@ def fit_colors(
         coarse = downsample2(downsample2(difference))
         coarse = jnp.tanh(distance(coarse, 1.0) / 0.4) * 0.4
         total = lax.stop_gradient(weight.sum())
-        photo = error.sum() / total + 16 * coarse.sum() / total
+        photo = (error.sum() + 16 * coarse.sum() + options.unknown * (cover - weight).sum()) / total
         # skin that the head does not cover
-        outline = jnp.mean(skin**2 * (1 - cover))
+        outline = jnp.mean(covered * (1 - cover))
         points = _points73(face.landmarks_px * ratio)
         squares = jnp.sum((points - targets.points) ** 2, axis=-1) * targets.inverse_px**2
         known = jnp.sum(targets.inverse_px > 0)
@@ -405,7 +423,7 @@ def fit_colors(
         update, opt = optimizer.update(gradient, opt)
         decay = 0.05 + 0.95 * 0.5 * (1 + jnp.cos(jnp.pi * done))
         coeffs = jax.tree.map(lambda c, u, rate: c - rate * decay * u, coeffs, update, rates)
-        return (coeffs.replace(exp=jnp.clip(coeffs.exp, low, high)), opt), terms
+        return (coeffs.replace(exp=_feasible(model, coeffs.exp, low, high)), opt), terms
 
     done = jnp.arange(options.photo_steps) / options.photo_steps
     (coeffs, _), curves = lax.scan(step, (start, optimizer.init(start)), done)

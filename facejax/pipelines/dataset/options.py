@@ -25,7 +25,8 @@ class Options:
       frame_mm: (least, most) height of the picture at the head.
       shift_mm: largest offset of the head from the middle of the picture, to either side.
       background: 'plain', 'gradient', or a folder of images.
-      supersample: samples per pixel along each axis, of the picture and its mask.
+      supersample: samples per pixel along each axis, of the picture and its mask: 1, or 2 for
+        smooth edges.
       seed: >= 0.
     """
 
@@ -59,7 +60,7 @@ class Options:
             ("frame_mm", _span(self.frame_mm, 20.0), "LEAST,MOST with 20 <= LEAST <= MOST"),
             ("shift_mm", 0 <= self.shift_mm <= 200, "0 to 200"),
             ("background", bool(self.background), "'plain', 'gradient' or a folder of images"),
-            ("supersample", 1 <= self.supersample <= 8, "1 to 8"),
+            ("supersample", self.supersample in (1, 2), "1 or 2"),
             ("seed", self.seed >= 0, "0 or more"),
         )
         for name, good, wanted in checks:

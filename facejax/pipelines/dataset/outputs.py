@@ -1,7 +1,8 @@
 """What is stored for each face, under which names, and how arrays become bytes."""
 
 import io
-import zipfile
+import struct
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -44,25 +45,45 @@ OUTPUTS = {
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-    """A PNG of [H, W] or [H, W, 3] uint8; compressed fast, some 15 % larger than possible."""
+    """A PNG of [H, W] or [H, W, 3] uint8, compressed as in `npz_bytes`."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "png", compress_level=1)
+    Image.fromarray(image).save(buffer, "png", compress_level=1, compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray], compress: bool) -> bytes:
-    """An .npz that depends on the arrays alone (numpy's own holds the time of writing)."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for name, array in arrays.items():
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy")
-            kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-            file.writestr(info, entry.getvalue(), kind, compresslevel=1 if compress else None)
-    return buffer.getvalue()
+    """An .npz that depends on the arrays alone: numpy's own holds the time of writing.
+
+    Compressed by runs and Huffman codes, without a search for repetitions: rendered maps have
+    none, so they get no larger, in half the time. Python's zipfile has no such setting.
+
+    Args:
+      arrays: in this order; less than 4 GB.
+      compress: deflates them.
+    """
+    head, directory, offset = [], [], 0
+    for name, array in arrays.items():
+        entry = io.BytesIO()
+        np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+        content = packed = entry.getvalue()
+        if compress:
+            deflate = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
+            packed = deflate.compress(content) + deflate.flush()
+        file = f"{name}.npy".encode()
+        # version, flags, method, time, date (1 January 1980), checksum, sizes, lengths of names
+        common = struct.pack(
+            "<5H3L2H", 20, 0, 8 if compress else 0, 0, 33,
+            zlib.crc32(content), len(packed), len(content), len(file), 0,
+        )  # fmt: skip
+        head += [b"PK\3\4", common, file, packed]
+        directory += [b"PK\1\2\x14\0", common, struct.pack("<3H2L", 0, 0, 0, 0, offset), file]
+        offset += 4 + len(common) + len(file) + len(packed)
+    index = b"".join(directory)
+    num = len(arrays)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, num, num, len(index), offset, 0)
+    return b"".join([*head, index, end])
 
 
 def split_face(face: Mapping[str, np.ndarray]) -> tuple[dict, dict, dict]:

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from facejax.geometry import rotations
 from facejax.geometry.camera import Camera, camera_from_object, project
 from facejax.geometry.mesh import Mesh
+from facejax.image.color import linear_to_srgb, srgb_to_linear
 from facejax.morphable import (
     MorphableModel,
     decode_albedo,
@@ -141,20 +142,14 @@ def _render_face(static, fixed, drawn):
     mesh, vertices = _decode(model, out)
     camera = _camera(out)
     size = (static.size, static.size)
-    light = SphericalHarmonics(out["sh_light"])
-    see = functools.partial(
-        render, mesh, camera, light, size, background=background, silhouette="none"
-    )
-    maps = picture = see(labels=labels)  # at the centres of pixels
-    if static.supersample > 1:  # the picture of `maps` is then not computed
-        picture = see(supersample=static.supersample)
+    maps, color, mask = _look(mesh, camera, SphericalHarmonics(out["sh_light"]), labels, static)
     hit = maps.triangle_id >= 0
-    depth = jnp.where(hit, maps.depth, 0.0)
+    image = color + (1.0 - mask)[..., None] * srgb_to_linear(background)
     out |= {
-        "image": jnp.rint(255.0 * picture.image).astype(jnp.uint8),
-        "mask": jnp.rint(255.0 * picture.mask).astype(jnp.uint8),
+        "image": jnp.rint(255.0 * linear_to_srgb(image)).astype(jnp.uint8),
+        "mask": jnp.rint(255.0 * mask).astype(jnp.uint8),
         "regions": jnp.where(hit, maps.label, 0).astype(jnp.uint8),
-        "depth_mm": depth,
+        "depth_mm": jnp.where(hit, maps.depth, 0.0),
         "normal": maps.normal.astype(jnp.float16),
     }
     if maps.uv is not None:
@@ -171,6 +166,33 @@ def _render_face(static, fixed, drawn):
     return out
 
 
+def _look(mesh, camera, light, labels, static):
+    """(RenderOutput at the centres of pixels, linear colour [N, N, 3] over black, mask [N, N]).
+
+    With two samples per pixel and axis, the mesh is rendered once, on the grid of all points half a
+    pixel apart, which contains the centres. The picture is then the average with the weights 1/4,
+    1/2, 1/4 around a centre, along both axes.
+    """
+    n = static.size
+    fine = 2 * n + 1 if static.supersample == 2 else n
+    if static.supersample == 2:  # a pixel more, of half the size
+        zoom = 2 * n / fine
+        camera = camera.replace(focal=zoom * camera.focal, center=zoom * camera.center)
+    seen = render(
+        mesh, camera, light, (fine, fine),
+        background=np.zeros(3, np.float32), labels=labels, silhouette="none", color_space="raw",
+    )  # fmt: skip
+    mask = (seen.triangle_id >= 0).astype(jnp.float32)
+    if static.supersample == 1:
+        return seen, seen.image, mask
+    picture = jnp.concatenate([seen.image, mask[..., None]], axis=-1)
+    for axis in (0, 1):
+        picture = jnp.swapaxes(picture, 0, axis)
+        picture = 0.25 * (picture[:-2:2] + picture[2::2]) + 0.5 * picture[1::2]
+        picture = jnp.swapaxes(picture, 0, axis)
+    return jax.tree.map(lambda x: x[1::2, 1::2], seen), picture[..., :3], picture[..., 3]
+
+
 def denoised(nets, denoisers, drawn):
     """Coefficients after and, as '..._before', before their denoisers.
 
@@ -184,14 +206,14 @@ def denoised(nets, denoisers, drawn):
 
 
 def _decode(model, coefficients):
-    """The mesh, and its vertices [V, 3] mm."""
+    """The mesh with linear colours, and its vertices [V, 3] mm."""
     vertices = decode_shape(model, coefficients["id"], coefficients["exp"])
     mesh = Mesh(vertices, model.topology.mesh)
     if model.mean_texture is not None:
         texture = decode_texture(model, coefficients["alb"])
-        return mesh.replace(texture=jnp.clip(texture, 0.0, 1.0)), vertices
+        return mesh.replace(texture=srgb_to_linear(jnp.clip(texture, 0.0, 1.0))), vertices
     colors = decode_albedo(model, coefficients["alb"])
-    return mesh.replace(vertex_colors=jnp.clip(colors, 0.0, 1.0)), vertices
+    return mesh.replace(vertex_colors=srgb_to_linear(jnp.clip(colors, 0.0, 1.0))), vertices
 
 
 def _camera(drawn):
