@@ -151,9 +151,7 @@ def photo_picture(result: Reconstruction, overlay: np.ndarray) -> np.ndarray:
     photo = photo * (1 - layer[..., 3:]) + layer[..., :3]
     points = photo_landmarks(result) + 0.5  # of pixels counted from 0 to continuous ones
     radius = max(1.0, (right - left) / 224)
-    return np.asarray(
-        draw_points(photo, points.astype(np.float32), color=_FOUND, radius_px=radius)
-    )
+    return np.asarray(draw_points(photo, points.astype(np.float32), color=_FOUND, radius_px=radius))
 
 
 def photo_landmarks(result: Reconstruction) -> np.ndarray:

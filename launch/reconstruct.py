@@ -1,0 +1,109 @@
+"""One photo in, a textured 3D face out; or a folder of photos.
+
+python launch/reconstruct.py --method=fit --input=photo.jpg --out=faces
+python launch/reconstruct.py --weights=runs/deep3d --input=photos --out=faces [--refine]
+
+Landmarks lie beside the photo, NAME.txt: five lines `x y` (y down): eye on the image's left, eye on
+its right, nose tip, mouth corner on the left, on the right; or 68 points. For every photo: NAME.glb
+(texture from the photo), pictures of crop and whole photo, .json and .mat of the coefficients.
+Exit codes: 0 done; 1 some photos were left out; 2 a wrong command.
+"""
+
+import argparse
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from facejax import cli  # noqa: E402
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--input", required=True, help="photo, or folder of photos")
+    p.add_argument("--out", required=True, help="folder for the results")
+    p.add_argument("--landmarks", help="file, or folder of NAME.txt; default: beside the photo")
+    p.add_argument("--method", choices=("network", "fit"), default="network",
+                   help="fit needs no trained network (network)")  # fmt: skip
+    p.add_argument("--weights", help="run folder of configs/deep3d.py, or imported R-Net (.npz)")
+    p.add_argument("--model", help="face model: procedural, a path (ICT-FaceKit, "
+                   "BFM_model_front.mat, ...); default: the run's, or procedural")  # fmt: skip
+    p.add_argument("--refine", action="store_true", help="fit on from the network's coefficients")
+    p.add_argument("--steps", type=int, default=120, help="of the fit through the renderer (120)")
+    p.add_argument("--neutral", action="store_true",
+                   help="meshes in canonical pose, without expression")  # fmt: skip
+    p.add_argument("--obj", action="store_true", help="also NAME.obj with .mtl and .png")
+    p.add_argument("--texture_size", type=int, default=1024, help="pixels on a side (1024)")
+    p.add_argument("--batch_size", type=int, default=8, help="photos per network call (8)")
+    p.add_argument("--no_check", action="store_true", help="take landmarks that look wrong, too")
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return cli.report_errors(lambda: _run(args))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _check(args) -> None:
+    if args.method == "network" and not args.weights:
+        raise cli.UsageError(
+            "--method=network needs --weights=RUN_OR_FILE; --method=fit needs no network"
+        )
+    if args.method == "fit" and args.weights:
+        raise cli.UsageError(
+            "--method=fit uses no --weights; leave one of them away, or use --refine without "
+            "--method to fit on from the network's coefficients"
+        )
+    if args.refine and args.method == "fit":
+        raise cli.UsageError("--refine starts from a network: give --weights, not --method=fit")
+
+
+def _run(args) -> int:
+    _check(args)
+    from facejax.morphable import load_morphable
+    from facejax.pipelines import reconstruct as rec
+    from facejax.pipelines.fit import FitOptions
+
+    cli.enable_compile_cache()
+    cli.setup_logging()
+    inputs = rec.find_inputs(args.input)
+    options = FitOptions(photo_steps=args.steps)
+    if args.method == "fit":
+        reconstructor = rec.Reconstructor(
+            load_morphable(args.model or "procedural"), options=options
+        )
+    else:
+        regressor = rec.load_regressor(args.weights, args.model)
+        reconstructor = rec.Reconstructor(
+            None, regressor, args.refine, options, min(args.batch_size, len(inputs))
+        )
+    if len(inputs) == 1:  # its error is the command's
+        rec.read_photo(inputs[0], args.landmarks, not args.no_check)
+    summary = rec.reconstruct_photos(
+        reconstructor,
+        inputs,
+        args.out,
+        landmarks=args.landmarks,
+        check_points=not args.no_check,
+        texture_size=args.texture_size,
+        neutral=args.neutral,
+        obj=args.obj,
+    )
+    print(f"{len(summary.written)} face(s) in {args.out}, {len(summary.failed)} photo(s) left out")
+    if summary.written:
+        first = summary.written[0]
+        print(f"Look at: {first}, {first.with_name(first.stem + '_crop.png')}")
+    return 1 if summary.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
