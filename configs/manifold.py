@@ -28,23 +28,36 @@ def _default() -> ConfigDict:
             num_rows=10000,
             num_test=1000,  # held-out faces
             seed=0,
-            shape_scale="1",  # coefficients are divided by it; 'std' is that of each component
+            # Coefficients are divided by it; 'std': that of each component, 'ev': the face model's.
+            shape_scale="1",
             expression_scale="1",
         )
     )
-    c.model = ConfigDict(dict(targets="shape,expression", net="autoencoder4", hidden=256))
+    # 'autoencoder4' and 'autoencoder3' are the published networks, 'mlp' is for comparison
+    c.model = ConfigDict(dict(targets="shape,expression", net="gated", hidden=256))
     c.train = ConfigDict(
         dict(
             noise="fresh",  # 'fixed': one draw per row; 'stored': noisy.npy of 'arrays'
-            shape_sigma=2.5,
-            expression_sigma=0.5,
+            shape_sigma="2.5",  # or 'ev', 'std' as above
+            expression_sigma="0.5",
         )
     )
     c.schedule = ConfigDict(dict(batch_size=128, lr=0.003, lr_decay="cosine", total_kimg=1600.0))
     c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8))
     c.ema = ConfigDict(dict(half_life_kimg=10.0))
     c.evaluate = ConfigDict(
-        dict(repeats=8, size=2000, uniform_range=10.0, seed=1, num_faces=6, picture_size=160)
+        dict(
+            repeats=8,
+            size=2000,
+            uniform_range=10.0,
+            # what is tried for 'varied' samples: steps of a strength, so many times
+            strengths=(0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.8),
+            times=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+            plausible_share=0.95,
+            seed=1,
+            num_faces=6,
+            picture_size=160,
+        )
     )
     return c
 
@@ -52,8 +65,8 @@ def _default() -> ConfigDict:
 def _paper(target: str) -> ConfigDict:
     c = _default()
     c.data.update(source="mat", num_test=600, shape_scale="1e4", expression_scale="1")
-    c.model.targets = target
-    c.train.update(shape_sigma=500_000.0, expression_sigma=2.0)
+    c.model.update(targets=target, net="autoencoder4")
+    c.train.update(shape_sigma="5e5", expression_sigma="2")
     shape = target == "shape"
     # 20 epochs over 5,237 training faces, each corrupted 100 or 50 times
     c.schedule.update(
@@ -83,5 +96,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
         c.data.model_options.update(rows=32, cols=32, n_id=20, n_alb=4, draws=32, texture_size=16)
         c.schedule.update(batch_size=16, total_kimg=0.096)
         c.log_every = 2
-        c.evaluate.update(repeats=2, size=64, num_faces=2, picture_size=48)
+        c.evaluate.update(
+            repeats=2, size=64, num_faces=2, picture_size=48, strengths=(0.5,), times=(1, 2)
+        )
     return c

@@ -18,8 +18,8 @@ from facejax import cli  # noqa: E402
 TARGETS = {"shape": ("shape",), "exp": ("expression",), "both": ("shape", "expression")}
 REPEATS = {"shape": 100, "expression": 50}
 SIGMAS = {  # by whether coefficients are those of Basel 2009 files
-    True: {"shape": 500_000.0, "expression": 2.0},
-    False: {"shape": 2.5, "expression": 0.5},
+    True: {"shape": "5e5", "expression": "2"},
+    False: {"shape": "2.5", "expression": "0.5"},
 }
 
 
@@ -29,8 +29,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--mode", "-mode", choices=tuple(TARGETS), default="both", help="(both)")
     p.add_argument("--path", "-path", default="", help="folder of 300W-3D / AFLW2000-3D .mat files")
     p.add_argument("--out", "-out", default="dataset_generation", help="(dataset_generation)")
+    p.add_argument(
+        "--model", "-model", default="", help="BFM.mat of the files, for pictures and 'ev'"
+    )
     p.add_argument("--repeats", type=int, help="corruptions per face (shape 100, expression 50)")
-    p.add_argument("--sigma", type=float, help="of the noise (files: 500000, 2; else 2.5, 0.5)")
+    p.add_argument(
+        "--sigma", "-sigma",
+        help="of the noise: a number, 'ev' (the face model's eigenvalues) or 'std' (of the faces); "
+        "(files: 500000, 2; else 2.5, 0.5)",
+    )  # fmt: skip
+    p.add_argument("--samples", type=int, default=5, help="pairs drawn as pictures (5)")
     p.add_argument("--num_test", type=int, default=600, help="held-out faces (600)")
     p.add_argument("--num_rows", type=int, default=10000, help="faces to draw without --path")
     p.add_argument("--seed", type=int, default=0, help="of split, draws and noise (0)")
@@ -43,25 +51,32 @@ def main(argv: list[str]) -> int:
 
     def work() -> int:
         from configs.manifold import get_config
-        from facejax.systems.manifold.data import load_rows
-        from facejax.systems.manifold.dataset import write_pairs
+        from facejax.systems.manifold.data import load_model, load_rows, per_component
+        from facejax.systems.manifold.dataset import write_pairs, write_samples
+        from facejax.systems.manifold.figures import Painter
 
         config = get_config()
         config.data.update(
             source="mat" if args.path else "procedural",
             path=args.path,
+            model_path=args.model,
             num_test=args.num_test,
             num_rows=args.num_rows,
             seed=args.seed,
         )
+        model = load_model(config) if args.samples > 0 else None
+        painter = model and Painter(config, model, config.evaluate.picture_size)
         for target in TARGETS[args.mode]:
             repeats = REPEATS[target] if args.repeats is None else args.repeats
             sigma = SIGMAS[bool(args.path)][target] if args.sigma is None else args.sigma
             rows = load_rows(config, target)
+            sigma = per_component(sigma, config, target, rows.train)
             folder = write_pairs(args.out, target, rows, sigma, repeats, args.seed)
             print(
                 f"{folder}: {len(rows.train)} + {len(rows.test)} faces, {repeats} corruptions each"
             )
+            if painter is not None:
+                write_samples(args.out, target, painter, args.samples)
         return 0
 
     return cli.report_errors(work)

@@ -33,8 +33,8 @@ def write_bfm(path, rng, n_shape=6, n_exp=4, side=9):
     return fields
 
 
-def write_parameters(path, rng, n_shape=199, n_exp=29):
-    """One picture's parameters; returns them."""
+def write_parameters(path, rng, n_shape=199, n_exp=29, kind="300w"):
+    """One picture's parameters, of 300W-LP and 300W-3D or of 'aflw2000'; returns them."""
     fields = dict(
         Shape_Para=rng.standard_normal((n_shape, 1)) * 1e5,
         Exp_Para=rng.standard_normal((n_exp, 1)),
@@ -43,9 +43,15 @@ def write_parameters(path, rng, n_shape=199, n_exp=29):
         Illum_Para=rng.uniform(size=(1, 10)),
         Color_Para=rng.uniform(size=(1, 7)).astype(np.float32),
         pt2d=rng.uniform(0, 450, (2, 68)),
-        pt3d_68=rng.uniform(0, 450, (3, 68)),
         roi=np.array([[-3, 5, 447, 455]], np.int16),
     )
+    if kind == "aflw2000":
+        fields |= dict(
+            pt2d=np.where(rng.uniform(size=21) < 0.3, -1.0, rng.uniform(0, 450, (2, 21))),
+            pt3d_68=rng.uniform(0, 450, (3, 68)),
+            pt3d_21=rng.uniform(0, 450, (3, 21)),
+            m=np.array([[1]], np.uint8),
+        )
     savemat(path, fields)
     return fields
 

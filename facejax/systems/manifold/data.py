@@ -53,13 +53,13 @@ class Rows:
     noisy: np.ndarray | None = None
 
 
-def corrupt(key: jax.Array, clean: jax.Array, sigma: float) -> jax.Array:
+def corrupt(key: jax.Array, clean: jax.Array, sigma: float | np.ndarray) -> jax.Array:
     """Sparse noise: N(0, sigma^2) on k randomly chosen components, k uniform in 1 .. n.
 
     Args:
       key: a jax.random key.
       clean: [n].
-      sigma: in the unit of the coefficients.
+      sigma: in the unit of the coefficients, one for all or [n].
 
     Returns:
       [n].
@@ -73,8 +73,8 @@ def corrupt(key: jax.Array, clean: jax.Array, sigma: float) -> jax.Array:
     return clean + jnp.where(rank < count, sigma * jax.random.normal(for_noise, (n,)), 0.0)
 
 
-def noise_power(n: int, sigma: float) -> float:
-    """Expected squared corruption per component, E[k] / n * sigma^2."""
+def noise_power(n: int, sigma: float | np.ndarray) -> float | np.ndarray:
+    """Expected squared corruption of a component, E[k] / n * sigma^2."""
     return (n + 1) / (2 * n) * sigma**2
 
 
@@ -239,11 +239,53 @@ def load_rows(config, target: str) -> Rows:
     return Rows(*split_rows(shape if target == "shape" else expression, c.num_test, c.seed))
 
 
-def scale_of(spec: str, rows: np.ndarray) -> np.ndarray:
-    """[n] float32: what coefficients are divided by before they enter a network.
+def eigenvalues(config, target: str, rows: np.ndarray) -> np.ndarray:
+    """[n]: 'ev', the standard deviation of each component in the unit of the coefficients.
+
+    That of the face model where `config.data` has one for raw coefficients (`model_path`); else
+    that of the rows.
+    """
+    c = config.data
+    if c.source != "procedural" and c.model_path:
+        model = load_model(config)
+        std = np.asarray(model.id_std if target == "shape" else model.exp_std)
+        if len(std) != rows.shape[1]:
+            raise ValueError(
+                f"{c.model_path} has {len(std)} {target} components, the data {rows.shape[1]}: "
+                "give the face model that the coefficients belong to"
+            )
+    else:
+        std = rows.std(axis=0)
+    return np.maximum(std, 1e-6 * std.max()).astype(np.float32)
+
+
+def in_model_unit(config, model, target: str, rows: np.ndarray) -> np.ndarray:
+    """Coefficients in the unit of a run, [..., n], as the unit-variance ones of its face model."""
+    if config.data.source == "procedural":
+        return rows
+    return rows / np.asarray(model.id_std if target == "shape" else model.exp_std)
+
+
+def prior(config, target: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(mean, standard deviation), each [n], of independent sampling from the face model.
+
+    That of the published samplers where `config.data` has a face model for raw coefficients: mean
+    0, the eigenvalues, for expressions divided by the largest. None elsewhere: the rows' own.
+    """
+    if config.data.source == "procedural" or not config.data.model_path:
+        return None
+    std = eigenvalues(config, target, rows)
+    return np.zeros_like(std), std if target == "shape" else std / std.max()
+
+
+def per_component(spec: str | float, config, target: str, rows: np.ndarray) -> np.ndarray:
+    """[n] float32: a setting that is one number for all components, or follows their spread.
 
     Args:
-      spec: 'std' for the standard deviation of each component of `rows`, or a number ('1', '1e4').
+      spec: 'std' for the standard deviation of each component of `rows`, 'ev' for `eigenvalues`,
+        or a number ('1', '1e4').
+      config: of the run.
+      target: 'shape' or 'expression'.
       rows: [N, n] training rows.
 
     Raises:
@@ -252,12 +294,16 @@ def scale_of(spec: str, rows: np.ndarray) -> np.ndarray:
     if spec == "std":
         std = rows.std(axis=0)
         return np.maximum(std, 1e-6 * std.max()).astype(np.float32)
+    if spec == "ev":
+        return eigenvalues(config, target, rows)
     try:
         value = float(spec)
     except ValueError:
         value = 0.0
     if not value > 0:
-        raise ValueError(f"a scale must be 'std' or a positive number, found {spec!r}")
+        raise ValueError(
+            f"a scale or sigma must be 'std', 'ev' or a positive number, found {spec!r}"
+        )
     return np.full(rows.shape[1], value, np.float32)
 
 

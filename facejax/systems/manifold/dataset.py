@@ -8,7 +8,7 @@ from facejax.systems.manifold.data import Rows
 
 
 def write_pairs(
-    folder: str | pathlib.Path, target: str, rows: Rows, sigma: float, repeats: int, seed: int
+    folder: str | pathlib.Path, target: str, rows: Rows, sigma, repeats: int, seed: int
 ) -> pathlib.Path:
     """Writes dataset_<target>/{train,test}/{noisy,labels}.npy, (faces * repeats, n) float64.
 
@@ -19,7 +19,7 @@ def write_pairs(
       folder: made if missing.
       target: 'shape' or 'expression'.
       rows: the clean faces.
-      sigma: standard deviation of the noise on a chosen component.
+      sigma: standard deviation of the noise on a chosen component, one for all or [n].
       repeats: corruptions per face.
       seed: of the noise, >= 0.
 
@@ -29,7 +29,7 @@ def write_pairs(
     Raises:
       ValueError: repeats or sigma is not positive.
     """
-    if repeats < 1 or not sigma > 0:
+    if repeats < 1 or not np.all(np.asarray(sigma) > 0):
         raise ValueError(f"repeats and sigma must be positive, found {repeats} and {sigma}")
     base = pathlib.Path(folder) / f"dataset_{target}"
     for part, (name, clean) in enumerate((("train", rows.train), ("test", rows.test))):
@@ -51,8 +51,37 @@ def write_pairs(
     return base
 
 
-def sparse_noise(rng: np.random.Generator, num: int, n: int, sigma: float) -> np.ndarray:
-    """[num, n]: N(0, sigma^2) on k random components, k uniform in 1 .. n; zero elsewhere."""
+def write_samples(folder: str | pathlib.Path, target: str, painter, num: int = 5) -> None:
+    """Pictures of the first pairs of `write_pairs`: dataset_samples/{i}_{label,noisy}.jpg.
+
+    Args:
+      folder: that `write_pairs` was given.
+      target: 'shape' or 'expression'.
+      painter: `figures.Painter` of the coefficients' face model.
+      num: pairs, of different faces where there are as many.
+    """
+    from facejax.io.images import write_image
+
+    base = pathlib.Path(folder) / f"dataset_{target}"
+    arrays = {
+        kind: np.load(base / "train" / f"{name}.npy", mmap_mode="r")
+        for kind, name in (("label", "labels"), ("noisy", "noisy"))
+    }
+    rows = np.linspace(0, len(arrays["label"]) - 1, num).astype(int)
+    for kind, array in arrays.items():
+        for i, picture in enumerate(painter.faces({target: array[rows]}), 1):
+            write_image(base / "dataset_samples" / f"{i}_{kind}.jpg", picture)
+
+
+def sparse_noise(rng: np.random.Generator, num: int, n: int, sigma) -> np.ndarray:
+    """[num, n]: N(0, sigma^2) on k random components, k uniform in 1 .. n; zero elsewhere.
+
+    Args:
+      rng: numpy generator.
+      num: rows.
+      n: components.
+      sigma: one for all components, or [n].
+    """
     count = rng.integers(1, n + 1, size=(num, 1))
     rank = rng.random((num, n)).argsort(axis=1).argsort(axis=1)
     return np.where(rank < count, sigma * rng.standard_normal((num, n)), 0.0)

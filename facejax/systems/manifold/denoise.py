@@ -10,11 +10,13 @@ from ml_collections import ConfigDict
 
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.files import atomic_path
+from facejax.io.pandas_pickles import PICKLE_START, read_frame, write_frame
 from facejax.systems.manifold import networks
 from facejax.train.run_folder import read_system_config
 
 MODES = {"shape": ("shape",), "exp": ("expression",), "both": ("shape", "expression")}
 KEYS = {"shape": "sp", "expression": "ep"}  # of the files
+FORMATS = ("npz", "pkl")
 
 
 @dataclasses.dataclass
@@ -32,8 +34,12 @@ class Trained:
     scales: dict[str, np.ndarray]
 
 
-def load_run(workdir: str | pathlib.Path) -> Trained:
+def load_run(workdir: str | pathlib.Path, model: str = "") -> Trained:
     """Reads config.json and the newest good checkpoint; needs none of the training data.
+
+    Args:
+      workdir: of the run.
+      model: face model of raw coefficients, for pictures; by default that of the run.
 
     Raises:
       ValueError: the folder holds no run of this system, or no checkpoint yet.
@@ -43,6 +49,8 @@ def load_run(workdir: str | pathlib.Path) -> Trained:
     if found is None:
         raise ValueError(f"{workdir} has no checkpoint yet: train first, or wait for the first one")
     tree, _ = found
+    if model:
+        config.data.model_path = model
     scales = tree["aux"]["scale"]
     nets = {
         t: networks.NetworkConfig(config.model.net, len(s), config.model.hidden)
@@ -90,31 +98,64 @@ def denoise(
 
 
 def read_table(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Coefficients of faces from an .npz (sp, ep, tp), or from one 300W-LP style .mat.
+    """Coefficients of faces from a file, whatever it is called: told apart by its contents.
+
+    Args:
+      path: an .npz with `sp`, `ep`, `tp`; a pickled pandas frame with these columns, as the
+        original writes; or one 300W-LP style .mat.
 
     Returns:
       What there is of 'sp' [N, n], 'ep' [N, m], 'tp' [N, k].
 
     Raises:
-      ValueError: another kind of file, or none of the arrays.
+      ValueError: another kind of file, which is named, or none of the arrays.
     """
     path = pathlib.Path(path)
-    if path.suffix.lower() == ".mat":
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(PICKLE_START):
+        arrays = read_frame(path)
+    elif path.suffix.lower() == ".mat" or start.startswith(b"MATLAB"):
         from facejax.io.mat import read_parameters
 
         found = read_parameters(path)
         names = {"sp": "Shape_Para", "ep": "Exp_Para", "tp": "Tex_Para"}
-        return {k: found[name][None] for k, name in names.items() if name in found}
-    from facejax.morphable.storage import read_arrays
+        arrays = {k: found[name][None] for k, name in names.items() if name in found}
+    else:
+        from facejax.morphable.storage import read_arrays
 
-    arrays = read_arrays(path)
+        arrays = read_arrays(path)
     table = {k: arrays[k] for k in ("sp", "ep", "tp") if k in arrays}
     if not table:
         raise ValueError(
-            f"{path}: found the arrays {sorted(arrays)[:8]}, wanted 'sp' [N, n] (shape) and 'ep' "
-            "[N, m] (expression)"
+            f"{path}: found {sorted(arrays)[:8]}, wanted 'sp' [N, n] (shape) and 'ep' [N, m] "
+            "(expression)"
         )
     return {k: v.reshape(len(v), -1) for k, v in table.items()}
+
+
+def write_table(
+    folder: str | pathlib.Path, name: str, table: dict[str, np.ndarray], kind: str = "npz"
+) -> pathlib.Path:
+    """Coefficients of faces as `name`.npz, or as the original's pickled frame `name`.pkl.
+
+    Args:
+      folder: made if missing.
+      name: of the file.
+      table: {'sp': [N, n], 'ep': [N, m], 'tp': [N, k]}, or some of them.
+      kind: 'npz', or 'pkl' for cells [n, 1] float64 in a pandas frame.
+
+    Raises:
+      ValueError: another kind.
+    """
+    if kind not in FORMATS:
+        raise ValueError(f"found format {kind!r}, wanted one of {FORMATS}")
+    path = pathlib.Path(folder) / f"{name}.{kind}"
+    if kind == "pkl":
+        return write_frame(path, {k: v[..., None].astype(np.float64) for k, v in table.items()})
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **table)
+    return path
 
 
 def denoise_file(
@@ -126,6 +167,7 @@ def denoise_file(
     strength: float = 1.0,
     times: int = 1,
     visualize: bool = False,
+    kind: str = "npz",
 ) -> list[pathlib.Path]:
     """File in, `outputs.npz` out; what is not denoised is copied.
 
@@ -137,6 +179,7 @@ def denoise_file(
       strength, times: see `denoise`.
       visualize: also pictures `{i+1}.jpg`, before and after side by side, with the face model of
         the run.
+      kind: of the output, 'npz' or 'pkl', see `write_table`.
 
     Returns:
       The files written.
@@ -149,6 +192,7 @@ def denoise_file(
         raise ValueError(f"found mode {mode!r}, wanted one of {tuple(MODES)}")
     if times < 1:
         raise ValueError(f"times must be positive, found {times}")
+    painter = load_painter(run) if visualize else None
     table = read_table(path)
     result = dict(table)
     for target in MODES[mode]:
@@ -156,34 +200,41 @@ def denoise_file(
         if key not in table:
             raise ValueError(f"{path}: found {sorted(table)}, mode {mode!r} needs {key!r}")
         result[key] = denoise(run, target, table[key], strength, times)
-    out = pathlib.Path(out)
-    written = [out / "outputs.npz"]
-    with atomic_path(written[0]) as temporary:
-        np.savez(temporary, **result)
-    if visualize:
-        written += _write_pictures(run, table, result, out)
+    written = [write_table(out, "outputs", result, kind)]
+    if painter is not None:
+        sides = [painter.faces(_parts(t)) for t in (table, result)]
+        written += write_pictures(out, np.concatenate(sides, axis=2))
     return written
 
 
-def _write_pictures(run, before, after, out) -> list[pathlib.Path]:
-    from facejax.io.images import write_image
+def load_painter(run: Trained):
+    """Draws faces with the face model of a run.
+
+    Raises:
+      ValueError: it has none.
+    """
     from facejax.systems.manifold.data import load_model
-    from facejax.systems.manifold.figures import render_faces
+    from facejax.systems.manifold.figures import Painter
 
     model = load_model(run.config)
-    if model is None or run.config.data.source != "procedural":
+    if model is None:
         raise ValueError(
-            "pictures need the face model that the coefficients belong to; this run was trained "
-            "without one: leave --visualize away"
+            "pictures need the face model that the coefficients belong to, and this run was "
+            "trained without one: give --model=BFM.mat, or leave --visualize away"
         )
-    num = len(next(iter(after.values())))
-    pixels = run.config.evaluate.picture_size
-    sides = []
-    for table in (before, after):
-        identity = table.get("sp", np.zeros((num, model.num_id)))
-        expression = table.get("ep", np.zeros((num, model.num_exp)))
-        sides.append(
-            render_faces(model, identity.astype(np.float32), expression.astype(np.float32), pixels)
-        )
-    pictures = np.concatenate(sides, axis=2)
-    return [write_image(out / f"{i + 1}.jpg", p) for i, p in enumerate(pictures)]
+    return Painter(run.config, model, run.config.evaluate.picture_size)
+
+
+def _parts(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """As `Painter.faces` wants them; complexion is left to the model's mean."""
+    return {target: table[key] for target, key in KEYS.items() if key in table}
+
+
+def write_pictures(folder: str | pathlib.Path, pictures, suffix: str = "") -> list[pathlib.Path]:
+    """`{i+1}{suffix}.jpg` of each of [N, H, W, 3]."""
+    from facejax.io.images import write_image
+
+    return [
+        write_image(pathlib.Path(folder) / f"{i}{suffix}.jpg", picture)
+        for i, picture in enumerate(pictures, 1)
+    ]

@@ -4,6 +4,9 @@ The autoencoders read a coefficient vector as a one-channel signal: convolutions
 max-pooling, and back with unpooling at the remembered positions. There are no activation functions:
 the switches of the pools are the only non-linearity.
 
+The gated network is ours. It has the form of the best estimate under sparse corruption: how much to
+believe of each component, then one linear map of what is believed.
+
 Activations are [B, length, channels]. A convolution's kernel is [3, in, out], applied as a
 correlation; the transposed convolutions are stored as the correlations that they equal.
 """
@@ -17,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 WIDTHS = {"autoencoder4": (8, 16, 32, 64), "autoencoder3": (32, 64, 128)}
-KINDS = (*WIDTHS, "mlp")
+KINDS = (*WIDTHS, "gated", "mlp")
 _TAPS = 3
 
 
@@ -26,10 +29,11 @@ class NetworkConfig:
     """A denoiser.
 
     Attributes:
-      kind: 'autoencoder4' (16,353 parameters), 'autoencoder3' (61,953) or 'mlp' (two hidden ReLU
-        layers, for comparison).
+      kind: 'autoencoder4' (16,353 parameters) and 'autoencoder3' (61,953) as published; 'gated',
+        out = W (gate * x) + b with gates in [0, 1] from two hidden ReLU layers that see x and |x|;
+        'mlp', two hidden ReLU layers.
       length: n, the number of coefficients.
-      hidden: width of the MLP's layers.
+      hidden: width of the hidden layers of 'gated' and 'mlp'.
     """
 
     kind: str = "autoencoder4"
@@ -53,7 +57,8 @@ class NetworkConfig:
 def init(net: NetworkConfig, seed: int) -> dict[str, dict[str, np.ndarray]]:
     """Numpy parameters by the default rule of torch: all uniform in +-1/sqrt(fan_in).
 
-    For transposed convolutions that rule takes 3 * (output channels) for fan_in.
+    For transposed convolutions that rule takes 3 * (output channels) for fan_in. The linear map of
+    'gated' starts at half the identity.
 
     Args:
       net: the network.
@@ -71,10 +76,15 @@ def init(net: NetworkConfig, seed: int) -> dict[str, dict[str, np.ndarray]]:
             "bias": rng.uniform(-bound, bound, kernel_shape[-1]).astype(np.float32),
         }
 
-    if net.kind == "mlp":
-        sizes = (net.length, net.hidden, net.hidden, net.length)
+    if net.kind in ("gated", "mlp"):
+        n = net.length
+        sizes = (2 * n if net.kind == "gated" else n, net.hidden, net.hidden, n)
         pairs = zip(sizes[:-1], sizes[1:], strict=True)
-        return {f"dense_{i}": layer((a, b), a) for i, (a, b) in enumerate(pairs, 1)}
+        params = {f"dense_{i}": layer((a, b), a) for i, (a, b) in enumerate(pairs, 1)}
+        if net.kind == "gated":
+            half = 0.5 * np.eye(n, dtype=np.float32)
+            params["linear"] = {"kernel": half, "bias": np.zeros(n, np.float32)}
+        return params
     widths = (1, *WIDTHS[net.kind])
     params = {}
     for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True), 1):
@@ -101,10 +111,11 @@ def apply(net: NetworkConfig, params: Mapping[str, Any], x: jax.Array) -> jax.Ar
             f"found vectors of length {x.shape[-1]}, wanted {net.length}: the network was made for "
             "another number of coefficients"
         )
+    if net.kind == "gated":
+        gate = jax.nn.sigmoid(_mlp(params, jnp.concatenate([x, jnp.abs(x)], axis=-1)))
+        return _dense(params["linear"], gate * x)
     if net.kind == "mlp":
-        h = jax.nn.relu(_dense(params["dense_1"], x))
-        h = jax.nn.relu(_dense(params["dense_2"], h))
-        return _dense(params["dense_3"], h)
+        return _mlp(params, x)
     pooled, switches, lengths = encode(net, params, x)
     h = pooled[-1]
     pad = 1 if net.kind == "autoencoder4" else 2
@@ -167,6 +178,12 @@ def unpool(h: jax.Array, switch: jax.Array, length: int) -> jax.Array:
     pairs = jnp.stack([jnp.where(switch, zero, h), jnp.where(switch, h, zero)], axis=-2)
     flat = pairs.reshape(h.shape[0], 2 * h.shape[1], h.shape[2])
     return jnp.pad(flat, ((0, 0), (0, length - flat.shape[1]), (0, 0)))
+
+
+def _mlp(params, x):
+    h = jax.nn.relu(_dense(params["dense_1"], x))
+    h = jax.nn.relu(_dense(params["dense_2"], h))
+    return _dense(params["dense_3"], h)
 
 
 def _dense(layer, x):

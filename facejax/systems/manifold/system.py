@@ -53,12 +53,19 @@ class ManifoldSystem:
     @functools.cached_property
     def scales(self) -> dict[str, Any]:
         """[n] by target: what coefficients are divided by inside the model."""
-        return {t: data.scale_of(self.config.data[f"{t}_scale"], r.train)
+        c = self.config.data
+        return {t: data.per_component(c[f"{t}_scale"], self.config, t, r.train)
                 for t, r in self.rows.items()}  # fmt: skip
 
-    def sigma(self, target: str) -> float:
-        """Standard deviation of the corruption of a chosen component, in coefficients."""
-        return float(self.config.train[f"{target}_sigma"])
+    @functools.cached_property
+    def _sigmas(self) -> dict[str, Any]:
+        c = self.config.train
+        return {t: data.per_component(c[f"{t}_sigma"], self.config, t, r.train)
+                for t, r in self.rows.items()}  # fmt: skip
+
+    def sigma(self, target: str):
+        """[n] standard deviations of the corruption of a chosen component, in coefficients."""
+        return self._sigmas[target]
 
     @functools.cached_property
     def _source(self):

@@ -8,11 +8,16 @@ import pytest
 
 from data_prep import make_manifold_data
 from facejax import cli
+from facejax.io.images import read_image
+from facejax.io.pandas_pickles import read_frame, write_frame
 from facejax.morphable import decode_shape
 from facejax.morphable.bfm import load_bfm
 from facejax.systems.manifold import dataset, metrics
 from facejax.systems.manifold.data import noise_power
+from facejax.systems.manifold.denoise import load_run
+from facejax.systems.manifold.networks import NetworkConfig
 from launch import denoise as command
+from launch import evaluate as experiments
 from tests.oracles.mat_files import write_bfm, write_parameters
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/manifold.py")
@@ -35,11 +40,12 @@ def trained(tmp_path_factory):
         write_parameters(folder / "mat" / f"{i:02d}.mat", rng, n_shape=24, n_exp=18)
     write_bfm(folder / "BFM.mat", rng, n_shape=24, n_exp=18)
     make = [f"-path={folder / 'mat'}", "-mode", "both", f"--out={folder}", "--num_test=4"]
+    make += [f"-model={folder / 'BFM.mat'}", "--samples=1"]
     assert make_manifold_data.main([*make, "--repeats=3"]) == 0
     config = cli.load_config(f"{CONFIG}:smoke")
     config.data.update(source="arrays", path=str(folder), model_path=str(folder / "BFM.mat"))
     config.data.shape_scale = "std"
-    config.train.update(noise="stored", shape_sigma=5e5, expression_sigma=2.0)
+    config.train.update(noise="stored", shape_sigma="5e5", expression_sigma="2")
     config.schedule.total_kimg = 0.032
     cli.run(config, folder / "run")
     return folder, config
@@ -54,6 +60,20 @@ def test_pairs_have_the_layout_of_the_original(trained):
         assert len(np.unique(clean, axis=0)) == 8 and (clean[0] == clean[2]).all()
         assert len(np.unique(noisy, axis=0)) == 24
         assert np.load(folder / f"dataset_{target}/test/labels.npy").shape == (12, n)
+        for kind in ("label", "noisy"):
+            picture = read_image(folder / f"dataset_{target}/dataset_samples/1_{kind}.jpg")
+            assert picture.std() > 0.01
+
+
+def test_noise_of_the_files_may_follow_the_eigenvalues(trained, tmp_path):
+    folder, _ = trained
+    make = [f"-path={folder / 'mat'}", "-mode", "shape", f"--out={tmp_path}", "--num_test=4"]
+    make += [f"-model={folder / 'BFM.mat'}", "--samples=0", "-sigma", "ev", "--repeats=400"]
+    assert make_manifold_data.main(make) == 0
+    parts = [np.load(tmp_path / f"dataset_shape/train/{k}.npy") for k in ("noisy", "labels")]
+    found = np.square(parts[0] - parts[1]).mean(axis=0)
+    wanted = noise_power(24, np.asarray(load_bfm(folder / "BFM.mat").id_std))
+    np.testing.assert_allclose(found / wanted, 1.0, atol=0.2)
 
 
 def test_figures_have_millimetres_of_the_given_model(trained):
@@ -61,7 +81,14 @@ def test_figures_have_millimetres_of_the_given_model(trained):
     found = cli.run(config, folder / "run", "evaluate")
     assert found == {k: v for k, v in json.loads((folder / "run/evaluation.json").read_text())
                      .items() if k != "step"}  # fmt: skip
-    assert (folder / "run/evaluation.png").is_file()
+    for name in ("evaluation.png", "evaluation_faces.png", "evaluation_triples.png"):
+        assert read_image(folder / "run" / name).std() > 0.05
+    assert len((folder / "run/evaluation_settings.csv").read_text().splitlines()) == 1 + 2 * 2
+    for target in ("shape", "expression"):
+        chosen = [str(found[target]["varied"][k]) for k in ("strength", "times")]
+        assert chosen[0] == "0.5" and chosen[1] in "12"
+        sets = found[target]["trace"]
+        assert set(sets) == {"real", "normal", "gaussian", "uniform", "manifold", "varied"}
     system, model = cli.make_system(config), load_bfm(folder / "BFM.mat")
     for target in ("shape", "expression"):
         c = config.evaluate
@@ -100,5 +127,100 @@ def test_denoise_file(trained, tmp_path, capsys):
     np.savez(tmp_path / "short.npz", sp=np.zeros((2, 7)))
     assert command.main([base[0], f"--path={tmp_path / 'short.npz'}", f"--out={tmp_path}"]) == 2
     assert "wanted [N, 24]" in capsys.readouterr().err
-    assert command.main([*base, "--visualize", f"--out={tmp_path}"]) == 2
-    assert "leave --visualize away" in capsys.readouterr().err
+    # the original's table in and out, and pictures with the face model of the run
+    write_frame(tmp_path / "in.pkl", {k: v.astype("f8") for k, v in table.items()})
+    base[1] = f"-path={tmp_path / 'in.pkl'}"
+    more = ["-visualize", "True", "-mode", "both", "--format=pkl", f"--out={tmp_path / 'b'}"]
+    assert command.main([*base, *more]) == 0
+    found = read_frame(tmp_path / "b/outputs.pkl")
+    assert found["sp"].shape == (3, 24, 1) and found["sp"].dtype == np.float64
+    np.testing.assert_allclose(found["sp"][..., 0], both["sp"], rtol=1e-4, atol=1.0)
+    picture = read_image(tmp_path / "b/3.jpg")
+    assert picture.shape == (48, 96, 3) and np.abs(picture[:, :48] - picture[:, 48:]).max() > 0.1
+    (tmp_path / "bad.pkl").write_bytes(b"\x80\x02cos\nsystem\n.")
+    capsys.readouterr()
+    assert command.main([base[0], f"--path={tmp_path / 'bad.pkl'}", f"--out={tmp_path}"]) == 2
+    assert "refused os.system" in capsys.readouterr().err
+    assert command.main([base[0], f"--path={folder / 'BFM.mat'}", f"--out={tmp_path}"]) == 2
+    assert "found a face3d-style BFM.mat" in capsys.readouterr().err
+
+
+def test_experiments_of_the_original(trained, tmp_path, capsys):
+    folder, config = trained
+    base = ["-workdir", str(folder / "run"), "-out", str(tmp_path)]
+    options = ["-mode", "both", "-size", "3", "-sigma_shape", "100000", "-sigma_exp", "1"]
+    assert experiments.main(["test", *base, *options, "--format=pkl"]) == 0
+    found = tmp_path / "output_on_test_data/shape_and_expression"
+    assert {p.name for p in found.glob("*.jpg")} == {
+        f"{i}_{kind}.jpg" for i in (1, 2, 3) for kind in ("gt", "input", "output")
+    }
+    printed = capsys.readouterr().out
+    clean, noisy, out = (read_frame(found / f"{k}.pkl") for k in ("labels", "inputs", "outputs"))
+    system = cli.make_system(config)
+    for target, key, sigma in (("shape", "sp", 1e5), ("expression", "ep", 1.0)):
+        np.testing.assert_allclose(clean[key][..., 0], system.rows[target].test[:3], rtol=1e-6)
+        noise = np.abs(noisy[key] - clean[key])
+        assert 0.3 * sigma < noise.max() < 5 * sigma
+        errors = [np.square(v[key] - clean[key]).mean() for v in (noisy, out)]
+        line = next(x for x in printed.splitlines() if x.startswith(target))
+        values = [float(x.rstrip(",")) for x in line.split()[2::2]]
+        np.testing.assert_allclose(values, errors, rtol=1e-4)
+
+    options = ["-mode", "both", "-size", "20", "-range", "10", "-visualize", "False"]
+    assert experiments.main(["scatter", *base, *options]) == 0
+    printed = capsys.readouterr().out
+    found = tmp_path / "scatter_diagrams"
+    before, after = (
+        np.load(found / f"model_output_on_uniform/{k}.npz") for k in ("labels", "labels_out")
+    )
+    normal = np.load(found / "normal/labels.npz")
+    for target, key in (("shape", "sp"), ("expression", "ep")):
+        line = next(x for x in printed.splitlines() if x.startswith(target))
+        values = [float(x.rstrip(",")) for x in line.split()[2::2]]
+        wanted = [np.var(v[key], axis=0, ddof=1).sum() for v in (normal, after)]
+        np.testing.assert_allclose([values[0], values[2]], wanted, rtol=1e-4)
+        picture = read_image(found / target / "fig20.png")
+        assert not np.array_equal(before[key], after[key])
+        legacy = ["-mode", "exp" if key == "ep" else "shape", "-size", "20", "--legacy-scatter"]
+        assert experiments.main(["scatter", *base, *legacy]) == 0
+        assert "uniform" in capsys.readouterr().out
+        assert not np.array_equal(read_image(found / target / "fig20.png"), picture)
+
+    options = ["-size", "2", "-shape_range", "10", "-exp_range", "0.001"]
+    assert experiments.main(["synthetic", *base, *options]) == 0
+    raw = np.load(tmp_path / "synthetic_dataset/dataset/labels.npz")
+    limit = 5 * np.asarray(load_bfm(folder / "BFM.mat").id_std)
+    assert (np.abs(raw["sp"]) <= limit).all() and np.abs(raw["sp"] / limit).max() > 0.8
+    assert np.abs(raw["ep"]).max() < 1e-3
+    assert (tmp_path / "synthetic_dataset/network_output/2.jpg").is_file()
+    assert np.load(tmp_path / "synthetic_dataset/network_output/outputs.npz")["tp"].shape == (2, 24)
+    capsys.readouterr()
+    assert experiments.main(["test", *base, "-size", "1"]) == 2
+    assert "size must be at least 2" in capsys.readouterr().err
+
+
+def test_published_recipe_on_files_of_both_sets(tmp_path, rng):
+    """`:paper` on 300W-3D and AFLW2000-3D folders with all 199 + 29 coefficients."""
+    for i in range(8):
+        part = tmp_path / "mat" / ("AFLW2000" if i % 2 else "300W-3D/HELEN")
+        part.mkdir(parents=True, exist_ok=True)
+        write_parameters(part / f"image{i:05d}.mat", rng, kind="aflw2000" if i % 2 else "300w")
+    write_parameters(tmp_path / "one.mat", rng)
+    for preset, target, n, scale in (
+        ("paper_shape", "shape", 199, 1e4), ("paper_expression", "expression", 29, 1.0)
+    ):  # fmt: skip
+        config = cli.load_config(f"{CONFIG}:{preset}")
+        config.data.update(path=str(tmp_path / "mat"), num_test=2)
+        config.schedule.update(batch_size=4, total_kimg=0.008)
+        cli.run(config, tmp_path / target)
+        run = load_run(tmp_path / target)
+        assert run.nets[target] == NetworkConfig("autoencoder4", n)
+        assert (run.scales[target] == np.full(n, scale, np.float32)).all()
+        rows = cli.make_system(config).rows[target]
+        assert rows.train.shape == (6, n) and rows.test.shape == (2, n)
+        mode = "exp" if target == "expression" else "shape"
+        options = [f"--workdir={tmp_path / target}", f"--path={tmp_path / 'one.mat'}"]
+        assert command.main([*options, "-mode", mode, f"--out={tmp_path}"]) == 0
+        assert np.isfinite(np.load(tmp_path / "outputs.npz")["sp"]).all()
+    options = [f"--workdir={tmp_path / 'shape'}", f"--path={tmp_path / 'one.mat'}", "--visualize"]
+    assert command.main([*options, f"--out={tmp_path}"]) == 2  # no face model was given

@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.manifold import get_config
 from facejax.morphable.procedural import EXPRESSION_NAMES
 from facejax.systems.manifold import data
+from tests.oracles.mat_files import write_bfm
 
 
 def test_corruption_is_sparse_with_the_stated_power():
@@ -38,13 +40,45 @@ def test_split_holds_out_whole_rows():
         data.split_rows(rows, 20, seed=3)
 
 
-def test_scales():
+def _config(**values):
+    config = get_config("smoke")
+    config.data.update(values)
+    return config
+
+
+def test_scales_and_sigmas():
     rows = np.random.default_rng(0).standard_normal((500, 2)) * [2.0, 300.0]
-    np.testing.assert_allclose(data.scale_of("std", rows), rows.std(axis=0), rtol=1e-6)
-    np.testing.assert_array_equal(data.scale_of("1e4", rows), [1e4, 1e4])
-    for bad in ("ev", "-1", "0"):
+    config = _config()
+    for spread in (
+        "std",
+        "ev",
+    ):  # the rows' own: the procedural head has unit-variance coefficients
+        found = data.per_component(spread, config, "shape", rows)
+        np.testing.assert_allclose(found, rows.std(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(data.per_component("1e4", config, "shape", rows), [1e4, 1e4])
+    for bad in ("ew", "-1", "0"):
         with pytest.raises(ValueError, match="positive number"):
-            data.scale_of(bad, rows)
+            data.per_component(bad, config, "shape", rows)
+
+
+def test_eigenvalues_of_a_face_model(tmp_path, rng):
+    fields = write_bfm(tmp_path / "BFM.mat", rng, n_shape=6, n_exp=4)
+    config = _config(source="arrays", model_path=str(tmp_path / "BFM.mat"))
+    rows = rng.standard_normal((50, 6))
+    for target, key in (("shape", "shapeEV"), ("expression", "expEV")):
+        ev, part = fields[key][:, 0], rows[:, : len(fields[key])]
+        np.testing.assert_allclose(data.per_component("ev", config, target, part), ev, rtol=1e-6)
+        mean, std = data.prior(config, target, part)
+        assert not mean.any()
+        np.testing.assert_allclose(std, ev if target == "shape" else ev / ev.max(), rtol=1e-6)
+    # by component, not by the position in the list of chosen ones
+    sigma = data.per_component("ev", config, "shape", rows)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    noise = np.asarray(jax.vmap(lambda k: data.corrupt(k, jnp.zeros(6), sigma))(keys))
+    np.testing.assert_allclose((noise**2).mean(axis=0) / data.noise_power(6, sigma), 1.0, atol=0.15)
+    with pytest.raises(ValueError, match="6 shape components, the data 5"):
+        data.per_component("ev", config, "shape", rows[:, :5])
+    assert data.prior(_config(), "shape", rows) is None
 
 
 def test_source_pairs_targets_and_stored_noise():

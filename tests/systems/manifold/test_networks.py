@@ -13,6 +13,7 @@ def _count(params):
 def test_parameter_counts():
     for kind, length, count in (
         ("autoencoder4", 199, 16_353), ("autoencoder4", 29, 16_353), ("autoencoder3", 199, 61_953),
+        ("gated", 80, (160 + 1) * 256 + 257 * 256 + 257 * 80 + 81 * 80),
         ("mlp", 45, 45 * 256 + 256 + 256 * 256 + 256 + 256 * 45 + 45),
     ):  # fmt: skip
         assert _count(networks.init(networks.NetworkConfig(kind, length), 0)) == count
@@ -64,6 +65,21 @@ def test_autoencoders_against_loops(kind, length, rng):
         np.testing.assert_allclose(y[i], _reference(net, params, x[i]), atol=1e-5)
     one = networks.apply(net, params, jnp.asarray(x[1, 2]))
     np.testing.assert_allclose(one, y[1, 2], atol=1e-6)
+
+
+def test_gated_network_believes_components_by_halves_at_first(rng):
+    net = networks.NetworkConfig("gated", 10, hidden=16)
+    params = networks.init(net, 0)
+    x = rng.standard_normal((3, 10)).astype(np.float32)
+    params["dense_3"] = {k: np.zeros_like(v) for k, v in params["dense_3"].items()}
+    np.testing.assert_allclose(networks.apply(net, params, x), 0.25 * x, rtol=1e-6)
+    params["dense_3"]["bias"][4] = -50.0  # this one is not believed, by no output
+    params["linear"]["kernel"] = rng.standard_normal((10, 10)).astype(np.float32)
+    moved = x.copy()
+    moved[:, 4] += 9.0
+    np.testing.assert_allclose(
+        networks.apply(net, params, moved), networks.apply(net, params, x), atol=1e-5
+    )
 
 
 def test_gradient_against_differences(rng):

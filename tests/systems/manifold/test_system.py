@@ -67,14 +67,16 @@ def test_wrong_settings(key, value, message):
 
 
 def test_faces_of_populations_are_drawn(tmp_path):
-    options = dict(rows=32, cols=32, n_id=20, n_alb=4, draws=32, texture_size=16)
-    model = load_morphable("procedural", **options)
+    config = cli.load_config(f"{CONFIG}:smoke")
+    model = load_morphable("procedural", **dict(config.data.model_options))
     rng = np.random.default_rng(0)
     names = ("uniform", "normal", "real", "manifold")
     sets = {"shape": {n: s * rng.standard_normal((2, 20)) for s, n in enumerate(names)}}
-    path = figures.write_faces(tmp_path / "faces.png", model, sets, num=2, pixels=32)
-    image = read_image(path)
+    painter = figures.Painter(config, model, pixels=32)
+    image = read_image(painter.write_rows(tmp_path / "faces.png", sets, names, num=6))
     assert image.shape[0] == 4 * 32 + 3 * 4 and image.shape[1] > 2 * 32 + 4
     cells = image[:, -68:].reshape(-1, 68, 3)
     assert np.abs(cells[:32, :32] - cells[:32, 36:]).max() == 0  # uniform is scaled by 0 here
     assert np.abs(cells[36:68, :32] - cells[36:68, 36:]).max() > 0.05
+    with pytest.raises(ValueError, match="wants"):
+        painter.faces({"shape": np.zeros((2, 21))})
