@@ -124,26 +124,3 @@ def test_wrong_use_ends_with_one_line(photos, tmp_path, capsys):
     (folder / "one.txt").unlink()
     assert preprocess_images.main([f"--img_path={folder}", f"--save_path={tmp_path / 'o'}"]) == 2
     assert "not one photo" in capsys.readouterr().err
-
-
-def test_bad_prepared_folders(tmp_path, rng):
-    write_image(tmp_path / "a.png", rng.integers(0, 256, (50, 60, 3), dtype=np.uint8))
-    with pytest.raises(ValueError, match="no landmarks of them.*preprocess_images"):
-        find_photos(tmp_path)
-    write_landmarks(tmp_path / "lm" / "a.txt", np.zeros((68, 2)))
-    with pytest.raises(ValueError, match="crop of 60x50, wanted 224x224"):
-        PhotoFolder(tmp_path).batch(np.array([0]))
-    with pytest.raises(ValueError, match="outside a set of 1"):
-        PhotoFolder(tmp_path).batch(np.array([1]))
-    write_image(tmp_path / "mask" / "a.png", np.zeros((5, 5, 3), np.uint8))
-    with pytest.raises(ValueError, match="mask of 5x5"):
-        PhotoFolder(tmp_path).batch(np.array([0]))
-    lists = tmp_path / "lists"
-    lists.mkdir()
-    for name, text in (("images", "x.png\n"), ("landmarks", "x.txt\n"), ("masks", "")):
-        (lists / f"{name}.txt").write_text(text)
-    with pytest.raises(ValueError, match="wanted equally many"):
-        find_photos(lists)
-    (lists / "masks.txt").write_text("x.png\n")
-    with pytest.raises(ValueError, match="no file seen from here"):
-        find_photos(lists)
