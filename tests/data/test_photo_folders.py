@@ -32,7 +32,8 @@ def test_both_layouts_hold_the_same_face(tmp_path, rng):
     np.testing.assert_allclose(crop.landmarks, cut.landmarks, atol=1e-5)
     shown = crop.crop.min(axis=-1) > 100
     assert np.abs(mask.astype(float) - cut_mask)[shown].mean() < 6
-    assert crop.transform is None and cut.transform == photo.transform
+    assert crop.transform is None
+    np.testing.assert_allclose(cut.transform.box, photo.transform.box, rtol=1e-6)
     write_crop(tmp_path / "five", "a", AlignedPhoto(crop.crop, None, five), mask)
     with pytest.raises(ValueError, match="no landmarks of them"):
         find_photos(tmp_path / "five")
