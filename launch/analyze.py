@@ -5,6 +5,7 @@ python launch/analyze.py sweep --workdir=RUN --out=DIR [--dim=3]
 python launch/analyze.py meshes --workdir=RUN --out=DIR [--frames=150] [--format=obj]
 python launch/analyze.py progress --workdir=RUN --out=DIR [--seconds=20]
 python launch/analyze.py fit --workdir=RUN --out=DIR [--maps=face_0000_maps.npz | --index=0,1]
+python launch/analyze.py control --workdir=RUN --out=DIR [--multipliers=0,0.5,1,2]
 python launch/analyze.py evaluate_all --workdir=RUN [--metrics=swd,ms_ssim]
 """
 
@@ -83,6 +84,23 @@ def fit(args) -> list[pathlib.Path]:
     )  # fmt: skip
 
 
+def control(args) -> list[pathlib.Path]:
+    """Expressions recovered from generated shapes, against the scale of the labels."""
+    from facejax.systems.tbgan.control import write_control
+    from facejax.systems.tbgan.generate import load_run
+    from facejax.train.describe import format_table
+
+    try:
+        multipliers = [float(x) for x in args.multipliers.split(",")]
+    except ValueError as error:
+        raise cli.UsageError(f"--multipliers={args.multipliers}: wanted numbers: {error}") from None
+    rows, written = write_control(
+        load_run(args.workdir), args.out, multipliers=multipliers, num=args.num, seed=args.seed
+    )
+    print(format_table(rows))
+    return written
+
+
 def evaluate_all(args) -> list[pathlib.Path]:
     """Figures of every checkpoint, and a plot."""
     from facejax.systems.tbgan.reports import evaluate_all as measure
@@ -137,6 +155,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--index", default="0", help="else examples of the run's own data (0)")
     sub.add_argument("--expression", help="label of the fits; by default that of the example")
     sub.add_argument("--steps", type=int, default=500, help="per learning rate (500)")
+    sub = command(control)
+    sub.add_argument("--multipliers", default="0,0.25,0.5,0.75,1,1.5,2", help="of label_scale")
+    sub.add_argument("--num", type=int, default=511, help="faces per multiplier (511)")
     sub = command(evaluate_all, seed=False)
     sub.add_argument("--metrics", default=METRICS, help=f"comma-separated ({METRICS})")
     text = "Inception-v3 (.pb of 2015-12-05, .pth, .npz) for the Frechet distance"

@@ -103,31 +103,6 @@ def nearest_label(coefficients: np.ndarray, prototypes: np.ndarray) -> np.ndarra
     return (difference**2).sum(axis=-1).argmin(axis=-1)
 
 
-def label_accuracy(
-    offsets: np.ndarray,
-    labels: np.ndarray,
-    id_basis: np.ndarray,
-    exp_basis: np.ndarray,
-    prototypes: np.ndarray,
-    ridge: float = 0.0,
-) -> float:
-    """How often the expression that was asked for is recovered from a generated shape, in [0, 1].
-
-    Identity and expression are fitted together; the nearest expression prototype is the answer.
-
-    Args:
-      offsets: [N, ...] generated shapes minus the model's mean.
-      labels: [N] integers, the labels that were asked for.
-      id_basis: [D_id, ...].
-      exp_basis: [D_exp, ...].
-      prototypes: [L, D_exp] expression coefficients of each label.
-      ridge: >= 0, steadies the fit of incomplete or noisy shapes.
-    """
-    basis = np.concatenate([np.asarray(id_basis), np.asarray(exp_basis)])
-    coefficients = project_coefficients(offsets, basis, ridge)[:, len(id_basis) :]
-    return float((nearest_label(coefficients, prototypes) == np.asarray(labels)).mean())
-
-
 def _flattened(offsets, basis) -> tuple[np.ndarray, np.ndarray]:
     offsets, basis = np.asarray(offsets, np.float64), np.asarray(basis, np.float64)
     if offsets.shape[1:] != basis.shape[1:]:

@@ -1,10 +1,10 @@
 """What a run would be, as text: the configuration, the stages, the number of parameters."""
 
 import json
+import math
 from typing import Any
 
 import jax
-import numpy as np
 
 from facejax.train.progress import stage_images
 from facejax.train.run_folder import as_plain
@@ -53,7 +53,9 @@ def describe(config: Any, system: System) -> str:
       config: ConfigDict.
       system: built from it; its `describe` rows are used where it has them.
     """
-    params, _ = system.init(config.seed)
+    # shapes do where a system gives them: the numbers of a large one take a minute and gigabytes
+    shapes = getattr(system, "abstract_params", None)
+    params = shapes() if shapes else system.init(config.seed)[0]
     if hasattr(system, "describe"):
         rows = system.describe()
     else:
@@ -62,7 +64,7 @@ def describe(config: Any, system: System) -> str:
             for stage, images in stage_images(system).items()
         ]
     groups = ", ".join(
-        f"{group} {sum(np.size(x) for x in jax.tree.leaves(tree)):,}"
+        f"{group} {sum(math.prod(x.shape) for x in jax.tree.leaves(tree)):,}"
         for group, tree in params.items()
     )
     return "\n".join(

@@ -149,6 +149,10 @@ class System(Protocol):
         """
         ...
 
+    def abstract_params(self) -> dict[str, Any]:
+        """Optional. {group: tree} of shapes for --dry_run, where making the numbers takes long."""
+        ...
+
     def describe(self) -> list[dict[str, Any]]:
         """Optional. One dict per stage for --dry_run, in order, {column: value} for the table."""
         ...

@@ -114,6 +114,27 @@ def detected(gallery: Gallery, maps: np.ndarray) -> dict[str, Any] | None:
     return {"detector": name, "share": float(np.mean([detect(p) for p in pictures]))}
 
 
+def expression_coefficients(gallery: Gallery, maps: np.ndarray) -> np.ndarray:
+    """How much of each expression a shape map holds, identity and expression fitted together.
+
+    Args:
+      gallery: makes faces of maps; its face model has the expressions.
+      maps: [N, r, r, C] network channels.
+
+    Returns:
+      [N, K - 1] of the expressions after the neutral one; 1 is the expression in full.
+    """
+    resolution = maps.shape[-2]
+    # on the maps, all smoothed alike: decoded meshes have lost half of a faint expression
+    source = MorphableUVSource(gallery.maker.model, resolution, 1)
+    identity, expressions = (
+        np.asarray(gallery.maker.smoothed(basis)) for basis in source.shape_basis(resolution)
+    )
+    basis = np.concatenate([identity, expressions[1:]])
+    offsets = np.asarray(gallery.maker.offsets(jnp.asarray(maps))["shape"])
+    return uvmaps.project_coefficients(offsets, basis, _NOISE_MM**2)[:, len(identity) :]
+
+
 def face_figures(gallery: Gallery, maps: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """How well the faces of maps fit the face model that the data came from.
 
@@ -133,7 +154,6 @@ def face_figures(gallery: Gallery, maps: np.ndarray, labels: np.ndarray) -> dict
 
     model = gallery.maker.model
     found = _measure_faces(gallery, maps)
-    resolution = maps.shape[-2]
     names, presets = expression_presets(model)
     identity = np.asarray(model.id_basis) * np.asarray(model.id_std)[:, None, None]
     expression = np.tensordot(presets[1:], np.asarray(model.exp_basis), 1)
@@ -141,16 +161,8 @@ def face_figures(gallery: Gallery, maps: np.ndarray, labels: np.ndarray) -> dict
     span = np.concatenate([identity, expression])
     # distances per vertex, hence sqrt(3): span_distance averages over coordinates
     distance = uvmaps.span_distance(offsets, span) * np.sqrt(3.0)
-    # on the maps, all smoothed alike: decoded meshes have lost half of a faint expression
-    id_maps, exp_maps = MorphableUVSource(model, resolution, 1).shape_basis(resolution)
-    accuracy = uvmaps.label_accuracy(
-        np.asarray(gallery.maker.offsets(jnp.asarray(maps))["shape"]),
-        labels,
-        np.asarray(gallery.maker.smoothed(id_maps)),
-        np.asarray(gallery.maker.smoothed(exp_maps[1:])),
-        prototypes=np.eye(len(names))[:, 1:],
-        ridge=_NOISE_MM**2,
-    )
+    asked = uvmaps.nearest_label(expression_coefficients(gallery, maps), np.eye(len(names))[:, 1:])
+    accuracy = float((asked == labels).mean())
     if model.tex_basis is not None:
         size = (_TEXTURE_PIXELS, _TEXTURE_PIXELS)
         basis = np.asarray(resize(model.tex_basis, size))

@@ -40,8 +40,8 @@ def evaluate_all(
 ) -> dict[str, list[dict[str, Any]]]:
     """Measures every checkpoint of a run, with the same real maps, latents and draws.
 
-    Writes metric-<name>.jsonl, one line per checkpoint, and metrics.png into the run folder. How
-    many checkpoints a run keeps is set by config.keep.
+    Writes metric-<name>.jsonl, one line per checkpoint, and metrics.png into the run folder. A run
+    keeps the newest config.keep checkpoints; those that it wrote and removed are named in the log.
 
     Args:
       workdir: of the run.
@@ -70,12 +70,14 @@ def evaluate_all(
         extractor = InceptionFeatures(inception)
     checkpoints = Checkpoints(workdir / "checkpoints")
     rows: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
+    oldest = None
     for step in checkpoints.steps():
         try:
             tree, meta = checkpoints.restore(step, only=("ema",))
         except CheckpointError as error:
             _log.warning("%s. It is left out.", error)
             continue
+        oldest = oldest or meta
         system.gallery.stage = system.reached(meta)
         gen, faces = tree["ema"]["gen"], "faces" in metrics
         figures = _flat(evaluate(system, gen, workdir, faces=faces, extractor=extractor))
@@ -85,6 +87,13 @@ def evaluate_all(
             if row:
                 head = {"step": step, "kimg": meta["images"] / 1000}
                 rows[metric].append(head | {"resolution": figures["resolution"]} | row)
+    gone = removed_checkpoints(oldest or {}, system.config.checkpoint_kimg)
+    if gone:
+        _log.warning(
+            "not measured: %d checkpoint(s) that were written but not kept, %s thousand images "
+            "(config.keep is %d; train with --config.keep=%d to keep all)",
+            len(gone), _some(gone), system.config.keep, len(gone) + len(checkpoints.steps()),
+        )  # fmt: skip
     rows = {metric: found for metric, found in rows.items() if found}
     if not rows:
         raise ValueError(
@@ -95,6 +104,27 @@ def evaluate_all(
             path.write_text("".join(json.dumps(row) + "\n" for row in found))
     write_image(workdir / "metrics.png", line_plots(_panels(rows), "thousand images"))
     return rows
+
+
+def removed_checkpoints(oldest: dict[str, Any], every_kimg: float) -> list[float]:
+    """Thousand images of the checkpoints that a run wrote before the oldest that it kept.
+
+    Args:
+      oldest: meta of that checkpoint: 'images', and 'origin' where it was imported.
+      every_kimg: config.checkpoint_kimg; a checkpoint is written after the step that reaches a
+        multiple of it.
+    """
+    if "images" not in oldest or "origin" in oldest:
+        return []
+    reached = int(oldest["images"] / 1000 / every_kimg + 1e-9)
+    return [round(k * every_kimg, 6) for k in range(1, reached)]
+
+
+def _some(numbers: Sequence[float]) -> str:
+    texts = [f"{x:g}" for x in numbers]
+    if len(texts) > 8:
+        texts = [*texts[:4], "...", *texts[-2:]]
+    return ", ".join(texts)
 
 
 def _panels(rows: dict[str, list[dict[str, Any]]]) -> dict[str, dict]:

@@ -110,6 +110,10 @@ class TBGANSystem:
         }
         return params, {}
 
+    def abstract_params(self) -> dict[str, Any]:
+        """{group: tree} of shapes, without the numbers."""
+        return networks.abstract_parameters(self.net)
+
     def optimizer(self, group: str) -> optax.GradientTransformation:
         """Adam of both groups."""
         del group

@@ -14,7 +14,7 @@ from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.images import read_image, write_image
-from facejax.systems.tbgan import analysis, inversion, reports
+from facejax.systems.tbgan import analysis, control, inversion, reports
 from facejax.systems.tbgan.generate import load_run
 from facejax.systems.tbgan.metrics import distribution_figures
 from facejax.systems.tbgan.system import make_system
@@ -40,6 +40,7 @@ def workdir(tmp_path_factory):
     config.data.update(source="packed", path=str(folder / "set"))
     config.model.update(fmap_base=32, fmap_max=4, latent_size=6)
     config.evaluate.num_faces = 4
+    config.checkpoint_kimg = 0.016
     system = make_system(config)
     params, _ = system.init(0)
     write_config(folder, config)
@@ -178,9 +179,10 @@ def test_every_command(workdir, tmp_path, capsys):
     assert np.load(tmp_path / "out/fit.npz")["labels"].argmax(1).tolist() == [1, 1]
 
 
-def test_every_checkpoint_is_measured_at_its_own_stage(workdir, capsys):
+def test_every_checkpoint_is_measured_at_its_own_stage(workdir, capsys, caplog):
     arguments = ["evaluate_all", f"--workdir={workdir}", "--metrics=ms_ssim,energy"]
     assert analyze.main(arguments) == 0
+    assert "1 checkpoint(s) that were written but not kept, 0.016 th" in caplog.text
     lines = (workdir / "metric-ms_ssim.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [r["step"] for r in rows] == [2, 12] and [r["kimg"] for r in rows] == [0.032, 0.192]
@@ -197,6 +199,19 @@ def test_every_checkpoint_is_measured_at_its_own_stage(workdir, capsys):
     assert "absent.npz: no such file" in capsys.readouterr().err
     assert analyze.main(arguments[:2] + ["--metrics=fid"]) == 2
     assert "wanted some of swd" in capsys.readouterr().err
+
+
+def test_checkpoints_that_were_not_kept_are_named():
+    assert reports.removed_checkpoints({"images": 60_000}, 10.0) == [10, 20, 30, 40, 50]
+    assert reports.removed_checkpoints({"images": 10_064}, 10.0) == []
+    assert reports.removed_checkpoints({"images": 20_064, "origin": "a.pkl"}, 10.0) == []
+    assert reports.removed_checkpoints({}, 10.0) == []
+    assert reports._some(range(1, 20)) == "1, 2, 3, 4, ..., 18, 19"
+
+
+def test_control_needs_a_face_model(run):
+    with pytest.raises(ValueError, match="wanted a run with labels and with data of a face model"):
+        control.measure_control(run)
 
 
 def test_speed_table(tmp_path):
