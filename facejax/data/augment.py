@@ -100,10 +100,9 @@ def transform_landmarks(landmarks, matrix, flip, size: int = 224):
       [..., 68, 2], y UP; numpy for numpy, jax for jax.
     """
     xp = np if isinstance(landmarks, np.ndarray) else jnp
-    down = xp.stack([landmarks[..., 0], size - 1 - landmarks[..., 1]], axis=-1)
-    moved = xp.einsum("...ij,...nj->...ni", matrix[..., :2, :2], down)
-    moved = moved + xp.broadcast_to(matrix[..., None, :2, 2], moved.shape)
-    moved = xp.stack([moved[..., 0], size - 1 - moved[..., 1]], axis=-1)
+    x, y = landmarks[..., 0], size - 1 - landmarks[..., 1]
+    (a, b, c), (d, e, f) = ([matrix[..., i, j, None] for j in range(3)] for i in range(2))
+    moved = xp.stack([a * x + b * y + c, size - 1 - (d * x + e * y + f)], axis=-1)
     flip = xp.asarray(flip)[..., None, None]
     return xp.where(flip, xp.take(moved, MIRROR_68, axis=-2), moved)
 

@@ -65,7 +65,8 @@ def euler_to_matrix(angles_rad: jax.Array, order: str = "xyz") -> jax.Array:
     if order.isupper():
         angles = angles[..., ::-1]
     first, second, third = (axis_rotation(angles[..., i], fixed[i]) for i in range(3))
-    return third @ second @ first
+    with jax.default_matmul_precision("highest"):  # TF32 would be off by a tenth of a pixel
+        return third @ second @ first
 
 
 def matrix_to_euler(matrix: jax.Array, order: str = "xyz") -> jax.Array:
