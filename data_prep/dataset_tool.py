@@ -105,7 +105,10 @@ def create_from_maps(args):
         extent = float((high - low).max() / 2 / 0.95)
     resolution = next(iter(sizes.values()))
     masks = pyramid(np.zeros((resolution, resolution, 1), np.float32), mask)[1]
-    codec = UVCodec(encoding="absolute", center_mm=center, extent_mm=extent, masks=masks)
+    codec = UVCodec(
+        encoding="absolute", center_mm=center, extent_mm=extent, masks=masks,
+        **sets.model_fields(args.model, resolution),
+    )  # fmt: skip
     if args.dry_run:
         print(f"would write {len(sizes)} faces of {resolution} px, labels {list(label_names)}")
         return
@@ -177,22 +180,6 @@ def info(args):
     print(json.dumps(meta | {"codec": source.codec.to_dict()}, indent=1))
 
 
-def _viewable(decoded):
-    """Texture, shape and normals as pictures in [0, 1]."""
-    import numpy as np
-
-    out = {}
-    for kind, value in decoded.items():
-        value = np.asarray(value)
-        if kind == "shape":
-            low, high = value.min((0, 1, 2)), value.max((0, 1, 2))
-            value = (value - low) / np.maximum(high - low, 1e-6)
-        elif kind == "normals":
-            value = value * 0.5 + 0.5
-        out[kind] = np.clip(value, 0, 1)
-    return out
-
-
 def display(args):
     import numpy as np
 
@@ -204,7 +191,7 @@ def display(args):
         raise ValueError(f"--num must be positive, found {count}")
     resolution = max([r for r in source.resolutions if r <= _SHEET_PX] or source.resolutions[:1])
     batch = source.batch(np.arange(count), resolution=resolution)
-    pictures = _viewable(source.codec.decode(batch["maps"]))
+    pictures = sets.viewable(source.codec.decode(batch["maps"]))
     for i in range(count):
         label = " ".join(f"{x:.2f}" for x in batch["labels"][i])
         print(f"{i} {source.names[i]} {label}".rstrip())
@@ -246,7 +233,7 @@ def extract(args):
                 if kind == "texture" and not args.raw:
                     write_image(out / kind / f"{source.names[i]}.png", value)
                 else:
-                    np.save(out / kind / f"{source.names[i]}.npy", value)
+                    sets.write_array(out / kind / f"{source.names[i]}.{args.arrays}", value)
     if source.label_names:
         with (out / "labels.csv").open("w", newline="") as file:
             writer = csv.writer(file)
@@ -339,6 +326,8 @@ def _parser():
     )  # fmt: skip
     sub.add_argument("--center_mm", type=float, nargs=3, default=(0.0, 0.0, 0.0))
     sub.add_argument("--extent_mm", type=float, default=100.0, help="mm per normalized unit")
+    text = "face model whose UV layout the maps follow: generated maps then become meshes"
+    sub.add_argument("--model", help=text)
     sub.add_argument("--skip_bad", action="store_true", help="leave unusable faces out")
 
     sub = command(create_image_set, "a TFDS set of a folder of square images, with labels")
@@ -368,7 +357,11 @@ def _parser():
     )
     sub.add_argument("folder")
     sub.add_argument("out", help="new folder")
-    sub.add_argument("--raw", action="store_true", help="the stored numbers, all as npy")
+    sub.add_argument("--raw", action="store_true", help="the stored numbers, all as arrays")
+    sub.add_argument(
+        "--arrays", choices=["npy", "pkl"], default="npy",
+        help="npy [H,W,3], or pickles [3,H,W] as TBGAN's own tool reads them (npy)",
+    )  # fmt: skip
     sub = command(compare, "count identical examples of two sets", "limit", "skip_corrupt")
     sub.add_argument("first")
     sub.add_argument("second")

@@ -18,6 +18,45 @@ def progress(items, **options):
     return tqdm.tqdm(items, disable=None, **options)  # None: silent where stderr is no terminal
 
 
+def viewable(decoded):
+    """Texture, shape and normals as pictures in [0, 1]."""
+    import numpy as np
+
+    out = {}
+    for kind, value in decoded.items():
+        value = np.asarray(value)
+        if kind == "shape":
+            low, high = value.min((0, 1, 2)), value.max((0, 1, 2))
+            value = (value - low) / np.maximum(high - low, 1e-6)
+        elif kind == "normals":
+            value = value * 0.5 + 0.5
+        out[kind] = np.clip(value, 0, 1)
+    return out
+
+
+def write_array(path, value):
+    """One map: .npy [H, W, 3], or a pickle [3, H, W]."""
+    import pickle
+
+    import numpy as np
+
+    if path.suffix == ".npy":
+        np.save(path, value)
+    else:
+        path.write_bytes(pickle.dumps(np.ascontiguousarray(value.transpose(2, 0, 1)), protocol=4))
+
+
+def model_fields(name, resolution):
+    """What a codec says about the face model that its maps follow; {} without one."""
+    if not name:
+        return {}
+    from facejax.data.synthetic_uv import MorphableUVSource
+    from facejax.morphable import load_morphable
+
+    codec = MorphableUVSource(load_morphable(name), resolution, 1).codec
+    return {k: getattr(codec, k) for k in ("model", "model_digest", "uv_digest")}
+
+
 def check_sources(files, skip_bad):
     """First pass over all files: {stem: size}, what the shapes span, and the mask of the layout."""
     import numpy as np

@@ -131,7 +131,10 @@ def expression_coefficients(gallery: Gallery, maps: np.ndarray) -> np.ndarray:
         np.asarray(gallery.maker.smoothed(basis)) for basis in source.shape_basis(resolution)
     )
     basis = np.concatenate([identity, expressions[1:]])
-    offsets = np.asarray(gallery.maker.offsets(jnp.asarray(maps))["shape"])
+    # from the model's mean, whatever the maps are coded from
+    mean = source.codec.mean_maps[resolution][..., source.codec.slices()["shape"]]
+    shapes = gallery.maker.codec.decode(jnp.asarray(maps))["shape"]
+    offsets = np.asarray(gallery.maker.smoothed(shapes - mean[None]))
     return uvmaps.project_coefficients(offsets, basis, _NOISE_MM**2)[:, len(identity) :]
 
 

@@ -1,10 +1,14 @@
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from facejax.data.synthetic_uv import MorphableUVSource
+from facejax.metrics.uvmaps import nearest_label
 from facejax.morphable import decode_shape, load_morphable
 from facejax.systems.tbgan.faces import FaceMaker, FaceOptions
+from facejax.systems.tbgan.metrics import expression_coefficients
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +64,11 @@ def test_maps_of_another_model_are_refused(model, case):
     other = load_morphable("procedural", rows=48, cols=48, n_id=8, n_alb=8, draws=40)
     with pytest.raises(ValueError, match="made for face model 'procedural'"):
         FaceMaker(other, source.codec)
+
+
+def test_expressions_of_real_maps_are_recovered_in_full(case):
+    source, maker = case
+    maps = np.asarray(source.labelled(np.arange(7), np.eye(7, dtype=np.float32)))
+    found = expression_coefficients(types.SimpleNamespace(maker=maker), maps)
+    np.testing.assert_array_equal(nearest_label(found, np.eye(7)[:, 1:]), np.arange(7))
+    np.testing.assert_allclose(np.diag(found[1:]), 1.0, atol=0.25)
