@@ -51,8 +51,8 @@ def _default() -> ConfigDict:
             size=2000,
             uniform_range=10.0,
             # what is tried for 'varied' samples: steps of a strength, so many times
-            strengths=(0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.8),
-            times=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+            strengths=(0.3, 0.4, 0.5, 0.6),
+            times=(1, 2, 3, 4, 6, 8, 12, 16),
             plausible_share=0.95,
             seed=1,
             num_faces=6,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from facejax.metrics.frechet import frechet_distance
+from facejax.metrics.frechet import frechet_distance, frechet_distance_from_moments
 
 NEAREST_ROWS = 20_000  # at most so many training rows are searched
 
@@ -20,21 +20,36 @@ def nearest(train: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return train[np.concatenate(picks)]
 
 
-def inside_share(train: np.ndarray, rows: np.ndarray, percentile: float = 99.0) -> float:
-    """Share of rows whose Mahalanobis distance is within a percentile of that of the training rows.
+def plausibility(train: np.ndarray, percentile: float = 99.0) -> Callable[[np.ndarray], float]:
+    """Measures the share of rows that are as plausible as training rows.
 
-    Directions in which the training rows hardly vary count with a floor of 1e-6 of the largest
-    variance.
+    Args:
+      train: [N, n].
+      percentile: of the training rows' Mahalanobis distances; rows within it count. Directions in
+        which the training rows hardly vary count with a floor of 1e-6 of the largest variance.
+
+    Returns:
+      rows [K, n] -> share in [0, 1].
     """
     mean = train.mean(axis=0, dtype=np.float64)
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(train, rowvar=False, dtype=np.float64)))
     root = vectors / np.sqrt(np.maximum(values, 1e-6 * values.max()))
 
     def distance(x):
-        return (((x - mean) @ root) ** 2).sum(axis=1)
+        return (((x.astype(np.float64) - mean) @ root) ** 2).sum(axis=1)
 
-    limit = np.percentile(distance(train.astype(np.float64)), percentile)
-    return float((distance(rows.astype(np.float64)) <= limit).mean())
+    limit = np.percentile(distance(train), percentile)
+    return lambda rows: float((distance(rows) <= limit).mean())
+
+
+def inside_share(train: np.ndarray, rows: np.ndarray) -> float:
+    """Share of rows within the 99th percentile of the training rows, see `plausibility`."""
+    return plausibility(train)(rows)
+
+
+def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    covariance = np.cov(rows, rowvar=False, dtype=np.float64)
+    return rows.mean(axis=0, dtype=np.float64), np.atleast_2d(covariance)
 
 
 def trace(rows: np.ndarray) -> float:
@@ -94,7 +109,7 @@ def candidates(
     Returns:
       One dict per combination: 'strength', 'times', 'trace', 'inside_p99', 'frechet'.
     """
-    found = []
+    found, inside, moments = [], plausibility(train), _moments(train)
     for strength in strengths:
         rows, done = start, 0
         for count in sorted(times):
@@ -106,8 +121,8 @@ def candidates(
                     "strength": strength,
                     "times": count,
                     "trace": trace(rows),
-                    "inside_p99": inside_share(train, rows),
-                    "frechet": float(frechet_distance(train, rows)),
+                    "inside_p99": inside(rows),
+                    "frechet": frechet_distance_from_moments(*moments, *_moments(rows)),
                 }
             )
     return found

@@ -9,6 +9,7 @@ import pytest
 from data_prep import make_manifold_data
 from facejax import cli
 from facejax.io.images import read_image
+from facejax.io.mat import read_parameters
 from facejax.io.pandas_pickles import read_frame, write_frame
 from facejax.morphable import decode_shape
 from facejax.morphable.bfm import load_bfm
@@ -206,21 +207,24 @@ def test_published_recipe_on_files_of_both_sets(tmp_path, rng):
         part.mkdir(parents=True, exist_ok=True)
         write_parameters(part / f"image{i:05d}.mat", rng, kind="aflw2000" if i % 2 else "300w")
     write_parameters(tmp_path / "one.mat", rng)
+    options = [f"--workdir={tmp_path / 'run'}", f"--path={tmp_path / 'one.mat'}"]
     for preset, target, n, scale in (
-        ("paper_shape", "shape", 199, 1e4), ("paper_expression", "expression", 29, 1.0)
+        ("paper_expression", "expression", 29, 1.0), ("paper_shape", "shape", 199, 1e4)
     ):  # fmt: skip
         config = cli.load_config(f"{CONFIG}:{preset}")
         config.data.update(path=str(tmp_path / "mat"), num_test=2)
         config.schedule.update(batch_size=4, total_kimg=0.008)
-        cli.run(config, tmp_path / target)
-        run = load_run(tmp_path / target)
-        assert run.nets[target] == NetworkConfig("autoencoder4", n)
-        assert (run.scales[target] == np.full(n, scale, np.float32)).all()
-        rows = cli.make_system(config).rows[target]
+        system = cli.make_system(config)
+        assert system.nets[target] == NetworkConfig("autoencoder4", n)
+        assert (system.scales[target] == np.full(n, scale, np.float32)).all()
+        rows = system.rows[target]
         assert rows.train.shape == (6, n) and rows.test.shape == (2, n)
-        mode = "exp" if target == "expression" else "shape"
-        options = [f"--workdir={tmp_path / target}", f"--path={tmp_path / 'one.mat'}"]
-        assert command.main([*options, "-mode", mode, f"--out={tmp_path}"]) == 0
-        assert np.isfinite(np.load(tmp_path / "outputs.npz")["sp"]).all()
-    options = [f"--workdir={tmp_path / 'shape'}", f"--path={tmp_path / 'one.mat'}", "--visualize"]
-    assert command.main([*options, f"--out={tmp_path}"]) == 2  # no face model was given
+    cli.run(config, tmp_path / "run")
+    assert (load_run(tmp_path / "run").scales["shape"] == 1e4).all()
+    assert command.main([*options, "-mode", "shape", f"--out={tmp_path}"]) == 0
+    found, given = np.load(tmp_path / "outputs.npz"), read_parameters(tmp_path / "one.mat")
+    assert np.isfinite(found["sp"]).all() and not np.array_equal(
+        found["sp"][0], given["Shape_Para"]
+    )
+    np.testing.assert_array_equal(found["ep"][0], given["Exp_Para"])
+    assert command.main([*options, "--visualize", f"--out={tmp_path}"]) == 2  # no face model given
