@@ -251,7 +251,7 @@ def fit_landmarks(
 
     def step(free, state):
         x, damping = state
-        r, jacobian = residuals(x), jax.jacfwd(residuals)(x) * free
+        r, jacobian = residuals(x), jax.jacfwd(residuals)(x) * free[None]
         normal = jacobian.T @ jacobian
         system = normal + jnp.diag(damping * jnp.diag(normal) + 1e-6 + (1 - free))
         new = jnp.clip(x - free * jnp.linalg.solve(system, jacobian.T @ r), least, most)

@@ -25,7 +25,7 @@ from facejax.render.uv import bake, unbake, uv_atlas
 
 DETAIL = 2  # pixels of the depth buffer per pixel of the crop
 _DEPTH_GAP = 0.04  # dm
-_FACING = (0.2, 0.6)  # cosine to the camera at which the photo starts to count, and counts fully
+_FACING = (0.2, 0.5)  # cosine to the camera at which the photo starts to count, and counts fully
 _CORE_PX = (6.0, 18.0)  # crop pixels inside the face from which the photo needs not look like skin
 _FEATHER = 0.025  # of the texture's side
 _SCREEN = 1e-4  # pull of far-away ratios to their mean
@@ -71,7 +71,7 @@ def _view(model, face):
     """What of the face a texture needs: per vertex [V, 4] and images of DETAIL * 224 pixels."""
     camera = fd.Deep3DCamera()
     fine = camera.resized(DETAIL * camera.size)
-    toward = np.array([0.0, 0.0, camera.distance], np.float32) - face.vertices
+    toward = np.array([[0.0, 0.0, camera.distance]], np.float32) - face.vertices
     toward = toward / jnp.linalg.norm(toward, axis=-1, keepdims=True)
     facing = jnp.sum(toward * face.normals_posed, axis=-1, keepdims=True)
     depth = face.camera_vertices[..., 2:]
@@ -109,7 +109,9 @@ def make_texture(
     texels = np.asarray(bake(atlas, vertices))
     pixels, texel_depth, facing = texels[..., :2], texels[..., 2], texels[..., 3]
     spot = np.stack([pixels[..., 0], 224 - pixels[..., 1]], axis=-1)  # crop, y down
-    weight = _ramp(facing, *_FACING) * atlas.mask
+    region, small = np.moveaxis(np.asarray(bake(atlas, _photo_regions(model))), -1, 0)
+    # eyeballs and teeth curve away within a few pixels, and end at lids and lips
+    weight = np.where(small > 0.5, _ramp(facing, 0.0, 0.2), _ramp(facing, *_FACING)) * region
     weight *= texel_depth < _nearest(depth, spot / 224) + _DEPTH_GAP
     weight *= _nearest(_trusted(photo, box, front), spot / 224)
     left, top, right, bottom = box
@@ -117,8 +119,8 @@ def make_texture(
     height, width = photo.shape[:2]
     border = np.minimum(place, (width, height) - place).min(axis=-1)
     weight *= np.clip(border / 4, 0, 1)
-    weight *= np.asarray(bake(atlas, _photo_region(model)[:, None]))[..., 0]
-    weight = _feather(weight, _FEATHER * size, atlas.wraps_u)
+    soft = _feather(weight, _FEATHER * size, atlas.wraps_u)
+    weight = np.where(small > 0.5, weight, soft)
     colors = _sample(photo, place, weight, atlas.mask)
     base = _albedo_texture(model, face, tex_coeffs, atlas, size)
     ratio = _extended_ratio(model, mesh, face, atlas, colors, base, weight)
@@ -159,14 +161,13 @@ def _trusted(photo, box, front):
     return np.maximum(_ramp(inside, *_CORE_PX), ndimage.gaussian_filter(1.0 * skin, DETAIL))
 
 
-def _photo_region(model):
-    """[V] in [0, 1]: vertices that may take the photo's colour."""
-    masks = model.topology.masks
-    region = fd.front_weights(model.topology)
-    for name in ("eye", "skin"):
-        region = np.maximum(region, masks.get(name, np.float32(0)))
-    region = np.maximum(region, masks.get("mouth_inside", np.float32(0)))
-    return (region * (1 - masks.get("hair", np.float32(0)))).astype(np.float32)
+def _photo_regions(model):
+    """[V, 2] in [0, 1]: vertices that may take the photo's colour; eyes and the inside of the mouth."""
+    masks, none = model.topology.masks, np.float32(0)
+    small = np.maximum(masks.get("eye", none), masks.get("mouth_inside", none))
+    region = np.maximum(fd.front_weights(model.topology), masks.get("skin", none))
+    region = np.maximum(region, small) * (1 - masks.get("hair", none))
+    return np.stack(np.broadcast_arrays(region, small), axis=1).astype(np.float32)
 
 
 def _feather(weight, texels, wraps):

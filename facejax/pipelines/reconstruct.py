@@ -226,13 +226,14 @@ class Reconstructor:
         model: MorphableModel | None = None,
         regressor: Regressor | None = None,
         refine: bool = False,
-        options: fit.FitOptions = fit.FitOptions(),
+        options: fit.FitOptions | None = None,
         batch_size: int = 8,
     ):
         if model is None and regressor is None:
             raise ValueError("found neither a face model nor a network, wanted one of them")
         self.model = regressor.model if regressor else model
-        self.regressor, self.refine, self.options = regressor, refine, options
+        self.regressor, self.refine = regressor, refine
+        self.options = options or fit.FitOptions()
         self.batch_size = max(1, int(batch_size)) if regressor else 1
         self._decode = jax.jit(fd.decode)
 
