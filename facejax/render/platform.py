@@ -69,7 +69,7 @@ def take(a: jax.Array, index: jax.Array) -> jax.Array:
     """a[index] for indices known to be in range; zeros from an empty array."""
     if not a.shape[0]:
         return jnp.zeros(index.shape, a.dtype)
-    return jnp.asarray(a).at[index].get(mode="promise_in_bounds")
+    return jnp.asarray(a).at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def scatter_rows(

@@ -31,10 +31,10 @@ from facejax.render.platform import (
     zero_cotangent,
 )
 from facejax.render.topology import RasterTopology, raster_topology
-from facejax.render.zbuffer import default_block, visible_triangles
+from facejax.render.zbuffer import MAX_SIDE, default_block, visible_triangles
 
 _BAND_PIXELS = 16384  # a band's gathers stay in cache
-_CHUNK_CPU, _CHUNK_ACCELERATOR = 16384, 262144
+_CHUNK_CPU, _CHUNK_ACCELERATOR = 4000, 262144  # not a power of two, see zbuffer
 
 
 @struct.dataclass
@@ -80,7 +80,7 @@ def rasterize(
       Fragments with the batch dims of `clip`.
 
     Raises:
-      ValueError: for a wrong shape of `clip` or an unknown `cull`.
+      ValueError: for a wrong shape of `clip`, an unknown `cull`, or a side above 32767 pixels.
     """
     clip = checked_clip(clip, topology)
     if cull not in ("none", "back", "front"):
@@ -128,6 +128,10 @@ def image_clip(clip: jax.Array) -> list[jax.Array]:
 def triangle_ids(clip, topology: RasterTopology, size, *, cull="none", block=None, chunk=None, cpu):
     """`visible_triangles` with block and chunk picked where they are None."""
     height, width = size
+    if max(size) > MAX_SIDE:
+        raise ValueError(
+            f"size is {tuple(size)}; a side can have at most {MAX_SIDE} pixels. Render in parts."
+        )
     return visible_triangles(
         clip,
         topology,

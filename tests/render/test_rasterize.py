@@ -243,3 +243,5 @@ def test_errors_say_what_to_do(rng):
         rasterize(clip[:, :3], topology, SIZE)
     with pytest.raises(ValueError, match="cull"):
         rasterize(clip, topology, SIZE, cull="both")
+    with pytest.raises(ValueError, match="32767"):
+        rasterize(clip, topology, (8, 40000))
