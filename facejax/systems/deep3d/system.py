@@ -16,7 +16,7 @@ from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.geometry.hierarchy import build_hierarchy
 from facejax.geometry.math import safe_norm
 from facejax.nn.resnet import num_features
-from facejax.render.face_decoder import Deep3DCamera, assemble, decode, split
+from facejax.render.face_decoder import Deep3DCamera, assemble, decode, num_coefficients, split
 from facejax.systems.deep3d import data, losses, networks, texture
 from facejax.systems.deep3d.recognition import make_recognizer
 from facejax.train.optim import adam
@@ -108,6 +108,11 @@ class Deep3DSystem:
         c, m = self.config.model, self.model
         sizes = networks.coefficient_sizes(m.num_id, m.num_exp, m.num_alb)
         return networks.RNet(sizes, c.depth, c.width, c.variant, c.use_last_fc)
+
+    @property
+    def rnet_size(self) -> int:
+        """Length of the coefficient vector."""
+        return num_coefficients(self.model)
 
     @functools.cached_property
     def graph_net(self) -> networks.GraphNet:

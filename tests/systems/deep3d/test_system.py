@@ -1,0 +1,193 @@
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from facejax.cli import load_config, make_system
+from facejax.render.face_decoder import decode, split
+from facejax.systems.deep3d import losses, texture
+from facejax.systems.deep3d.system import clip_each_norm
+from facejax.train.state import init_state
+from facejax.train.step import active_phases, make_train_step, traced_scalars
+
+CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/deep3d.py"
+# a test's time is that of the compiler
+FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+@functools.cache
+def smoke():
+    return make_system(load_config(f"{CONFIG}:smoke"))
+
+
+def photos(system, num=4):
+    batch = dict(system.held_out(num).batch(np.arange(num)))
+    return batch | {"index": np.arange(num, dtype=np.int32)}
+
+
+def mean_face(system):
+    vector = jnp.zeros((1, system.rnet_size))
+    return decode(system.model, split(vector, system.model), system.camera)
+
+
+@pytest.fixture(scope="module")
+def terms_of_the_truth():
+    """Terms of R-Net's loss where it found everything, and where it found nothing."""
+    system = smoke()
+    batch = photos(system)
+
+    @jax.jit
+    def terms(vector, batch):
+        coeffs = split(vector, system.model)
+        face = decode(system.model, coeffs, system.camera)
+        found = losses.landmark_terms(face, batch["landmarks"], system.camera.size)
+        return found | system._rendered_terms(face, batch, {}, 1.0, 0.0)
+
+    compiled = terms.lower(batch["coeffs"], batch).compile(FAST)
+    return compiled(batch["coeffs"], batch), compiled(0 * batch["coeffs"], batch)
+
+
+def test_the_truth_costs_nothing_but_noise(terms_of_the_truth):
+    truth, mean = terms_of_the_truth
+    assert truth["landmark"] < 1e-4 and truth["nme"] < 1e-2
+    assert truth["photo"] < 0.03 < 0.1 < mean["photo"]
+    assert mean["nme"] > 4
+
+
+def test_weights_choose_the_terms():
+    cfg = losses.LossConfig(graph_shape=7.0)
+    terms = {"landmark": jnp.array(1000.0), "nme": jnp.array(5.0), "shape": jnp.array(2.0)}
+    np.testing.assert_allclose(losses.weighted_sum(terms, cfg), 1.6)
+    np.testing.assert_allclose(losses.weighted_sum(terms, cfg, "graph_"), 1.6 + 14.0)
+
+
+def test_both_masks_of_the_inner_face_agree_on_a_frontal_face():
+    system = smoke()
+    face = decode(
+        system.model, split(jnp.zeros((1, system.rnet_size)), system.model), system.camera
+    )
+    masks = [
+        losses.render_with_inner(
+            system.model, face, system.camera, losses.LossConfig(inner_face=kind)
+        )[1]
+        for kind in ("separate", "visible")
+    ]
+    assert masks[0].sum() > 100
+    assert (masks[0] == masks[1]).mean() > 0.98
+
+
+def test_an_untrained_graph_net_returns_the_mesh_of_the_linear_model():
+    system = smoke()
+    params, aux = system.init(0)
+    out = (
+        jax.jit(system.predict)
+        .lower({**params, **aux}, photos(system)["image"])
+        .compile(FAST)({**params, **aux}, photos(system)["image"])
+    )
+    np.testing.assert_allclose(out["refined"].shape, out["face"].shape, atol=1e-6)
+    np.testing.assert_array_equal(out["coeffs"], 0)  # zero heads: the frontal mean face
+
+
+def test_the_plan_goes_through_the_stages():
+    system = smoke()
+    names = [system.plan(i).stage.name for i in range(0, system.total_images, 8)]
+    assert names == ["warmup"] * 2 + ["rnet"] * 2 + ["graph"] * 2
+    assert system.plan(16).segment == "rnet" and set(system.plan(40).scalars) == {"lr/graph"}
+    step = make_system(load_config(f"{CONFIG}:paper-tf"))
+    rates = [step.plan(i).scalars["lr/rnet"] for i in (0, 1_599_984, 1_600_000)]
+    np.testing.assert_allclose(rates, [1e-4, 1e-4, 2e-5])
+
+
+REDUCED = dict(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
+
+
+def reduced(preset):
+    """A published recipe on small networks, pictures and meshes, otherwise as it is."""
+    config = load_config(f"{CONFIG}:{preset}")
+    config.data.update(source="synthetic", image_size=32, num_examples=8)
+    config.data.model_options.update(**REDUCED)
+    config.model.width = 2
+    if config.model.variant == "torch":
+        config.model.depth = 10
+    config.recognition.update(kind="idnet", size=32, width=2, features=4, depth=10)
+    config.graph.update(levels=2, order=2)
+    config.schedule.update(batch_size=2, graph_batch_size=2)
+    return make_system(config)
+
+
+@pytest.mark.parametrize("preset", ["paper-tf", "paper-pytorch", "gcn", "texture-gcn"])
+def test_a_step_of_every_published_recipe(preset):
+    system = reduced(preset)
+    state = init_state(system, 0)
+    plan = system.plan(system.total_images - 16)
+    step = make_train_step(system, plan.stage, active_phases(system.phases(plan.stage), 0))
+    arguments = (state, photos(system, 2), traced_scalars(plan.scalars))
+    new, metrics = jax.jit(step).lower(*arguments).compile(FAST)(*arguments)
+    assert all(np.isfinite(v) for v in metrics.values()), metrics
+    (group,) = {name.split("/")[0] for name in metrics}
+    assert metrics[f"{group}/grad_norm"] > 0 and metrics[f"{group}/skipped"] == 0
+    moved = {
+        name: any(
+            (np.asarray(a) != np.asarray(b)).any()
+            for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(new.params[name]), strict=True)
+        )
+        for name, tree in state.params.items()
+    }
+    assert moved == {name: name == group for name in state.params}  # a frozen R-Net stays
+
+
+def test_colours_are_read_where_a_vertex_is_seen():
+    system = smoke()
+    face = decode(
+        system.model, split(jnp.zeros((1, system.rnet_size)), system.model), system.camera
+    )
+    size = system.camera.size
+    rows, columns = np.indices((size, size), np.float32) / size
+    image = jnp.asarray(np.stack([columns, rows, 0 * rows], axis=-1))[None]
+    seen = np.asarray(texture.visible_colors(image, face, size, jnp.ones((1, size, size))))[0]
+    x, y = np.asarray(face.pixels[0]).T
+    inside = (x > 0) & (x < size) & (y > 0) & (y < size)
+    toward = np.asarray(face.normals_posed[0, :, 2]) > 0
+    np.testing.assert_array_equal(seen[:, 3] > 0, inside & toward)
+    shown = seen[:, 3] > 0
+    np.testing.assert_allclose((seen[shown, 0] + 1) / 2 * size, x[shown], atol=1.01)
+    np.testing.assert_allclose((seen[shown, 1] + 1) / 2 * size, size - y[shown], atol=1.01)
+    assert not seen[~shown].any()
+
+
+def test_the_mirror_of_the_mirror():
+    mirror = texture.mirror_pairs(smoke().model)
+    assert (mirror[mirror] == np.arange(len(mirror))).mean() > 0.9
+
+
+def test_every_array_is_clipped_by_itself():
+    tx = clip_each_norm(5.0)
+    grads = {"a": jnp.full((2, 2, 4), 10.0), "b": jnp.ones(4)}
+    clipped, _ = tx.update(grads, tx.init(grads))
+    np.testing.assert_allclose(np.linalg.norm(clipped["a"]), 5.0, rtol=1e-5)
+    np.testing.assert_allclose(clipped["b"], 1.0)
+
+
+@pytest.mark.parametrize(
+    "key,value,message",
+    [
+        ("recognition.kind", "none", "recogniser"),
+        ("schedule.lr_decay", "linear", "lr_decay"),
+    ],
+)
+def test_settings_that_contradict_each_other(key, value, message):
+    config = load_config(f"{CONFIG}:smoke")
+    group, name = key.split(".")
+    config[group][name] = value
+    with pytest.raises(ValueError, match=message):
+        make_system(config)
+
+
+def test_a_folder_needs_a_path():
+    config = load_config(f"{CONFIG}:smoke")
+    config.data.source = "folder"
+    with pytest.raises(ValueError, match="preprocess_images"):
+        make_system(config).source()
