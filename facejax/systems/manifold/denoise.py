@@ -1,6 +1,7 @@
 """Denoising coefficients with a trained run: what launch/denoise.py does, as functions."""
 
 import dataclasses
+import functools
 import pathlib
 
 import jax
@@ -32,6 +33,11 @@ class Trained:
     nets: dict[str, networks.NetworkConfig]
     params: dict[str, dict]
     scales: dict[str, np.ndarray]
+
+    def sampling(self, target: str) -> tuple[float, int]:
+        """(strength, times) of the denoising that makes faces of wide samples."""
+        chosen = self.config.get("sampling", {}).get(target, (1.0, 1))
+        return float(chosen[0]), int(chosen[1])
 
 
 def load_run(workdir: str | pathlib.Path, model: str = "") -> Trained:
@@ -90,11 +96,8 @@ def denoise(
     if not np.isfinite(coefficients).all():
         raise ValueError(f"the {target} coefficients have values that are not finite")
     scale, params = jnp.asarray(run.scales[target]), run.params[target]
-    step = jax.jit(lambda p: networks.denoise(net, params, scale, p, strength))
-    out = jnp.asarray(coefficients)
-    for _ in range(times):
-        out = step(out)
-    return np.asarray(out)
+    steps = jax.jit(functools.partial(networks.denoise, net))
+    return np.asarray(steps(params, scale, coefficients, strength, times))
 
 
 def read_table(path: str | pathlib.Path) -> dict[str, np.ndarray]:

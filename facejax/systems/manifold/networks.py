@@ -208,7 +208,8 @@ def denoise(
     params: Mapping[str, Any],
     scale: jax.Array,
     coefficients: jax.Array,
-    strength: float = 1.0,
+    strength: float | jax.Array = 1.0,
+    times: int | jax.Array = 1,
 ) -> jax.Array:
     """Denoised coefficients in their own unit.
 
@@ -218,13 +219,18 @@ def denoise(
       scale: [n]; the network works on coefficients / scale.
       coefficients: [..., n].
       strength: how far to go, p + strength * (f(p) - p); 1 is the network's output.
+      times: how often, each time from where the last one ended.
 
     Returns:
       The shape of `coefficients`.
     """
+    coefficients = jnp.asarray(coefficients)
     scale = jnp.broadcast_to(scale, coefficients.shape)
-    out = apply(net, params, coefficients / scale) * scale
-    return coefficients + strength * (out - coefficients)
+
+    def step(_, p):
+        return p + strength * (apply(net, params, p / scale) * scale - p)
+
+    return jax.lax.fori_loop(0, times, step, coefficients)
 
 
 def from_torch(state: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

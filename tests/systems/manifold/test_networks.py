@@ -104,6 +104,9 @@ def test_denoise_keeps_the_unit_and_the_strength(rng):
     np.testing.assert_allclose(full, 1e4 * networks.apply(net, params, x), rtol=1e-4, atol=1e-2)
     half = networks.denoise(net, params, jnp.full(29, 1e4), 1e4 * x, strength=0.5)
     np.testing.assert_allclose(half, (full + 1e4 * x) / 2, rtol=1e-4, atol=1e-2)
+    again = networks.denoise(net, params, jnp.full(29, 1e4), half, strength=0.5)
+    twice = networks.denoise(net, params, jnp.full(29, 1e4), 1e4 * x, strength=0.5, times=2)
+    np.testing.assert_allclose(twice, again, rtol=1e-4, atol=1e-2)
 
 
 def test_bad_networks():
