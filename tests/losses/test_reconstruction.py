@@ -8,25 +8,34 @@ from facejax.render.face_decoder import Coefficients
 
 
 def test_closed_forms():
-    image = jnp.full((2, 4, 4, 3), 0.25)
-    mask = jnp.zeros((2, 4, 4)).at[0, :2].set(1.0)
-    offset = image + jnp.array([0.3, 0.0, 0.4]).reshape(1, 1, 1, 3)
-    assert losses.photometric(offset, image, mask) == pytest.approx(0.5, abs=1e-5)
-    assert losses.photometric(offset, image, mask, "tensorflow") == pytest.approx(0.5, abs=1e-6)
-    assert losses.photometric(offset, image, 0 * mask) == 0
-    points = jnp.zeros((3, 68, 2))
-    shifted = points + jnp.array([3.0, 4.0]).reshape(1, 1, 2)
-    assert losses.landmark(shifted, points, np.ones(68)) == pytest.approx(25)
-    assert losses.landmark(shifted, points) == pytest.approx(25 * (57 + 11 * 20) / 68, rel=1e-6)
-    a, b = jnp.array([[2.0, 0.0], [0.0, 1.0]]), jnp.array([[3.0, 0.0], [5.0, 0.0]])
-    assert losses.perceptual(a, b) == pytest.approx(0.5)
-    coeffs = Coefficients(*(jnp.ones((2, n)) for n in (5, 4, 3, 3, 27, 3)))
-    assert losses.coefficient_prior(coeffs) == pytest.approx(5 + 0.8 * 4 + 0.017 * 3)
-    assert losses.gamma_prior(coeffs.gamma) == 0
-    assert losses.gamma_prior(jnp.repeat(jnp.array([[0.0, 3, 6]]), 9, axis=1)) == pytest.approx(6)
-    albedo = jnp.array([[[0.0] * 3, [1.0] * 3, [9.0] * 3]])
-    assert losses.reflectance(albedo, np.array([1, 1, 0])) == pytest.approx(3 * 0.25)
-    assert losses.reflectance(albedo, np.zeros(3)) == 0
+    image, mask = np.full((2, 4, 4, 3), 0.25, np.float32), np.zeros((2, 4, 4), np.float32)
+    mask[0, :2] = 1
+    offset = image + np.float32([0.3, 0.0, 0.4])
+    points = np.zeros((3, 68, 2), np.float32)
+    shifted = points + np.float32([3, 4])
+    a, b = np.float32([[2, 0], [0, 1]]), np.float32([[3, 0], [5, 0]])
+    coeffs = Coefficients(*(np.ones((2, n), np.float32) for n in (5, 4, 3, 3, 27, 3)))
+    tint = np.repeat(np.float32([[0, 3, 6]]), 9, axis=1)
+    albedo = np.float32([[[0] * 3, [1] * 3, [9] * 3]])
+
+    @jax.jit
+    def values():
+        return dict(
+            photo=(losses.photometric(offset, image, mask), 0.5),
+            photo_tf=(losses.photometric(offset, image, mask, "tensorflow"), 0.5),
+            empty=(losses.photometric(offset, image, 0 * mask), 0.0),
+            landmark=(losses.landmark(shifted, points, np.ones(68)), 25.0),
+            weighted=(losses.landmark(shifted, points), 25 * (57 + 11 * 20) / 68),
+            perceptual=(losses.perceptual(a, b), 0.5),
+            prior=(losses.coefficient_prior(coeffs), 5 + 0.8 * 4 + 0.017 * 3),
+            white=(losses.gamma_prior(coeffs.gamma), 0.0),
+            tinted=(losses.gamma_prior(tint), 6.0),
+            reflectance=(losses.reflectance(albedo, np.array([1, 1, 0])), 0.75),
+            no_skin=(losses.reflectance(albedo, np.zeros(3)), 0.0),
+        )
+
+    for name, (value, wanted) in values().items():
+        assert float(value) == pytest.approx(float(wanted), rel=1e-5, abs=1e-7), name
     with pytest.raises(ValueError, match="pytorch"):
         losses.photometric(image, image, mask, "caffe")
 
