@@ -87,7 +87,8 @@ def main(argv: list[str]) -> int:
 def _run(args) -> int:
     import jax
 
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    processors = len(affinity(0)) if affinity else os.cpu_count() or 1
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", args.cpu_devices or min(processors, 8))
     from facejax.morphable import load_morphable

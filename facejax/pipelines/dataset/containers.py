@@ -9,7 +9,7 @@ import os
 import pathlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,12 +41,12 @@ class Clock:
 class Container(Protocol):
     """Where the faces 0 .. num - 1 of a set go."""
 
-    def share(self, num_shards: int, shard: int) -> list[int]:
-        """The faces that one of `num_shards` processes makes, in order."""
+    def share(self, num_shards: int, shard: int) -> np.ndarray:
+        """The faces that one of `num_shards` processes makes, in order; int64."""
         ...
 
-    def pending(self, indices: Iterable[int]) -> list[int]:
-        """Those of some faces that are not there."""
+    def there(self) -> np.ndarray:
+        """[num] bool, which faces are there."""
         ...
 
     def write(self, index: int, face: Mapping[str, np.ndarray]) -> None:
@@ -86,15 +86,19 @@ class FolderContainer:
         suffix = "npz" if place in ("maps", "labels") else "png"
         return self.out / place / f"{index:06d}.{suffix}"
 
-    def share(self, num_shards: int, shard: int) -> list[int]:
+    def share(self, num_shards: int, shard: int) -> np.ndarray:
         """See `Container`; shard, shard + num_shards, ..."""
-        return list(range(shard, self.num, num_shards))
+        return np.arange(shard, self.num, num_shards)
 
-    def pending(self, indices: Iterable[int]) -> list[int]:
+    def there(self) -> np.ndarray:
         """See `Container`."""
+        found = np.zeros(self.num, bool)
         folder = self.out / "labels"
-        found = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-        return [i for i in indices if self.path("labels", i).name not in found]
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            number = entry.name.removesuffix(".npz")
+            if number.isdecimal() and int(number) < self.num:
+                found[int(number)] = True
+        return found
 
     def write(self, index: int, face: Mapping[str, np.ndarray]) -> None:
         """See `Container`; the labels come last, they say that the face is there."""

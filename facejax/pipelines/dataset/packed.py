@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -76,20 +76,16 @@ class PackedContainer:
         while done < len(content):
             done += os.pwrite(file, content[done:], start + index * len(content) + done)
 
-    def _written(self) -> np.ndarray:
-        path = self.out / "written.npy"
-        if not path.is_file():
-            return np.zeros(self.num, np.uint8)
-        return np.load(path, allow_pickle=False)
-
-    def share(self, num_shards: int, shard: int) -> list[int]:
+    def share(self, num_shards: int, shard: int) -> np.ndarray:
         """See `Container`; shard, shard + num_shards, ..."""
-        return list(range(shard, self.num, num_shards))
+        return np.arange(shard, self.num, num_shards)
 
-    def pending(self, indices: Iterable[int]) -> list[int]:
+    def there(self) -> np.ndarray:
         """See `Container`."""
-        written = self._written()
-        return [i for i in indices if not written[i]]
+        try:
+            return np.load(self.out / "written.npy", allow_pickle=False) == 1
+        except (OSError, ValueError, EOFError):  # not there, or just being made
+            return np.zeros(self.num, bool)
 
     def write(self, index: int, face: Mapping[str, np.ndarray]) -> None:
         """See `Container`."""

@@ -2,7 +2,7 @@
 
 import pathlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,16 +80,16 @@ class RecordContainer:
     def _faces(self, block: int) -> range:
         return range(block * self.per_file, min(self.num, (block + 1) * self.per_file))
 
-    def share(self, num_shards: int, shard: int) -> list[int]:
+    def share(self, num_shards: int, shard: int) -> np.ndarray:
         """See `Container`; the faces of the files shard, shard + num_shards, ..."""
-        blocks = range(shard, -(-self.num // self.per_file), num_shards)
-        return [i for b in blocks for i in self._faces(b)]
+        faces = np.arange(self.num)
+        return faces[faces // self.per_file % num_shards == shard]
 
-    def pending(self, indices: Iterable[int]) -> list[int]:
+    def there(self) -> np.ndarray:
         """See `Container`."""
         blocks = range(-(-self.num // self.per_file))
-        absent = {b for b in blocks if not self._file(b).is_file()}
-        return [i for i in indices if i // self.per_file in absent]
+        found = np.array([self._file(b).is_file() for b in blocks])
+        return np.repeat(found, self.per_file)[: self.num]
 
     def write(self, index: int, face: Mapping[str, np.ndarray]) -> None:
         """See `Container`."""

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -29,6 +30,7 @@ from facejax.pipelines.dataset.tables import TableWriter, column_names, row, wri
 from facejax.systems.manifold.denoise import Trained
 
 _LAST = "statistics.png"
+_log = logging.getLogger(__name__)
 CONTAINERS = ("folder", "packed", "tfds")
 
 
@@ -150,12 +152,12 @@ def write_dataset(
     else:
         sink = RecordContainer(out, num, schema, clock)
     share = sink.share(num_shards, shard)
-    todo = sink.pending(share)
-    if todo:
+    todo = share[~sink.there()[share]]
+    if len(todo):
         (out / _LAST).unlink(missing_ok=True)  # tells of a set that is about to change
     with clock("total"):
         _make(maker, sink, todo, batch_size, threads or os.cpu_count() or 1, clock)
-    missing = len(sink.pending(range(num)))
+    missing = int(num - sink.there().sum())
     if not missing and not (out / _LAST).is_file():
         with clock("report"):
             sink.finish()
@@ -242,8 +244,10 @@ def _make(maker, sink, todo, batch_size, threads, clock) -> None:
         with clock("draw"):
             return maker.draw(index)
 
-    batches = [todo[i : i + batch_size] for i in range(0, len(todo), batch_size)]
-    queue = iter(batches)
+    def batches():
+        return (todo[i : i + batch_size].tolist() for i in range(0, len(todo), batch_size))
+
+    queue = batches()
     drawing: collections.deque[list[Future]] = collections.deque()
     writing: collections.deque[Future] = collections.deque()
     with ThreadPoolExecutor(threads, "faces") as pool, _Progress(len(todo)) as progress:
@@ -266,10 +270,12 @@ def _make(maker, sink, todo, batch_size, threads, clock) -> None:
         try:
             draw_ahead(2)
             before = None
-            for indices in batches:
+            for indices in batches():
                 drawn = [future.result() for future in drawing.popleft()]
                 draw_ahead(1)
                 drawn += drawn[-1:] * (batch_size - len(drawn))
+                if before is None:
+                    _log.info("compiling the renderer: up to a minute")
                 with clock("start" if before else "compile"):
                     rendered = maker.render(drawn)  # goes on by itself
                 progress.start()
