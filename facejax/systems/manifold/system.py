@@ -1,6 +1,8 @@
 """Face Manifold as a system of the trainer: one parameter group per denoiser."""
 
 import functools
+import json
+import logging
 import math
 import pathlib
 from typing import Any
@@ -11,6 +13,8 @@ import optax
 
 from facejax.systems.manifold import data, networks
 from facejax.train.system import Phase, Plan, Stage
+
+_log = logging.getLogger(__name__)
 
 
 class ManifoldSystem:
@@ -146,6 +150,30 @@ class ManifoldSystem:
             }
             for target, net in self.nets.items()
         ]
+
+    def finish(self, state, workdir: pathlib.Path) -> None:
+        """Writes curves.png, and logs the error on all held-out faces."""
+        from facejax.io.images import write_image
+        from facejax.io.plots import line_plots
+        from facejax.systems.manifold import metrics
+
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        panels, params = {}, state.ema_params()
+        for target in self.targets:
+            points = [(r["kimg"], r[f"{target}/mse"]) for r in records if f"{target}/mse" in r]
+            if points:
+                panels[f"{target}: training error"] = {"mse": tuple(zip(*points, strict=True))}
+            clean, noisy = metrics.corrupted(
+                self.rows[target].test, self.sigma(target), 1, self.config.evaluate.seed
+            )
+            found = metrics.denoiser(self, target, params[target])(noisy)
+            _log.info(
+                "%s: mean squared error of %d held-out faces %.5g, of their corruption %.5g",
+                target, len(clean), ((found - clean) ** 2).mean(), ((noisy - clean) ** 2).mean(),
+            )  # fmt: skip
+        if panels:
+            write_image(workdir / "curves.png", line_plots(panels, "thousand vectors", log_y=True))
 
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """What to type next."""

@@ -82,7 +82,8 @@ def test_figures_have_millimetres_of_the_given_model(trained):
     found = cli.run(config, folder / "run", "evaluate")
     assert found == {k: v for k, v in json.loads((folder / "run/evaluation.json").read_text())
                      .items() if k != "step"}  # fmt: skip
-    for name in ("evaluation.png", "evaluation_faces.png", "evaluation_triples.png"):
+    assert "expression: mean squared error of 12 held-out" in (folder / "run/log.txt").read_text()
+    for name in ("curves.png", "evaluation.png", "evaluation_faces.png", "evaluation_triples.png"):
         assert read_image(folder / "run" / name).std() > 0.05
     assert len((folder / "run/evaluation_settings.csv").read_text().splitlines()) == 1 + 2 * 2
     for target in ("shape", "expression"):
