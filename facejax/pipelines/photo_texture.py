@@ -27,8 +27,9 @@ DETAIL = 2  # pixels of the depth buffer per pixel of the crop
 _DEPTH_GAP = 0.04  # dm
 _FACING = (0.2, 0.5)  # cosine to the camera at which the photo starts to count, and counts fully
 _CORE_PX = (6.0, 18.0)  # crop pixels inside the face from which the photo needs not look like skin
+_OUTLINE_PX = (2.0, 8.0)  # crop pixels inside the head: a fit is not exact at its outline
 _FEATHER = 0.025  # of the texture's side
-_SCREEN = 1e-4  # pull of far-away ratios to their mean
+_SMOOTH, _SCREEN = 0.02, 2e-6  # of ratios along the surface; pull of far-away ones to their mean
 _DARK = 0.03
 
 
@@ -113,7 +114,7 @@ def make_texture(
     # eyeballs and teeth curve away within a few pixels, and end at lids and lips
     weight = np.where(small > 0.5, _ramp(facing, 0.0, 0.2), _ramp(facing, *_FACING)) * region
     weight *= texel_depth < _nearest(depth, spot / 224) + _DEPTH_GAP
-    weight *= _nearest(_trusted(photo, box, front), spot / 224)
+    weight *= _nearest(_trusted(photo, box, front, depth), spot / 224)
     left, top, right, bottom = box
     place = spot / 224 * (right - left, bottom - top) + (left, top)
     height, width = photo.shape[:2]
@@ -142,7 +143,7 @@ def _nearest(image, uv):
     return image[index[..., 1], index[..., 0]]
 
 
-def _trusted(photo, box, front):
+def _trusted(photo, box, front, depth):
     """[S, S] in [0, 1]: whether a pixel of the crop shows the face, not what surrounds it."""
     from PIL import Image
     from scipy import ndimage
@@ -157,8 +158,11 @@ def _trusted(photo, box, front):
     skin = skin_mask(np.asarray(image)) > 100
     skin = ndimage.binary_closing(skin, iterations=3 * DETAIL)
     skin = ndimage.binary_erosion(skin, iterations=2 * DETAIL, border_value=1)
-    inside = ndimage.distance_transform_edt(front > 0.5) / DETAIL
-    return np.maximum(_ramp(inside, *_CORE_PX), ndimage.gaussian_filter(1.0 * skin, DETAIL))
+    inner = ndimage.binary_fill_holes(front > 0.5)  # with eyes and mouth
+    inside = ndimage.distance_transform_edt(inner) / DETAIL
+    outline = ndimage.distance_transform_edt(np.isfinite(depth)) / DETAIL
+    trust = np.maximum(_ramp(inside, *_CORE_PX), ndimage.gaussian_filter(1.0 * skin, DETAIL))
+    return trust * _ramp(outline, *_OUTLINE_PX)
 
 
 def _photo_regions(model):
@@ -218,7 +222,7 @@ def _extended_ratio(model, mesh, face, atlas, colors, base, weight):
     from scipy.sparse import linalg
 
     log = np.log(colors + _DARK) - np.log(base + _DARK)
-    weight = weight**3  # from where the photo is seen best: its rim may show something else
+    weight = weight**2  # from where the photo is seen best: its rim may show something else
     planes = np.concatenate([log * weight[..., None], weight[..., None]], axis=-1)
     values = np.asarray(unbake(atlas, planes.astype(np.float32)), np.float64)
     w = values[:, 3]
@@ -232,7 +236,7 @@ def _extended_ratio(model, mesh, face, atlas, colors, base, weight):
     edges = sparse.coo_matrix((np.ones(len(i)), (i, j)), (num, num)).tocsr()
     edges = edges.maximum(edges.T)
     laplacian = sparse.diags(np.asarray(edges.sum(axis=1)).ravel()) - edges
-    system = (sparse.diags(w + _SCREEN) + 0.5 * laplacian).tocsc()
+    system = (sparse.diags(w + _SCREEN) + _SMOOTH * laplacian).tocsc()
     right = w[:, None] * known + _SCREEN * mean
     ratio = linalg.splu(system).solve(right)
     masks = model.topology.masks

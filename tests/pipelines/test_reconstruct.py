@@ -1,0 +1,237 @@
+import importlib.util
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from scipy.io import loadmat
+
+from facejax.io.images import read_image, write_image
+from facejax.io.landmarks import write_landmarks
+from facejax.io.meshes import load_mesh
+from facejax.morphable import load_morphable
+from facejax.morphable.storage import save_npz
+from facejax.pipelines import reconstruct as rec
+from facejax.pipelines.photo_texture import make_texture, uv_topology
+from facejax.render import face_decoder as fd
+from tests.pipelines.test_fit import OPTIONS, SMALL, truth
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LEFT, TOP, SIDE = 40, 30, 336  # of the crop in the photo: 1.5 photo pixels per crop pixel
+
+
+def command(*argv) -> int:
+    path = ROOT / "launch" / "reconstruct.py"
+    spec = importlib.util.spec_from_file_location("launch_reconstruct", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main([str(a) for a in argv])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_morphable("procedural", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    """a.png and a.txt (a rendered face), b.png (no image), c.png (no landmarks), model.npz."""
+    folder = tmp_path_factory.mktemp("photos")
+    camera = fd.Deep3DCamera().resized(SIDE)
+
+    @jax.jit
+    def draw(model, coeffs):
+        face = fd.decode(model, coeffs, camera)
+        return *fd.render_face(model, face, camera), face.landmarks_px
+
+    image, mask, landmarks = (np.asarray(a) for a in draw(model, truth(model)))
+    photo = np.full((400, 420, 3), [0.3, 0.5, 0.9], np.float32)
+    inside = photo[TOP : TOP + SIDE, LEFT : LEFT + SIDE]
+    inside[mask > 0] = np.clip(image, 0, 1)[mask > 0]
+    write_image(folder / "photos" / "a.png", photo)
+    points = np.asarray(fd.five_points(landmarks))
+    # continuous points with y up to pixels counted from 0 at the top left
+    down = np.stack([points[:, 0] + LEFT, SIDE - points[:, 1] + TOP], axis=1) - 0.5
+    write_landmarks(folder / "photos" / "a.txt", down)
+    (folder / "photos" / "b.png").write_bytes(b"no image")
+    write_image(folder / "photos" / "c.png", photo)
+    save_npz(folder / "model.npz", model)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    """Exit code and folder of a fit of the whole folder."""
+    code = command(
+        "--method=fit", f"--input={folder / 'photos'}", f"--out={folder / 'out'}",
+        f"--model={folder / 'model.npz'}", f"--steps={OPTIONS.photo_steps}", "--texture_size=128",
+        "--obj",
+    )  # fmt: skip
+    return code, folder / "out"
+
+
+def test_a_folder_goes_on_after_bad_photos(results):
+    code, out = results
+    assert code == 1
+    names = {p.name for p in out.iterdir()}
+    suffixes = (".glb", ".obj", ".mtl", ".png", "_texture.png", "_crop.png", "_photo.png",
+                "_curve.png", ".json", ".mat")  # fmt: skip
+    assert names == {f"a{s}" for s in suffixes}
+
+
+def test_landmarks_come_back_in_the_photo(results, folder):
+    record = json.loads((results[1] / "a.json").read_text())
+    given = np.loadtxt(folder / "photos" / "a.txt")
+    np.testing.assert_allclose(record["given_landmarks"], given, atol=1e-3)
+    found = np.asarray(fd.five_points(np.asarray(record["landmarks68"], np.float32)))
+    assert np.linalg.norm(found - given, axis=1).max() < 4.0
+    assert abs(record["angles_deg"][1] - np.degrees(0.35)) < 3.0
+    assert set(record["coefficients"]) == {"id", "exp", "tex", "angles", "gamma", "trans"}
+    assert record["expressions"].keys() == set(
+        load_morphable("procedural", **SMALL).topology.exp_names
+    )
+
+
+def test_mat_has_both_originals_keys(results, model):
+    mat = loadmat(results[1] / "a.mat")
+    num, n = model.num_vertices, fd.num_coefficients(model)
+    shapes = dict(
+        cropped_img=(224, 224, 3), recon_img=(224, 224, 4), coeff=(1, n), face_shape=(num, 3),
+        face_texture=(num, 3), face_color=(num, 3), lm_68p=(68, 2), lm_5p=(5, 2),
+        lm68=(1, 68, 2), id=(1, model.num_id), exp=(1, model.num_exp), tex=(1, model.num_alb),
+        angle=(1, 3), gamma=(1, 27), trans=(1, 3),
+    )  # fmt: skip
+    assert {k: mat[k].shape for k in shapes} == shapes
+    coeffs = fd.split(mat["coeff"][0], model)
+    face = jax.jit(fd.decode)(model, coeffs)
+    np.testing.assert_allclose(mat["face_shape"], face.vertices, atol=1e-4)
+    np.testing.assert_allclose(mat["lm_68p"], face.landmarks_px, atol=1e-2)
+    np.testing.assert_allclose(mat["lm68"][0, :, 1], 223 - mat["lm_68p"][:, 1], atol=1e-4)
+    # y down: the eyes lie above the mouth
+    assert mat["lm_5p"][:2, 1].max() < mat["lm_5p"][3:, 1].min()
+    assert mat["recon_img"].max() <= 255 and mat["recon_img"][..., 3].max() == 255
+
+
+def test_mesh_reloads_with_the_photo_on_it(results, model):
+    mesh = load_mesh(results[1] / "a.glb")
+    assert len(mesh.topology.triangles) == len(model.topology.mesh.triangles)
+    assert mesh.texture.shape == (128, 128, 3)
+    mat = loadmat(results[1] / "a.mat")
+    low = 100 * mat["face_shape"].min(axis=0)
+    np.testing.assert_allclose(np.asarray(mesh.vertices).min(axis=0), low, atol=0.1)
+
+
+def test_pictures(results, folder):
+    crop = read_image(results[1] / "a_crop.png")
+    assert crop.shape == (448, 3 * 448, 3)
+    photo, drawn = (read_image(p) for p in (folder / "photos/a.png", results[1] / "a_photo.png"))
+    assert photo.shape == drawn.shape
+    changed = np.abs(photo - drawn).sum(axis=-1) > 0.02
+    # drawn over the face and nowhere else; on it, close to what was there
+    wall = np.all(np.abs(photo - [0.3, 0.5, 0.9]) < 0.01, axis=-1)
+    assert changed[~wall].mean() > 0.3 and changed[wall].mean() < 0.02
+    middle = np.s_[150:250, 160:260]
+    assert np.abs(photo - drawn)[middle].mean() < 0.08
+
+
+def test_texture_shows_the_photo_and_completes_it(model, folder):
+    photo = rec.read_photo(folder / "photos" / "a.png")
+    coeffs = truth(model)
+    face = jax.jit(fd.decode)(model, coeffs)
+    box = (LEFT, TOP, LEFT + SIDE, TOP + SIDE)
+    out = make_texture(model, face, coeffs.tex, photo.pixels, box, 128)
+    assert out.texture.shape == (128, 128, 3) and np.isfinite(out.texture).all()
+    assert 0.1 < (out.weight > 0.9).mean() < 0.6
+    mesh = uv_topology(model)
+    texel = np.minimum((mesh.uv * 128).astype(int), 127)
+    colors = np.clip(np.asarray(face.color), 0, 1)[mesh.uv_vertex]
+    seen = out.weight[texel[:, 1], texel[:, 0]] > 0.95
+    error = np.abs(out.texture[texel[:, 1], texel[:, 0]] - colors).mean(axis=1)
+    assert seen.sum() > 100 and np.median(error[seen]) < 0.03
+    # no wall on the face: blue exceeds red there only
+    unseen = out.weight < 0.05
+    blue = out.texture[..., 2] - out.texture[..., 0]
+    assert (blue[unseen] > 0.1).mean() < 0.01
+    assert np.abs(np.diff(out.texture, axis=1)).max() < 0.6
+
+
+def test_models_without_a_layout_get_one(model):
+    topology = model.topology
+    mesh = type(topology.mesh)(topology.mesh.triangles, topology.mesh.num_vertices)
+    bare = model.replace(
+        topology=type(topology)(
+            mesh, topology.landmarks68, topology.landmarks5, topology.masks, (), "bare", "0"
+        )
+    )
+    layout = uv_topology(bare)
+    assert layout.uv.shape == (model.num_vertices, 2)
+    assert layout.uv.min() >= 0 and layout.uv.max() <= 1
+    assert uv_topology(bare) is layout
+    # v runs down and u to the image's right
+    shape = np.asarray(model.mean_shape)
+    assert layout.uv[shape[:, 1].argmax(), 1] < layout.uv[shape[:, 1].argmin(), 1]
+    eyes = topology.landmarks68[[36, 45]]
+    assert layout.uv[eyes[0], 0] < layout.uv[eyes[1], 0]
+
+
+def message(capsys, *argv) -> str:
+    assert command(*argv) == 2
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_bad_commands(folder, tmp_path, capsys):
+    photos, out = folder / "photos", tmp_path / "out"
+    base = (f"--out={out}", f"--model={folder / 'model.npz'}")
+    fit = ("--method=fit", *base)
+    assert "needs --weights" in message(capsys, f"--input={photos}", *base)
+    assert "needs none" in message(capsys, f"--input={photos}", "--weights=nowhere", *base)
+    assert "uses no --weights" in message(capsys, f"--input={photos}", "--weights=x", *fit)
+    assert "no such file or folder" in message(capsys, "--input=nowhere", *fit)
+    (tmp_path / "empty").mkdir()
+    assert "found no images" in message(capsys, f"--input={tmp_path / 'empty'}", *fit)
+    assert "found no landmarks" in message(capsys, f"--input={photos / 'c.png'}", *fit)
+    assert "not a readable image" in message(capsys, f"--input={photos / 'b.png'}", *fit)
+    points = np.loadtxt(photos / "a.txt")
+    for name, order, word in (
+        ("swapped", [1, 0, 2, 4, 3], "left and right are swapped"),
+        ("shuffled", [3, 4, 2, 0, 1], "y down"),
+    ):
+        write_landmarks(tmp_path / f"{name}.txt", points[order])
+        bad = f"--landmarks={tmp_path / name}.txt"
+        assert word in message(capsys, f"--input={photos / 'a.png'}", bad, *fit)
+    write_landmarks(tmp_path / "six.txt", np.ones((6, 2)))
+    bad = f"--landmarks={tmp_path / 'six.txt'}"
+    assert "wanted 5 or 68" in message(capsys, f"--input={photos / 'a.png'}", bad, *fit)
+    model = ("--method=fit", f"--out={out}")
+    one = f"--input={photos / 'a.png'}"
+    assert "no face model" in message(capsys, one, "--model=nowhere.npz", *model)
+    np.savez(tmp_path / "other.npz", x=np.ones(3))
+    assert "an .npz with the arrays" in message(
+        capsys, one, f"--model={tmp_path / 'other.npz'}", *model
+    )
+    assert not out.exists()
+
+
+def test_weights_of_another_face_model(folder, tmp_path, capsys, monkeypatch):
+    net = type("Net", (), dict(sizes=(("id", 80), ("exp", 64), ("tex", 80)), variant="torch"))
+    from facejax.systems.deep3d import importer
+
+    (tmp_path / "rnet.npz").touch()
+    monkeypatch.setattr(importer, "load_weights", lambda path, part: (net, {}, {}))
+    argv = (
+        f"--input={folder / 'photos'}",
+        f"--weights={tmp_path / 'rnet.npz'}",
+        f"--out={tmp_path}",
+    )
+    text = message(capsys, *argv, f"--model={folder / 'model.npz'}")
+    assert "found (80, 64, 80)" in text and "(6, 45, 4)" in text
+    assert "need the face model" in message(capsys, *argv)
+    monkeypatch.undo()
+    np.savez(tmp_path / "rnet.npz", x=np.ones(3))
+    assert "wanted rnet" in message(capsys, *argv, f"--model={folder / 'model.npz'}")
+    (tmp_path / "run").mkdir()
+    argv = (f"--input={folder / 'photos'}", f"--weights={tmp_path / 'run'}", f"--out={tmp_path}")
+    assert "holds no run" in message(capsys, *argv)
