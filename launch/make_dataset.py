@@ -60,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     g = p.add_argument_group("files")
     g.add_argument("--container", choices=("folder", "packed", "tfds"), default="folder",
                    help="PNG and npz; one array per output; ArrayRecord (folder)")  # fmt: skip
+    g.add_argument("--meshes", choices=("glb", "obj", "ply"), default="",
+                   help="also a mesh per face (folder only)")  # fmt: skip
     g.add_argument("--coco", action="store_true", help="also coco_keypoints.json (folder only)")
     g.add_argument("--no_compress", action="store_true",
                    help="maps of 'folder' as they are: faster, twice the space")  # fmt: skip
@@ -125,6 +127,7 @@ def _run(args) -> int:
         shard=args.shard,
         coco=args.coco,
         compress=not args.no_compress,
+        meshes=args.meshes,
         threads=args.threads,
     )
     seconds = ", ".join(f"{k} {v:.1f}" for k, v in summary.seconds.items())

@@ -20,6 +20,7 @@ from facejax.io.files import atomic_path
 from facejax.morphable import MorphableModel
 from facejax.pipelines.dataset.containers import Clock, Container, FolderContainer, Schema
 from facejax.pipelines.dataset.draw import Drawer
+from facejax.pipelines.dataset.meshes import FORMATS, MeshWriter
 from facejax.pipelines.dataset.options import Options
 from facejax.pipelines.dataset.outputs import OUTPUTS
 from facejax.pipelines.dataset.packed import PackedContainer
@@ -116,6 +117,7 @@ def write_dataset(
     shard: int = 0,
     coco: bool = False,
     compress: bool = True,
+    meshes: str = "",
     threads: int | None = None,
 ) -> Summary:
     """Makes what is missing of the faces 0 .. num - 1 of a set.
@@ -134,19 +136,21 @@ def write_dataset(
       num_shards, shard: how many processes share the set, and which this one is.
       coco: also writes coco_keypoints.json; needs 'folder'.
       compress: of the maps in 'folder'.
+      meshes: 'glb', 'obj' or 'ply': also meshes/, of 'folder'; '' for none.
       threads: that draw and encode; by default one per processor.
 
     Raises:
       ValueError: a wrong argument, the folder holds another set, an image of the background cannot
         be read.
     """
-    _check(num, container, batch_size, num_shards, shard, coco)
+    _check(num, container, batch_size, num_shards, shard, coco, meshes)
     out = pathlib.Path(out)
     batch_size = -(-batch_size // maker.render.num_devices) * maker.render.num_devices
-    schema = _open_set(maker, out, num, container, batch_size)
+    schema = _open_set(maker, out, num, {"container": container, "meshes": meshes}, batch_size)
     clock = Clock()
     if container == "folder":
-        sink: Container = FolderContainer(out, num, clock, compress)
+        mesh = MeshWriter(maker.model, out, meshes) if meshes else None
+        sink: Container = FolderContainer(out, num, clock, compress, mesh)
     elif container == "packed":
         sink = PackedContainer(out, num, schema, clock)
     else:
@@ -168,7 +172,7 @@ def write_dataset(
     return Summary(len(todo), len(share) - len(todo), missing, clock.seconds)
 
 
-def _check(num, container, batch_size, num_shards, shard, coco) -> None:
+def _check(num, container, batch_size, num_shards, shard, coco, meshes) -> None:
     if container not in CONTAINERS:
         raise ValueError(f"container is {container!r}, wanted one of {CONTAINERS}")
     for name, value in (("num", num), ("batch_size", batch_size), ("num_shards", num_shards)):
@@ -176,14 +180,19 @@ def _check(num, container, batch_size, num_shards, shard, coco) -> None:
             raise ValueError(f"{name} is {value}, wanted at least 1")
     if not 0 <= shard < num_shards:
         raise ValueError(f"shard is {shard}, wanted 0 to {num_shards - 1} (num_shards - 1)")
-    if coco and container != "folder":
-        raise ValueError(f"coco needs container 'folder', whose images it names, not {container!r}")
+    if meshes not in ("", *FORMATS):
+        raise ValueError(f"meshes is {meshes!r}, wanted one of {FORMATS}")
+    for name, value in (("coco", coco), ("meshes", meshes)):
+        if value and container != "folder":
+            raise ValueError(f"{name} needs container 'folder', not {container!r}")
 
 
-def _open_set(maker: FaceMaker, out: pathlib.Path, num: int, container: str, batch: int) -> Schema:
+def _open_set(
+    maker: FaceMaker, out: pathlib.Path, num: int, layout: dict[str, str], batch: int
+) -> Schema:
     """The schema of a face; writes dataset.json, or checks that it describes the same set."""
-    settings = maker.settings() | {"container": container}
-    if container != "folder":
+    settings = maker.settings() | layout
+    if layout["container"] != "folder":
         settings["num"] = num  # the size of its files
     path = out / "dataset.json"
     if path.is_file():

@@ -15,6 +15,7 @@ import pytest
 
 from facejax.geometry.camera import Camera, project
 from facejax.io.images import read_image
+from facejax.io.meshes import load_mesh
 from facejax.morphable import decode_shape, landmarks, save_npz
 from facejax.pipelines.dataset import FaceMaker, Options, PackedFaces, records, write_dataset
 from facejax.pipelines.dataset.containers import Clock, FolderContainer
@@ -168,6 +169,7 @@ def test_containers_shards_and_resuming(maker, faces, tmp_path, monkeypatch):
     out = {c: tmp_path / f"set_{c}" for c in ("folder", "packed", "tfds")}
     for container, folder in out.items():
         do = dict(container=container, batch_size=BATCH, threads=2)
+        do |= dict(meshes="ply") if container == "folder" else {}
         first = write_dataset(maker, folder, NUM, num_shards=2, shard=1, **do)
         assert first.found == 0 and first.missing == NUM - first.written == 5
         assert not (folder / "labels.csv").exists()
@@ -191,8 +193,11 @@ def test_containers_shards_and_resuming(maker, faces, tmp_path, monkeypatch):
         same_faces({k: batch[k][i] for k in face}, face)
     tables = [(folder / "labels.csv").read_bytes() for folder in out.values()]
     assert tables[0] == tables[1] == tables[2]
+    surface = load_mesh(out["folder"] / "meshes/000003.ply")
+    vertices = decode_shape(maker.model, faces[3]["id"], faces[3]["exp"])
+    np.testing.assert_allclose(surface.vertices, vertices, atol=1e-3)
     # one face more: a folder grows, the other files have a size
-    grown = write_dataset(maker, out["folder"], NUM + 1, batch_size=BATCH, coco=True)
+    grown = write_dataset(maker, out["folder"], NUM + 1, batch_size=BATCH, coco=True, meshes="ply")
     assert (grown.written, grown.found) == (1, NUM)
     coco = json.loads((out["folder"] / "coco_keypoints.json").read_text())
     assert len(coco["images"]) == len(coco["annotations"]) == NUM + 1
@@ -254,6 +259,7 @@ def test_a_folder_of_something_else_is_refused(maker, model, tmp_path):
     for change, message in (
         (dict(container="zip"), "one of"),
         (dict(coco=True, container="packed"), "coco needs"),
+        (dict(meshes="glb", container="tfds"), "meshes needs"),
         (dict(num_shards=2, shard=2), "0 to 1"),
         (dict(batch_size=0), "batch_size is 0"),
     ):
