@@ -92,7 +92,7 @@ def find_points(image: pathlib.Path, height: int, folder: str | None) -> Points:
 
 
 def draw(pixels, points, lines=()):
-    """A copy of a photo with numbered points and lines of text."""
+    """A copy of a photo with its points, numbered from 1, and lines of text."""
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -101,7 +101,7 @@ def draw(pixels, points, lines=()):
     radius = max(2, max(pixels.shape[:2]) // 150)
     for i, (x, y) in enumerate(np.asarray(points)):
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=(255, 40, 40))
-        pen.text((x + radius + 1, y - radius - 1), str(i), fill=(255, 255, 0))
+        pen.text((x + radius + 1, y - radius - 1), str(i + 1), fill=(255, 255, 0))
     for row, line in enumerate(lines):
         pen.rectangle((0, 14 * row, picture.width, 14 * row + 14), fill=(0, 0, 0))
         pen.text((3, 14 * row + 1), line, fill=(255, 255, 255))
