@@ -74,11 +74,13 @@ def test_shapes_in_millimetres_and_a_background(raw, tmp_path):
     np.testing.assert_allclose(decoded, expected, atol=1e-3)
 
 
-def test_extract_inverts_create(raw, tmp_path, capsys):
+@pytest.mark.parametrize("arrays", ["npy", "pkl"])
+def test_extract_inverts_create(raw, tmp_path, capsys, arrays):
     labels = tmp_path / "labels.csv"
     create = maps_args(raw, tmp_path / "a")
     run(*create, "--labels", labels, "--center_mm", "1", "2", "3", "--extent_mm=50")
-    assert run("extract", tmp_path / "a", tmp_path / "out") == 0
+    assert run("extract", tmp_path / "a", tmp_path / "out", f"--arrays={arrays}") == 0
+    assert {p.suffix for p in (tmp_path / "out/shape").iterdir()} == {f".{arrays}"}
     again = maps_args(tmp_path / "out", tmp_path / "b")
     assert run(*again, "--labels", tmp_path / "out/labels.csv", "--shape_units=mm") == 0
     a, b = PackedSource(tmp_path / "a"), PackedSource(tmp_path / "b")
@@ -148,6 +150,13 @@ def test_create_from_model(tmp_path, monkeypatch):
     assert run("create_from_model", tmp_path / "u8", *args, "--dtype=uint8") == 0
     small = open_dataset(tmp_path / "u8").batch(np.arange(5))["maps"]
     np.testing.assert_allclose(small, source.batch(np.arange(5))["maps"], atol=4.01 / 255)
+    assert run("extract", tmp_path / "set", tmp_path / "out", "--arrays=pkl") == 0
+    again = maps_args(tmp_path / "out", tmp_path / "mine")
+    assert run(*again, "--shape_units=mm", "--model=toy") == 0
+    found = open_dataset(tmp_path / "mine").codec
+    assert found.encoding == "absolute" and found.model == "toy"
+    assert found.model_digest == source.codec.model_digest
+    assert found.uv_digest == source.codec.uv_digest
 
 
 def error_of(capsys):
