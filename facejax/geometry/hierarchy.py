@@ -105,7 +105,7 @@ def padded_rows(
     slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     # spread out, or one vertex would collect the gradients of all padding
     padding = np.arange(shape[0], dtype=np.int32) % shape[1]
-    index = np.repeat(padding[:, None], count.max(initial=0), axis=1)
+    index = np.repeat(padding[:, None], count.max(initial=1), axis=1)
     weight = np.zeros(index.shape, np.float32)
     index[row, slot], weight[row, slot] = column, value
     return index, weight

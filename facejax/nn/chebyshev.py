@@ -22,7 +22,12 @@ def multiply_rows(index: jax.Array, weight: jax.Array, x: jax.Array) -> jax.Arra
     Returns:
       [V, ..., F].
     """
-    flat, weight = x.reshape(x.shape[0], -1), weight.astype(x.dtype)
+    flat = x.reshape(x.shape[0], -1)
+    if isinstance(weight, jax.core.Tracer):  # its long rows are not known
+        near = flat.at[index].get(mode="promise_in_bounds")
+        out = jnp.einsum("vd,vdf->vf", weight.astype(x.dtype), near)
+        return out.reshape(-1, *x.shape[1:])
+    weight = np.asarray(weight, x.dtype)
     common, busy = _split_rows(weight)
     out = sum(
         weight[:, d, None] * flat.at[index[:, d]].get(mode="promise_in_bounds")
@@ -35,14 +40,11 @@ def multiply_rows(index: jax.Array, weight: jax.Array, x: jax.Array) -> jax.Arra
     return out.reshape(-1, *x.shape[1:])
 
 
-def _split_rows(weight: jax.Array) -> tuple[int, np.ndarray]:
+def _split_rows(weight: np.ndarray) -> tuple[int, np.ndarray]:
     """(columns that are summed for all rows alike, the few rows that have more of them).
 
-    A vertex where many triangles meet, like the crown of a head, would make every row long. Only
-    where the matrix is known while tracing; else all columns are common.
+    A vertex where many triangles meet, like the crown of a head, would make every row long.
     """
-    if not isinstance(weight, np.ndarray):
-        return weight.shape[1], np.zeros(0, np.int64)
     used = weight.shape[1] - (weight[:, ::-1] != 0).argmax(axis=1)
     used = np.where((weight != 0).any(axis=1), used, 0)
     common = max(int(np.quantile(used, 1 - _BUSY_SHARE, method="higher")), 1)

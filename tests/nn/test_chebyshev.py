@@ -52,3 +52,17 @@ def test_order_one_leaves_neighbours_out_and_bias_is_added(graph, rng):
     got = conv.apply({"params": params}, x, rows)
     want = x @ params["kernel"][0] + np.broadcast_to(params["bias"], (17, 3))
     np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_a_vertex_with_many_neighbours_and_a_graph_that_is_an_argument(rng):
+    around = np.arange(1, 101)
+    fan = np.stack([np.zeros(100, int), around, np.roll(around, -1)], axis=1)
+    rows = laplacian_rows(fan, 101)
+    assert rows[0].shape == (101, 100)
+    x = rng.normal(size=(2, 101, 3)).astype(np.float32)
+    want = np.einsum("uv,bvf->buf", dense(*rows, 101), x)
+    kernel = np.stack([np.zeros((3, 3)), np.eye(3)]).astype(np.float32)  # T_1 alone
+    known = jax.jit(lambda x: chebyshev(x, *rows, kernel))(x)
+    np.testing.assert_allclose(known, want, atol=1e-5)
+    unknown = jax.jit(lambda x, rows: chebyshev(x, *rows, kernel))(x, rows)
+    np.testing.assert_allclose(unknown, want, atol=1e-5)
