@@ -5,6 +5,7 @@ albedo, pose and light are drawn at random, and everything behind the face is sm
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -73,6 +74,31 @@ def _random_light(rng: np.random.Generator, ranges: PhotoRanges) -> np.ndarray:
     return gamma.reshape(-1)
 
 
+@functools.partial(jax.jit, static_argnames="camera")
+def _photos(model, skin, coeffs, indices, seed, noise, *, camera):
+    """Images, landmarks and skin masks of a batch; compiled once for all sources of a model."""
+    mesh, size = model.topology.mesh, camera.size
+    face = decode(model, coeffs, camera)
+    fragments = rasterize(clip(face.vertices, camera), mesh, (size, size))
+    skin = jnp.broadcast_to(skin, (*face.color.shape[:-1], 1))
+    drawn = interpolate(jnp.concatenate([face.color, skin], axis=-1), mesh, fragments)
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(indices)
+    behind, grain = jax.vmap(lambda key: _nuisance(key, size))(keys)
+    hit = (fragments.triangle_id >= 0)[..., None]
+    image = jnp.where(hit, drawn[..., :3], behind) + noise * grain
+    return jnp.clip(image, 0.0, 1.0), face.landmarks_px, drawn[..., 3]
+
+
+def _nuisance(key, size):
+    """A smooth coloured background and white noise of variance 1, [S, S, 3] each."""
+    for_level, for_noise, *for_layers = jax.random.split(key, 2 + len(_BACKGROUND_GRIDS))
+    behind = jax.random.uniform(for_level, (1, 1, 3), minval=0.1, maxval=0.9)
+    for layer_key, cells in zip(for_layers, _BACKGROUND_GRIDS, strict=True):
+        layer = jax.random.uniform(layer_key, (cells, cells, 3), minval=-0.2, maxval=0.2)
+        behind = behind + jax.image.resize(layer, (size, size, 3), "cubic")
+    return behind, jax.random.normal(for_noise, (size, size, 3))
+
+
 class SyntheticPhotoSource:
     """A `Source` of rendered photo crops with everything that made them.
 
@@ -125,7 +151,6 @@ class SyntheticPhotoSource:
             "model_digest": model.topology.digest,
             "ranges": dataclasses.asdict(ranges),
         }
-        self._render = jax.jit(self._photos)
 
     def __len__(self) -> int:
         return self._num_examples
@@ -161,29 +186,6 @@ class SyntheticPhotoSource:
         columns = zip(*rows, strict=True)
         return Coefficients(*(np.stack(c).astype(np.float32) for c in columns))
 
-    def _photos(self, model, skin, coeffs, indices):
-        """Images, landmarks and skin masks of a batch."""
-        camera, mesh = self.camera, model.topology.mesh
-        face = decode(model, coeffs, camera)
-        fragments = rasterize(clip(face.vertices, camera), mesh, (camera.size, camera.size))
-        skin = jnp.broadcast_to(skin, (*face.color.shape[:-1], 1))
-        drawn = interpolate(jnp.concatenate([face.color, skin], axis=-1), mesh, fragments)
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(self._seed), i))(indices)
-        behind, noise = jax.vmap(self._nuisance)(keys)
-        hit = (fragments.triangle_id >= 0)[..., None]
-        image = jnp.where(hit, drawn[..., :3], behind) + noise
-        return jnp.clip(image, 0.0, 1.0), face.landmarks_px, drawn[..., 3]
-
-    def _nuisance(self, key):
-        """A smooth coloured background and fine noise, [S, S, 3] each."""
-        size = self.camera.size
-        for_level, for_noise, *for_layers = jax.random.split(key, 2 + len(_BACKGROUND_GRIDS))
-        behind = jax.random.uniform(for_level, (1, 1, 3), minval=0.1, maxval=0.9)
-        for layer_key, cells in zip(for_layers, _BACKGROUND_GRIDS, strict=True):
-            layer = jax.random.uniform(layer_key, (cells, cells, 3), minval=-0.2, maxval=0.2)
-            behind = behind + jax.image.resize(layer, (size, size, 3), "cubic")
-        return behind, self._ranges.noise * jax.random.normal(for_noise, (size, size, 3))
-
     def batch(self, indices: np.ndarray) -> dict[str, Any]:
         """Examples by number.
 
@@ -196,9 +198,10 @@ class SyntheticPhotoSource:
         """
         indices = check_indices(indices, len(self))
         coeffs = self.draws(indices)
-        image, landmarks, mask = self._render(
-            self._model, self._skin, coeffs, indices.astype(np.int32)
-        )
+        image, landmarks, mask = _photos(
+            self._model, self._skin, coeffs, indices.astype(np.int32), np.int32(self._seed),
+            np.float32(self._ranges.noise), camera=self.camera,
+        )  # fmt: skip
         return {
             "image": image,
             "landmarks": landmarks,

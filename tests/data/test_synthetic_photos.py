@@ -65,7 +65,7 @@ def test_face_crops_put_the_eyes_where_the_template_has_them(source, batch):
     ramp = jnp.asarray(np.stack([columns, rows, 0 * rows], axis=-1))[None]
     for size in (112, 56):
         crop = np.asarray(face_crop(ramp, batch["landmarks"][:1], size))[0]
-        points = np.asarray(five_points(batch["landmarks"][0]))
+        points = np.array(five_points(batch["landmarks"][0]))
         points[:, 1] = 47 - points[:, 1]
         ratio = size / 112
         template = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366]])

