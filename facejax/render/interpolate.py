@@ -100,8 +100,8 @@ def _interpolate_bwd(cpu, residuals, grads):
     num = attributes[0].shape[0] if attributes else 0
     columns = [jnp.asarray(a) for a in attributes]
 
-    def band(first_row, arrays, sums):
-        del first_row
+    def band(pixel, fresh, arrays, sums):
+        del pixel
         mine, b, g = arrays
         flag = live(mine, cpu)
         vertex = corner_vertices(tri, mine, flag)
@@ -112,7 +112,7 @@ def _interpolate_bwd(cpu, residuals, grads):
         grad_bary = [pin(flag, functools.partial(bary_gradient, v)) for v in vertex]
         spare = spare_row(num, mine.shape[0])
         for v, bk in zip(vertex, b, strict=True):
-            target = pin(flag, lambda v=v: jnp.where(mine >= 0, v, spare))
+            target = pin(flag, lambda v=v: jnp.where((mine >= 0) & fresh, v, spare))
             sums = scatter_rows(sums, target, [bk * gc for gc in g], flag)
         return grad_bary, sums
 
@@ -121,7 +121,7 @@ def _interpolate_bwd(cpu, residuals, grads):
     start = empty_rows(num, len(columns))
     if not columns:
         return [], zero_cotangent(tri), zero_cotangent(ids), [jnp.zeros(ids.shape)] * 3
-    grad_bary, sums = sum_over_bands(band, arrays, start, ids.shape, cpu)
+    grad_bary, sums = sum_over_bands(band, arrays, start, ids.size, cpu)
     grad_attributes = [c[:num] for c in planes(sums)]
     grad_bary = [x.reshape(ids.shape) for x in grad_bary]
     return grad_attributes, zero_cotangent(tri), zero_cotangent(ids), grad_bary

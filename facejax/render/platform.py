@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-_BAND_PIXELS = 16384
+# What is worked on at a time stays in cache. Not a power of two: arrays a multiple of 4 kB apart
+# evict each other.
+BAND_PIXELS = 8000
 _SPARE_ROWS = 256  # a power of two
 
 
@@ -68,7 +70,7 @@ def pin(flag: jax.Array | None, fn: Callable[[], Any]) -> Any:
 def take(a: jax.Array, index: jax.Array) -> jax.Array:
     """a[index] for indices known to be in range; zeros from an empty array."""
     if not a.shape[0]:
-        return jnp.zeros(index.shape, a.dtype)
+        return jnp.zeros((*index.shape, *a.shape[1:]), a.dtype)
     return jnp.asarray(a).at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
@@ -96,44 +98,43 @@ def spare_row(length: int, count: int) -> jax.Array:
     return length + (jnp.arange(count, dtype=jnp.int32) & (_SPARE_ROWS - 1))
 
 
-def sum_over_bands(
-    fn: Callable, arrays: Any, start: Any, size: tuple[int, int], cpu: bool
-) -> tuple[Any, Any]:
-    """fn(first_row, arrays of a band, sums) -> (planes of the band, sums) over bands of rows.
+def sum_over_bands(fn: Callable, arrays: Any, start: Any, total: int, cpu: bool) -> tuple[Any, Any]:
+    """fn(pixel, fresh, arrays of a band, sums) -> (planes of the band, sums) over bands of pixels.
 
-    Small bands keep the many temporaries of a gradient in cache. One band on accelerators, and
-    where the height has no suitable divisor.
+    Small bands keep the many temporaries of a gradient in cache. One band on accelerators.
 
     Args:
-      fn: see above; the band's arrays are flat.
-      arrays: pytree of [H * W].
+      fn: see above; `pixel` [N] int32 is the flat index, and where `fresh` [N] is False the pixel
+        comes again in the next band: it may not go into the sums.
+      arrays: pytree of [total].
       start: what the first band gets as its sums.
-      size: (H, W).
+      total: number of pixels.
       cpu: whether to use bands.
 
     Returns:
-      Planes [H * W] and the last sums.
+      Planes [total] and the last sums.
     """
-    height, width = size
-    limit = max(1, _BAND_PIXELS // max(width, 1))
-    rows = max((r for r in range(1, min(height, limit) + 1) if height % r == 0), default=1)
-    if not cpu or height * width <= 2 * _BAND_PIXELS or rows * 4 < limit:
-        return fn(jnp.float32(0), arrays, start)
-    count = rows * width
-    shapes = jax.eval_shape(fn, jnp.float32(0), jax.tree.map(lambda a: a[:count], arrays), start)[0]
+    size = min(BAND_PIXELS, total) if cpu else total
+    steps = -(-total // size)
+    offset = jnp.arange(size, dtype=jnp.int32)
+    if steps == 1:
+        return fn(offset, jnp.ones(size, bool), arrays, start)
+    shapes = jax.eval_shape(
+        fn, offset, offset == 0, jax.tree.map(lambda a: a[:size], arrays), start
+    )[0]
 
     def band(k, carry):
         out, sums = carry
         k = k.astype(jnp.int32)
-        mine = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * count, count), arrays)
-        new, sums = fn((k * rows).astype(jnp.float32), mine, sums)
-        out = jax.tree.map(
-            lambda o, x: lax.dynamic_update_slice_in_dim(o, x, k * count, 0), out, new
-        )
+        end = total - (steps - 1 - k) * size
+        low = jnp.maximum(end - size, 0)
+        mine = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, low, size), arrays)
+        new, sums = fn(low + offset, low + offset < end, mine, sums)
+        out = jax.tree.map(lambda o, x: lax.dynamic_update_slice_in_dim(o, x, low, 0), out, new)
         return out, sums
 
-    out = jax.tree.map(lambda s: jnp.zeros(height * width, s.dtype), shapes)
-    return lax.fori_loop(0, height // rows, band, (out, start))
+    out = jax.tree.map(lambda s: jnp.zeros(total, s.dtype), shapes)
+    return lax.fori_loop(0, steps, band, (out, start))
 
 
 def zero_cotangent(tree: Any) -> Any:

@@ -9,6 +9,7 @@ top-left rule: a z-buffer makes the double claim harmless. Both windings are dra
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jax import lax
 from facejax.geometry.mesh import MeshTopology
 from facejax.render import platform
 from facejax.render.platform import (
+    BAND_PIXELS,
     empty_rows,
     live,
     map_images,
@@ -33,8 +35,7 @@ from facejax.render.platform import (
 from facejax.render.topology import RasterTopology, raster_topology
 from facejax.render.zbuffer import MAX_SIDE, default_block, visible_triangles
 
-_BAND_PIXELS = 16384  # a band's gathers stay in cache
-_CHUNK_CPU, _CHUNK_ACCELERATOR = 4000, 262144  # not a power of two, see zbuffer
+_CHUNK_CPU, _CHUNK_ACCELERATOR = 4000, 262144  # the first not a power of two, as BAND_PIXELS
 
 
 @struct.dataclass
@@ -101,8 +102,8 @@ def _rasterize(clip, topology, *, size, cull, block, chunk, cpu):
     def image(clip):
         clip = image_clip(clip)
         ids = triangle_ids(clip, topology, size, cull=cull, block=block, chunk=chunk, cpu=cpu)
-        bary, depth = barycentrics(clip, topology.tri, ids, cpu)
-        return Fragments(ids, jnp.stack(bary, axis=-1), depth)
+        bary, depth = barycentrics(clip, topology.tri, ids, cpu, True)
+        return Fragments(ids, bary, depth)
 
     return map_images(image, (clip,), (2,), cpu)
 
@@ -144,11 +145,11 @@ def triangle_ids(clip, topology: RasterTopology, size, *, cull="none", block=Non
     )
 
 
-def pixel_grid(height: int, width: int) -> tuple[jax.Array, jax.Array]:
-    """ndc x and ndc y (along the rows) of all pixel centres, [height * width] each."""
-    x = (jnp.arange(width, dtype=jnp.float32) + 0.5) * (2 / width) - 1
-    y = (jnp.arange(height, dtype=jnp.float32) + 0.5) * (2 / height) - 1
-    return jnp.tile(x, height), jnp.repeat(y, width)
+def pixel_ndc(pixel: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """ndc x and ndc y (along the rows) of the centres of flat pixel indices."""
+    row = pixel // width
+    x = ((pixel - row * width).astype(jnp.float32) + 0.5) * (2 / width) - 1
+    return x, (row.astype(jnp.float32) + 0.5) * (2 / height) - 1
 
 
 def corner_vertices(tri: jax.Array, ids: jax.Array, flag) -> list[jax.Array]:
@@ -157,9 +158,18 @@ def corner_vertices(tri: jax.Array, ids: jax.Array, flag) -> list[jax.Array]:
     return pin(flag, lambda: [take(t, face) for t in tri])
 
 
-def _corners(columns, tri, ids, flag):
+def _corner_rows(clip, tri, ids, flag):
+    """The corners' vertices, three of [P], and their clip positions, three of [P, 4].
+
+    A row is one load; `_components` takes it apart, inside the function that needs it.
+    """
     vertex = corner_vertices(tri, ids, flag)
-    return vertex, pin(flag, lambda: [[take(c, v) for v in vertex] for c in columns])
+    return vertex, pin(flag, lambda: [take(clip, v) for v in vertex])
+
+
+def _components(rows):
+    """Rows of three corners -> [component][corner]."""
+    return [[row[:, c] for row in rows] for c in range(4)]
 
 
 def _cross_products(q, fx, fy):
@@ -183,16 +193,10 @@ def _safe_inverse(x, where):
     return jnp.where(ok, 1 / jnp.where(ok, x, 1.0), 0.0)
 
 
-def _barycentric(q, fx, fy, hit):
-    a, _, _ = _cross_products(q, fx, fy)
-    inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
-    b = [ai * inverse for ai in a]
-    inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
-    return b, jnp.where(inverse_w != 0, sum_products(b, q[2]) * inverse_w, 1.0)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def barycentrics(clip: list, tri: jax.Array, ids: jax.Array, cpu: bool) -> tuple[list, jax.Array]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def barycentrics(
+    clip: list, tri: jax.Array, ids: jax.Array, cpu: bool, stacked: bool = False
+) -> tuple[Any, jax.Array]:
     """Perspective-correct barycentrics and ndc z of known triangles; gather-only.
 
     Args:
@@ -200,70 +204,76 @@ def barycentrics(clip: list, tri: jax.Array, ids: jax.Array, cpu: bool) -> tuple
       tri: [3, F] int32.
       ids: [H, W] int32, -1 for none.
       cpu: which code path to take.
+      stacked: whether to return one array rather than planes.
 
     Returns:
-      ([b0, b1, b2], z), [H, W] each; 0 and 1 where ids is -1.
+      (b, z): b three planes [H, W], or [H, W, 3] if stacked; 0 where ids is -1. z [H, W]; 1 there.
     """
     height, width = ids.shape
     flag = live(ids, cpu)
     flat = ids.reshape(-1)
-    columns = pin(flag, lambda: list(clip))
-    rows = max(1, min(height, _BAND_PIXELS // width))
-    if not cpu or height % rows or height * width <= 4 * _BAND_PIXELS:
-        _, q = _corners(columns, tri, flat, flag)
-        fx, fy = pin(flag, lambda: pixel_grid(height, width))
-        b, z = pin(flag, lambda: _barycentric(q, fx, fy, flat >= 0))
-        return [x.reshape(height, width) for x in b], z.reshape(height, width)
-
-    num = rows * width
-    fx = pin(flag, lambda: pixel_grid(rows, width)[0])
-    row = pin(flag, lambda: jnp.repeat(jnp.arange(rows, dtype=jnp.float32) + 0.5, width))
+    total = flat.shape[0]
+    table = pin(flag, lambda: jnp.stack(clip, axis=-1))
+    size = min(BAND_PIXELS, total) if cpu else total
 
     def band(k, out):
-        k = k.astype(jnp.int32)
-        mine = lax.dynamic_slice_in_dim(flat, k * num, num)
+        # The last band reaches back rather than past the end.
+        start = jnp.minimum(k.astype(jnp.int32) * size, total - size)
+        mine = lax.dynamic_slice_in_dim(flat, start, size)
 
         def work():
-            _, q = _corners(columns, tri, mine, flag)
-            fy = (row + (k * rows).astype(jnp.float32)) * (2 / height) - 1
-            b, z = _barycentric(q, fx, fy, mine >= 0)
-            return [*b, z]
+            _, rows = _corner_rows(table, tri, mine, flag)
 
-        empty = [jnp.zeros(num)] * 3 + [jnp.ones(num)]
-        new = lax.cond(jnp.any(mine >= 0), work, lambda: empty)
-        return [
-            lax.dynamic_update_slice_in_dim(o, x, k * num, 0) for o, x in zip(out, new, strict=True)
-        ]
+            def edges():
+                pixel = start + jnp.arange(size, dtype=jnp.int32)
+                return _cross_products(_components(rows), *pixel_ndc(pixel, height, width))[0]
 
-    out = [jnp.zeros(height * width, jnp.float32) for _ in range(4)]
-    out = [x.reshape(height, width) for x in lax.fori_loop(0, height // rows, band, out)]
-    return out[:3], out[3]
+            a = pin(flag, edges)
+
+            def normalized():
+                q, hit = _components(rows), mine >= 0
+                inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
+                b = [ai * inverse for ai in a]
+                inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
+                z = jnp.where(inverse_w != 0, sum_products(b, q[2]) * inverse_w, 1.0)
+                return b, z
+
+            b, z = pin(flag, normalized)
+            return jnp.stack(b, axis=-1) if stacked else b, z
+
+        zero = jnp.zeros(size, jnp.float32)
+        empty = jnp.zeros((size, 3), jnp.float32) if stacked else [zero] * 3
+        new = lax.cond(jnp.max(mine) >= 0, work, lambda: (empty, zero + 1))
+        return jax.tree.map(lambda o, x: lax.dynamic_update_slice_in_dim(o, x, start, 0), out, new)
+
+    plane = jnp.zeros(total, jnp.float32)
+    out = (jnp.zeros((total, 3), jnp.float32) if stacked else [plane] * 3, plane)
+    steps = -(-total // size)
+    out = band(jnp.int32(0), out) if steps == 1 else lax.fori_loop(0, steps, band, out)
+    return jax.tree.map(lambda x: x.reshape(height, width, *x.shape[1:]), out)
 
 
-def _barycentrics_fwd(clip, tri, ids, cpu):
-    return barycentrics(clip, tri, ids, cpu), (clip, tri, ids)
+def _barycentrics_fwd(clip, tri, ids, cpu, stacked):
+    return barycentrics(clip, tri, ids, cpu, stacked), (clip, tri, ids)
 
 
-def _barycentrics_bwd(cpu, residuals, cotangents):
+def _barycentrics_bwd(cpu, stacked, residuals, cotangents):
     clip, tri, ids = residuals
     height, width = ids.shape
     num = clip[0].shape[0]
-    columns = pin(live(ids, cpu), lambda: list(clip))
+    table = pin(live(ids, cpu), lambda: jnp.stack(clip, axis=-1))
+    grad_bary = planes(cotangents[0]) if stacked else cotangents[0]
 
-    def band(first_row, arrays, sums):
+    def band(pixel, fresh, arrays, sums):
         mine, grad_b, grad_z = arrays
         flag = live(mine, cpu)
-        hit = mine >= 0
-        vertex, q = _corners(columns, tri, mine, flag)
+        hit = (mine >= 0) & fresh
+        vertex, rows = _corner_rows(table, tri, mine, flag)
 
-        def grid():
-            fx, fy = pixel_grid(mine.shape[0] // width, width)
-            low = (fy + 1) * (0.5 * mine.shape[0] / width)  # rows into the band
-            return fx, (low + first_row) * (2 / height) - 1
-
-        fx, fy = pin(flag, grid)
+        fx, fy = pin(flag, lambda: pixel_ndc(pixel, height, width))
 
         def gradients():
+            q = _components(rows)
             a, dx, dy = _cross_products(q, fx, fy)
             inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
             b = [x * inverse for x in a]
@@ -295,8 +305,8 @@ def _barycentrics_bwd(cpu, residuals, cotangents):
             sums = scatter_rows(sums, target, [g[k] for g in per_pixel], flag)
         return (), sums
 
-    arrays = (ids.reshape(-1), [g.reshape(-1) for g in cotangents[0]], cotangents[1].reshape(-1))
-    _, sums = sum_over_bands(band, arrays, empty_rows(num, 4), ids.shape, cpu)
+    arrays = (ids.reshape(-1), [g.reshape(-1) for g in grad_bary], cotangents[1].reshape(-1))
+    _, sums = sum_over_bands(band, arrays, empty_rows(num, 4), ids.size, cpu)
     return [c[:num] for c in planes(sums)], zero_cotangent(tri), zero_cotangent(ids)
 
 
