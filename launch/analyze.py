@@ -159,8 +159,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--multipliers", default="0,0.25,0.5,0.75,1,1.5,2", help="of label_scale")
     sub.add_argument("--num", type=int, default=511, help="faces per multiplier (511)")
     sub = command(evaluate_all, seed=False)
-    sub.add_argument("--metrics", default=METRICS, help=f"comma-separated ({METRICS})")
-    text = "Inception-v3 (.pb of 2015-12-05, .pth, .npz) for the Frechet distance"
+    sub.add_argument("--metrics", default=METRICS, help=f"also kernel,inception ({METRICS})")
+    text = "Inception-v3 (.pb of 2015-12-05, .pth, .npz) for frechet, kernel, inception"
     sub.add_argument("--inception", default="", help=text)
     return p
 

@@ -357,6 +357,13 @@ class InceptionFeatures:
 
         self._apply = jax.jit(features)
 
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Class probabilities [B, K] of features, as the inception score takes them: no bias."""
+        logits = np.asarray(features, np.float64) @ self.params["fc"]["kernel"]
+        logits -= logits.max(axis=1, keepdims=True)
+        p = np.exp(logits)
+        return p / p.sum(axis=1, keepdims=True)
+
     def __call__(self, images: jax.Array) -> jax.Array:
         """Features [B, 2048] of images [B, H, W, 3] in [0, 1]."""
         return self._apply(self.params, images)

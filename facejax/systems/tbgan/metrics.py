@@ -19,7 +19,7 @@ from facejax.io.images import to_uint8, write_image
 from facejax.metrics import uvmaps
 from facejax.metrics.detector import face_detector
 from facejax.metrics.features import RandomConvFeatures, extract
-from facejax.metrics.frechet import frechet_distance
+from facejax.metrics.frechet import frechet_distance, inception_score, kernel_distance
 from facejax.metrics.ssim import ms_ssim_within
 from facejax.metrics.swd import draw, swd
 from facejax.render.uv import bake, uv_atlas
@@ -42,7 +42,7 @@ def _pictures(maps: np.ndarray, modality: slice, encoding: str) -> np.ndarray:
 def distribution_figures(
     fake: np.ndarray, real: np.ndarray, encoding: str, slices, key, extractor=None
 ) -> dict:
-    """SWD, MS-SSIM and Frechet distance per modality.
+    """SWD, MS-SSIM and Frechet distance per modality; KID and inception score with a classifier.
 
     Args:
       fake: [N, r, r, C] generated maps.
@@ -51,6 +51,7 @@ def distribution_figures(
       slices: {modality: channels}.
       key: a jax.random key.
       extractor: a `FeatureExtractor` for the Frechet distance; the embedded random one by default.
+        One with `probabilities`, as Inception-v3, also scores.
 
     Returns:
       {modality: {measure: {'fake': x, 'floor' or 'real': y}}}.
@@ -78,7 +79,20 @@ def distribution_figures(
                 k: frechet_distance(features["real"], features[k]) for k in ("fake", "floor")
             },
         }
+        if hasattr(extractor, "probabilities"):  # a classifier: what its features are named for
+            out[name] |= _classifier_figures(extractor, features)
     return out
+
+
+def _classifier_figures(extractor, features: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Kernel distance (KID on Inception's features) and inception score."""
+    splits = min(10, len(features["fake"]))
+    scores = {
+        k: inception_score(extractor.probabilities(features[k]), splits)[0]
+        for k in ("fake", "real")
+    }
+    distances = {k: kernel_distance(features["real"], features[k]) for k in ("fake", "floor")}
+    return {f"kernel_{extractor.name}": distances, "inception_score": scores}
 
 
 def _measure_faces(gallery: Gallery, maps: np.ndarray) -> dict[str, np.ndarray]:

@@ -14,7 +14,8 @@ from facejax.train.describe import format_table
 from facejax.train.run_folder import read_config
 
 _log = logging.getLogger(__name__)
-METRICS = ("swd", "ms_ssim", "frechet", "energy", "faces")  # first words of figures' names
+METRICS = ("swd", "ms_ssim", "frechet", "kernel", "inception", "energy", "faces")  # first words
+_OF_CLASSIFIERS = {"kernel", "inception"}
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -36,7 +37,7 @@ def metric_of(name: str) -> str | None:
 
 
 def evaluate_all(
-    workdir: str | pathlib.Path, metrics: Sequence[str] = METRICS, inception: str = ""
+    workdir: str | pathlib.Path, metrics: Sequence[str], inception: str = ""
 ) -> dict[str, list[dict[str, Any]]]:
     """Measures every checkpoint of a run, with the same real maps, latents and draws.
 
@@ -45,7 +46,7 @@ def evaluate_all(
 
     Args:
       workdir: of the run.
-      metrics: some of METRICS.
+      metrics: some of METRICS; 'kernel' and 'inception' need Inception-v3.
       inception: file of `InceptionFeatures` for the Frechet distance; by default that is
         taken on the embedded random features, which is no FID.
 
@@ -61,6 +62,11 @@ def evaluate_all(
     unknown = set(metrics) - set(METRICS)
     if unknown or not metrics:
         raise ValueError(f"unknown metrics {sorted(unknown)}: wanted some of {', '.join(METRICS)}")
+    if _OF_CLASSIFIERS & set(metrics) and not inception:
+        raise ValueError(
+            f"metrics {sorted(_OF_CLASSIFIERS & set(metrics))} are defined on Inception-v3: give "
+            "its weights by --inception=FILE"
+        )
     workdir = pathlib.Path(workdir)
     system = read_run(workdir)
     extractor = None

@@ -14,6 +14,7 @@ from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.images import read_image, write_image
+from facejax.metrics.frechet import kernel_distance
 from facejax.systems.tbgan import analysis, control, inversion, reports
 from facejax.systems.tbgan.generate import load_run
 from facejax.systems.tbgan.metrics import distribution_figures
@@ -179,10 +180,10 @@ def test_every_command(workdir, tmp_path, capsys):
     assert np.load(tmp_path / "out/fit.npz")["labels"].argmax(1).tolist() == [1, 1]
 
 
-def test_every_checkpoint_is_measured_at_its_own_stage(workdir, capsys, caplog):
+def test_every_checkpoint_is_measured_at_its_own_stage(workdir, capsys):
     arguments = ["evaluate_all", f"--workdir={workdir}", "--metrics=ms_ssim,energy"]
     assert analyze.main(arguments) == 0
-    assert "1 checkpoint(s) that were written but not kept, 0.016 th" in caplog.text
+    assert "1 checkpoint(s) that were written but not kept, 0.016 th" in capsys.readouterr().err
     lines = (workdir / "metric-ms_ssim.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [r["step"] for r in rows] == [2, 12] and [r["kimg"] for r in rows] == [0.032, 0.192]
@@ -197,6 +198,8 @@ def test_every_checkpoint_is_measured_at_its_own_stage(workdir, capsys, caplog):
     assert read_image(workdir / "metrics.png").shape[1] > 800
     assert analyze.main([*arguments[:2], "--metrics=frechet", "--inception=absent.npz"]) == 2
     assert "absent.npz: no such file" in capsys.readouterr().err
+    assert analyze.main([*arguments[:2], "--metrics=inception"]) == 2
+    assert "defined on Inception-v3: give its weights" in capsys.readouterr().err
     assert analyze.main(arguments[:2] + ["--metrics=fid"]) == 2
     assert "wanted some of swd" in capsys.readouterr().err
 
@@ -245,4 +248,12 @@ def test_frechet_distance_takes_any_extractor(rng):
     slices = {"texture": slice(0, 3)}
     key = jax.random.key(0)
     figures = distribution_figures(maps[:4], maps[4:], "absolute", slices, key, Mean())
-    assert "frechet_mean" in figures["texture"]
+    assert "frechet_mean" in figures["texture"] and "kernel_mean" not in figures["texture"]
+    Mean.probabilities = lambda self, features: features / features.sum(1, keepdims=True)
+    found = distribution_figures(maps[:4], maps[4:], "absolute", slices, key, Mean())["texture"]
+    features = maps[:, :, :, :3].clip(-1, 1).mean((1, 2)) / 2 + 0.5
+    wanted = kernel_distance(features[4:8], features[:4])
+    np.testing.assert_allclose(found["kernel_mean"]["fake"], wanted, rtol=1e-3, atol=1e-6)
+    assert 1 <= found["inception_score"]["fake"] < 3
+    assert reports.metric_of("modalities/texture/inception_score/fake") == "inception"
+    assert reports.metric_of("modalities/texture/kernel_inception-v3-0/fake") == "kernel"

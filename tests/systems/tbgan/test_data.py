@@ -1,3 +1,4 @@
+import logging
 import pathlib
 
 import numpy as np
@@ -54,7 +55,8 @@ def test_kinds_of_labels(tmp_path, rng):
         data.make_source(config, net)
 
 
-def test_damaged_records_are_left_out_of_training(tmp_path, rng, caplog):
+def test_damaged_records_are_left_out_of_training(tmp_path, rng, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("facejax"), "propagate", True)  # a command sets it off
     config, maps = records(tmp_path / "set", np.eye(7), rng)
     path = tmp_path / "set/set-r03.tfrecords"
     offset, length = scan_records(path)[2]
