@@ -39,10 +39,7 @@ _AXIS = "faces"
 
 
 def region_names(model: MorphableModel) -> tuple[str, ...]:
-    """What the numbers in `regions` mean: 0 'background', 1 'other', then the model's masks.
-
-    Masks overlap (lips are face and skin); smaller ones come first, since the first of equals wins.
-    """
+    """What the numbers in `regions` mean: 0 'background', 1 'other', then masks, small to large."""
     masks = model.topology.masks
     return ("background", "other", *sorted(masks, key=lambda name: float(masks[name].sum())))
 
@@ -57,6 +54,16 @@ def model_denoisers(model: MorphableModel, options: Options, run: Trained | None
         scale = np.asarray(run.scales[KEYS[key]]) / units[key]
         denoisers[key] = (run.params[KEYS[key]], scale.astype(np.float32))
     return nets, denoisers
+
+
+def triangle_regions(model: MorphableModel) -> np.ndarray:
+    """[F] int32, numbers of `region_names`; of masks that overlap (lips, face) the smallest."""
+    topology = model.topology
+    labels = np.ones(len(topology.mesh.triangles), np.int32)
+    for number, name in reversed(list(enumerate(region_names(model)))[2:]):
+        inside = region_labels({name: topology.masks[name]}, topology.mesh) == 0
+        labels[inside] = number
+    return labels
 
 
 @struct.dataclass
@@ -92,8 +99,6 @@ class FaceRenderer:
         devices = list(devices or jax.local_devices())
         self.num_devices = len(devices)
         self.regions = region_names(model)
-        masks = {name: model.topology.masks[name] for name in self.regions[2:]}
-        labels = (region_labels(masks, model.topology.mesh) + 2).clip(min=1)
         nets, denoisers = model_denoisers(model, options, run)
         static = _Static(options.size, options.supersample, nets)
         mesh = jax.make_mesh(
@@ -101,7 +106,7 @@ class FaceRenderer:
         )
         self._split = NamedSharding(mesh, P(_AXIS))
         everywhere = NamedSharding(mesh, P())
-        self._fixed = jax.device_put((model, labels, denoisers), everywhere)
+        self._fixed = jax.device_put((model, triangle_regions(model), denoisers), everywhere)
         self._program = jax.jit(
             jax.shard_map(
                 functools.partial(_render_faces, static),

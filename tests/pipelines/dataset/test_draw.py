@@ -2,6 +2,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from facejax import cli
 from facejax.io.images import write_image
@@ -11,7 +12,8 @@ from facejax.pipelines.dataset.draw import Drawer, draw_light
 from facejax.pipelines.dataset.options import Options
 from facejax.pipelines.dataset.render import denoised, model_denoisers
 from facejax.render.shading import sh_basis
-from facejax.systems.manifold import data, denoise
+from facejax.systems.manifold import data, denoise, networks
+from tests.oracles.mat_files import write_bfm
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -85,6 +87,25 @@ def test_manifold_faces_are_denoised_uniform_ones():
         Drawer(load_morphable("procedural", **sizes), options, run)
     with pytest.raises(ValueError, match="give --workdir"):
         Drawer(model, options)
+
+
+def test_runs_on_raw_basel_coefficients(tmp_path, rng):
+    """Of a run on 300W-3D files, for the unit-variance coefficients of a loaded BFM.mat."""
+    fields = write_bfm(tmp_path / "BFM.mat", rng, n_shape=16, n_exp=16)
+    model = load_morphable(tmp_path / "BFM.mat")
+    nets = {t: networks.NetworkConfig("autoencoder4", 16) for t in ("shape", "expression")}
+    params = {t: networks.init(net, 1) for t, net in nets.items()}
+    scales = {"shape": np.full(16, 1e4, np.float32), "expression": np.ones(16, np.float32)}
+    config = ConfigDict({"data": {"source": "mat"}})
+    run = denoise.Trained(config, nets, params, scales)
+    options = Options(size=16, sampling="manifold")
+    coefficients = {k: rng.normal(size=16).astype(np.float32) for k in ("id", "exp")}
+    found = denoised(*model_denoisers(model, options, run), coefficients)
+    for key, target, field in (("id", "shape", "shapeEV"), ("exp", "expression", "expEV")):
+        std = fields[field].reshape(-1)
+        raw = (coefficients[key] * std).astype(np.float32)
+        wanted = denoise.denoise(run, target, raw[None])[0] / std
+        np.testing.assert_allclose(found[key], wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_backgrounds(tmp_path, rng):

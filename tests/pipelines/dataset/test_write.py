@@ -20,6 +20,7 @@ from facejax.morphable import decode_shape, landmarks, save_npz
 from facejax.pipelines.dataset import FaceMaker, Options, PackedFaces, records, write_dataset
 from facejax.pipelines.dataset.containers import Clock, FolderContainer
 from facejax.pipelines.dataset.records import RecordContainer
+from facejax.pipelines.dataset.render import triangle_regions
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SIZE, NUM, BATCH = 40, 9, 32
@@ -131,7 +132,7 @@ def test_maps_are_those_of_a_ray_caster(model, faces, rng):
         assert checked > 15 and wrong <= 1  # a ray may just miss the edge that a pixel hits
 
 
-def test_regions_cover_the_mask(maker, faces):
+def test_regions_cover_the_mask(maker, model, faces):
     names = maker.render.regions
     assert names[:2] == ("background", "other") and "lips" in names
     seen = set()
@@ -142,6 +143,10 @@ def test_regions_cover_the_mask(maker, faces):
         np.testing.assert_array_equal(face["regions"] > 0, face["depth_mm"] > 0)
         seen |= {names[k] for k in np.unique(face["regions"])}
     assert {"background", "face", "skin", "hair"} <= seen
+    labels, masks = triangle_regions(model), model.topology.masks
+    for name in ("lips", "hair"):  # keep their names though they are skin too
+        inside = masks[name][model.topology.mesh.triangles].mean(axis=1) >= 0.55
+        assert inside.any() and (labels[inside] < names.index("face")).all()
     background = maker.draw(3)["background"].astype(int)
     outside = faces[3]["mask"] == 0
     assert np.abs(faces[3]["image"].astype(int) - background)[outside].max() <= 1
