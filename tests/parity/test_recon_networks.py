@@ -212,14 +212,14 @@ def test_graph_net(path):
     variables = published.from_published(arrays, wanted, published.GRAPH_TF)
 
     @jax.jit
-    def run(variables, embedding, mesh):
+    def run(variables, embedding, mesh, levels):
         def loss(*args):
             out = net.apply(*args, levels)
             return jnp.sum(out * case["w"]) / out.shape[-2], out
 
         return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(variables, embedding, mesh)
 
-    (loss, out), (grad, grad_embedding, grad_mesh) = run(variables, *inputs)
+    (loss, out), (grad, grad_embedding, grad_mesh) = run(variables, *inputs, levels)
     np.testing.assert_allclose(out, case["out"], atol=1e-5)
     assert float(loss) == pytest.approx(float(case["loss"]), abs=1e-5)
     np.testing.assert_allclose(grad_embedding, case["grad_image_emb"], **atol)
