@@ -178,8 +178,10 @@ def _read_zip(file: BinaryIO, size: int) -> Any:
 
 
 def _read_legacy(file: BinaryIO, size: int) -> Any:
-    if restricted_load(file) != _LEGACY_MAGIC or restricted_load(file) != _LEGACY_PROTOCOL:
-        raise ValueError("a pickle, but not one of PyTorch")
+    for number in (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
+        found = restricted_load(file)
+        if type(found) is not int or found != number:
+            raise ValueError("a pickle, but not one of PyTorch")
     info = restricted_load(file, encoding="latin1")
     order = "<" if not isinstance(info, Mapping) or info.get("little_endian", True) else ">"
     storages = _Storages()

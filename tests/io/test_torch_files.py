@@ -136,8 +136,9 @@ def test_damage(tmp_path):
     write_zip(path, content(), extra={"constants.pkl": b"."})
     with pytest.raises(ValueError, match="TorchScript"):
         load_state_dict(path)
-    path.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(ValueError, match="not one of PyTorch"):
-        load_state_dict(path)
+    for other in ({"a": 1}, np.arange(3)):
+        path.write_bytes(pickle.dumps(other))
+        with pytest.raises(ValueError, match="not one of PyTorch"):
+            load_state_dict(path)
     with pytest.raises(ValueError, match="no such file"):
         load_state_dict(tmp_path / "absent.pth")

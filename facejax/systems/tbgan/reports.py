@@ -14,7 +14,8 @@ from facejax.train.describe import format_table
 from facejax.train.run_folder import read_config
 
 _log = logging.getLogger(__name__)
-METRICS = ("swd", "ms_ssim", "frechet", "kernel", "inception", "energy", "faces")  # first words
+# first words of the names of figures
+METRICS = ("swd", "ms_ssim", "frechet", "kernel", "inception", "energy", "faces")
 _OF_CLASSIFIERS = {"kernel", "inception"}
 
 
