@@ -3,7 +3,7 @@
 python launch/main.py --config=configs/tbgan.py --workdir=runs/tbgan
 
 The default trains on maps baked from the procedural face model: 16 pixels, two CPU cores, about
-eight minutes. Presets (`--config=configs/tbgan.py:NAME`): smoke (seconds), paper (512 pixels, the
+seven minutes. Presets (`--config=configs/tbgan.py:NAME`): smoke (seconds), paper (512 pixels, the
 published schedule), the published v1-1gpu, v2-1gpu, v2-2gpus, v2-4gpus, v2-8gpus, and benchmark,
 benchmark0.
 """
@@ -59,7 +59,7 @@ def _default() -> ConfigDict:
             gp_target=1.0,
             gp_every=2,
             drift_weight=0.001,
-            label_weight_gen=1.0,
+            label_weight_gen=2.0,
             label_weight_real=5.0,
             label_weight_fake=0.0,
             label_scale=3.0,
@@ -70,8 +70,8 @@ def _default() -> ConfigDict:
             initial_resolution=8,
             training_kimg=1000.0,
             transition_kimg=1000.0,
-            stage_kimg=dict(res8=(0.0, 18.0), res16=(16.0, 30.0)),
-            total_kimg=64.0,
+            stage_kimg=dict(res8=(0.0, 18.0), res16=(16.0, 60.0)),
+            total_kimg=94.0,
             minibatch_base=16,
             minibatch={},
             max_minibatch_per_device={},
@@ -95,7 +95,8 @@ def _published(name: str) -> ConfigDict:
     c.data.update(encoding="absolute", num_examples=12000)
     c.model.update(resolution=512, lod_sep=7, fmap_base=8192, fmap_max=512, latent_size=0)
     c.model.mbstd_group = 16 if name == "v1-1gpu" else 4
-    c.loss.update(gp_every=1, label_weight_real=1.0, label_weight_fake=1.0, label_scale=1.0)
+    c.loss.update(gp_every=1, label_scale=1.0)
+    c.loss.update(label_weight_gen=1.0, label_weight_real=1.0, label_weight_fake=1.0)
     by_resolution = ("minibatch", "lr")
     fields = {
         k: {f"res{r}": x for r, x in v.items()} if k in by_resolution else v
