@@ -20,6 +20,7 @@ class Backgrounds:
       size: pixels on a side.
 
     Attributes:
+      files, names: the images, and their paths inside the folder; none for the other kinds.
       digest: of the names and sizes of the images; '' without images.
 
     Raises:
@@ -27,7 +28,9 @@ class Backgrounds:
     """
 
     def __init__(self, kind: str, size: int):
-        self.size, self.kind, self.files, self.digest = size, kind, (), ""
+        self.size, self.kind, self.digest = size, kind, ""
+        self.files: tuple[pathlib.Path, ...] = ()
+        self.names: list[str] = []
         if kind in KINDS:
             return
         folder = pathlib.Path(kind)
@@ -42,8 +45,9 @@ class Backgrounds:
             raise ValueError(
                 f"background {kind!r}: no image in this folder; wanted {', '.join(SUFFIXES)}"
             )
-        names = [f"{p.relative_to(folder).as_posix()} {p.stat().st_size}" for p in self.files]
-        self.digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+        self.names = [p.relative_to(folder).as_posix() for p in self.files]
+        sizes = [f"{n} {p.stat().st_size}" for n, p in zip(self.names, self.files, strict=True)]
+        self.digest = hashlib.blake2b("\n".join(sizes).encode(), digest_size=8).hexdigest()
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """([size, size, 3] uint8, number of the image or -1).

@@ -75,11 +75,13 @@ class FaceMaker:
             for leaf in jax.tree.leaves((self.run.params, self.run.scales)):
                 h.update(np.asarray(leaf).tobytes())
             digest = h.hexdigest()
+        backgrounds = self.draw.backgrounds
         return self.options.settings() | {
+            "background": "images" if backgrounds.files else backgrounds.kind,  # wherever they are
             "model": self.model.topology.name,
             "model_digest": self.model.topology.digest,
             "run_digest": digest,
-            "background_digest": self.draw.backgrounds.digest,
+            "background_digest": backgrounds.digest,
         }
 
 
@@ -223,7 +225,7 @@ def _open_set(
         "settings": settings,
         "outputs": schema,
         "regions": list(maker.render.regions),
-        "background_images": [p.as_posix() for p in backgrounds.files],
+        "background_images": backgrounds.names,
         "exp_names": list(topology.exp_names),
         "source": topology.source,
         "licence": topology.licence,
