@@ -81,10 +81,11 @@ def test_rnet_of_the_pytorch_code(path, depth, count):
     net = networks.RNet(depth=depth)
     variables, found = reference_variables(net, image.shape, published.RNET_TORCH, torch_value)
     assert found == count
-    coeff, pool = net.apply(variables, image)
+    coeff, pool = jax.jit(net.apply)(variables, image)
     close(coeff, case["coeff_eval"])
     close(pool, case["pool"])
-    (coeff, _), state = net.apply(variables, image, train=True, mutable=["batch_stats"])
+    train = jax.jit(functools.partial(net.apply, train=True, mutable=["batch_stats"]))
+    (coeff, _), state = train(variables, image)
     close(coeff, case["coeff_train"])
     stats = state["batch_stats"]["backbone"]["bn1"]
     close(stats["mean"], case["bn1_running_mean_after"])
@@ -97,10 +98,13 @@ def test_rnet_of_the_tensorflow_code(path):
     net = networks.RNet(variant="slim")
     variables, found = reference_variables(net, case["input"].shape, published.RNET_TF, tf_value)
     assert found == 24_034_625
-    (coeff, pool), state = net.apply(
-        variables, case["input"], mutable=["intermediates"],
+    # only what the first stage returns is kept, of all modules
+    watch = functools.partial(
+        net.apply,
+        mutable=["intermediates"],
         capture_intermediates=lambda module, _: module.name == "layer1_2",
-    )  # fmt: skip
+    )
+    (coeff, pool), state = jax.jit(watch)(variables, case["input"])
     close(coeff, case["coeff"])
     close(pool, case["pool5"])
     block1 = state["intermediates"]["backbone"]["layer1_2"]["__call__"][0]
@@ -116,7 +120,7 @@ def test_arcface(path, depth, count):
     net = IResNet(depth)
     variables, found = reference_variables(net, image.shape, published.ARCFACE_TORCH, torch_value)
     assert found == count
-    close(net.apply(variables, image), load(path)[f"{tag}/embedding"])
+    close(jax.jit(net.apply)(variables, image), load(path)[f"{tag}/embedding"])
 
 
 @pytest.mark.parametrize("path", TENSORFLOW)
@@ -127,7 +131,7 @@ def test_facenet(path):
     variables, found = reference_variables(net, shape, published.FACENET_TF, tf_value)
     assert found == 22_779_312
     assert found + sum(x.size for x in jax.tree.leaves(variables["batch_stats"])) == 22_808_144
-    embedding, pooled = net.apply(variables, image)
+    embedding, pooled = jax.jit(net.apply)(variables, image)
     close(pooled, case["facenet/prelogits1792"])
     close(embedding, case["facenet/embedding_pre_l2"])
 
@@ -138,8 +142,9 @@ def test_warp_of_the_recognition_input(path):
     y, x = np.indices((224, 224))
     waves = [np.sin(x / (9 + 3 * k) + k) * np.cos(y / (11 - 2 * k)) for k in range(3)]
     image = np.clip(127 + 100 * np.stack(waves, -1), 0, 255).astype(np.uint8) / np.float32(255)
+    warp = jax.jit(functools.partial(affine_warp, size=(112, 112)))
     for name in ("", "2"):
-        got = affine_warp(image[None], case[f"warp/M{name}"], (112, 112))
+        got = warp(image[None], case[f"warp/M{name}"])
         np.testing.assert_allclose(got, case[f"warp/out{name}"].transpose(0, 2, 3, 1), atol=1e-4)
 
 
