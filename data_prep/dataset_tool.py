@@ -26,6 +26,7 @@ from data_prep import sets  # noqa: E402
 
 _SHEET_PX = 128  # side of a tile
 _CHUNK = 16  # examples read at a time
+_RANGES = {"offset": (-4.0, 4.0), "absolute": (-1.0, 1.0)}  # of uint8
 
 
 def _chunks(source, limit):
@@ -87,7 +88,6 @@ def create_from_maps(args):
         find_files,
         read_labels,
     )
-    from facejax.data.uvmaps import UVCodec, pyramid
 
     folders = {"texture": args.texture, "shape": args.shape, "normals": args.normals}
     suffixes = {kind: ARRAY_SUFFIXES for kind in folders} | {"texture": IMAGE_SUFFIXES}
@@ -104,11 +104,7 @@ def create_from_maps(args):
         center = tuple(float(x) for x in (low + high) / 2)
         extent = float((high - low).max() / 2 / 0.95)
     resolution = next(iter(sizes.values()))
-    masks = pyramid(np.zeros((resolution, resolution, 1), np.float32), mask)[1]
-    codec = UVCodec(
-        encoding="absolute", center_mm=center, extent_mm=extent, masks=masks,
-        **sets.model_fields(args.model, resolution),
-    )  # fmt: skip
+    codec = sets.codec_of_maps(args, resolution, center, extent, mask)
     if args.dry_run:
         print(f"would write {len(sizes)} faces of {resolution} px, labels {list(label_names)}")
         return
@@ -118,7 +114,7 @@ def create_from_maps(args):
     read = sets.MapsReader(
         {s: files[s] for s in stems}, np.stack([rows[s] for s in stems]), codec, shown
     )
-    value_range = args.value_range or (-1.0, 1.0)
+    value_range = args.value_range or _RANGES[args.encoding]
     _write(args, read, len(sizes), resolution, codec, label_names, value_range, {})
 
 
@@ -148,10 +144,9 @@ def create_from_model(args):
     batches = source_batches(
         source, count, progress=functools.partial(sets.progress, desc="baking")
     )
-    wide = (-4.0, 4.0) if args.encoding == "offset" else (-1.0, 1.0)
     _write(
         args, batches, count, args.resolution, source.codec, source.label_names,
-        args.value_range or wide, {"source": source.meta},
+        args.value_range or _RANGES[args.encoding], {"source": source.meta},
     )  # fmt: skip
 
 
@@ -328,6 +323,8 @@ def _parser():
     sub.add_argument("--extent_mm", type=float, default=100.0, help="mm per normalized unit")
     text = "face model whose UV layout the maps follow: generated maps then become meshes"
     sub.add_argument("--model", help=text)
+    text = "of network values: absolute, or from the mean maps of --model (absolute)"
+    sub.add_argument("--encoding", choices=["absolute", "offset"], default="absolute", help=text)
     sub.add_argument("--skip_bad", action="store_true", help="leave unusable faces out")
 
     sub = command(create_image_set, "a TFDS set of a folder of square images, with labels")

@@ -46,15 +46,27 @@ def write_array(path, value):
         path.write_bytes(pickle.dumps(np.ascontiguousarray(value.transpose(2, 0, 1)), protocol=4))
 
 
-def model_fields(name, resolution):
-    """What a codec says about the face model that its maps follow; {} without one."""
-    if not name:
-        return {}
-    from facejax.data.synthetic_uv import MorphableUVSource
-    from facejax.morphable import load_morphable
+def codec_of_maps(args, resolution, center, extent, mask):
+    """How create_from_maps encodes: around the mean maps of a face model, or absolutely."""
+    import numpy as np
 
-    codec = MorphableUVSource(load_morphable(name), resolution, 1).codec
-    return {k: getattr(codec, k) for k in ("model", "model_digest", "uv_digest")}
+    from facejax.data.uvmaps import UVCodec, pyramid
+
+    if args.encoding == "offset" and not args.model:
+        raise ValueError("--encoding=offset is from the mean maps of a face model: give --model")
+    fields = {}
+    if args.model:
+        from facejax.data.synthetic_uv import MorphableUVSource
+        from facejax.morphable import load_morphable
+
+        of_model = MorphableUVSource(load_morphable(args.model), resolution, 1).codec
+        if args.encoding == "offset":
+            return of_model
+        fields = {k: getattr(of_model, k) for k in ("model", "model_digest", "uv_digest")}
+    masks = pyramid(np.zeros((resolution, resolution, 1), np.float32), mask)[1]
+    return UVCodec(
+        encoding="absolute", center_mm=center, extent_mm=extent, masks=masks, **fields
+    )  # fmt: skip
 
 
 def check_sources(files, skip_bad):

@@ -157,6 +157,13 @@ def test_create_from_model(tmp_path, monkeypatch):
     assert found.encoding == "absolute" and found.model == "toy"
     assert found.model_digest == source.codec.model_digest
     assert found.uv_digest == source.codec.uv_digest
+    again[1] = tmp_path / "offsets"
+    assert run(*again, "--shape_units=mm", "--encoding=offset") == 2
+    assert run(*again, "--shape_units=mm", "--encoding=offset", "--model=toy") == 0
+    found = open_dataset(tmp_path / "offsets")
+    maps = found.batch(np.arange(5))["maps"]
+    difference = np.abs(maps - source.batch(np.arange(5))["maps"])
+    assert difference.max() < 0.02  # textures went through 8 bits, and scales are large
 
 
 def error_of(capsys):
