@@ -4,8 +4,8 @@ python -m tests.benchmarks.bench_tbgan [--steps 10] [--rounds 3]
 
 The first case is a D+G step with WGAN-GP at 64 pixels, batch 8, 128 feature maps, RGB; the others
 are the stages of the default run. The reference is this machine's rate of a large float32 matrix
-product: the last column is the share of it that the step reaches, counting floating point operations
-as XLA does for the compiled step.
+product: the last column is the share of it that the step reaches, counting its operations
+as XLA does.
 """
 
 import argparse
