@@ -20,6 +20,7 @@ from flax import struct
 from jax import lax
 
 from facejax.image.resample import downsample2
+from facejax.image.sample import sample_bilinear
 from facejax.image.skin import skin_mask
 from facejax.losses import gamma_prior, reflectance
 from facejax.morphable.model import MorphableModel
@@ -307,16 +308,24 @@ def visible_weights(model: MorphableModel) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def _light(albedo, normals, image, weight):
-    """Gamma [27] by ridge regression of the photo on albedo times harmonics, re-weighted."""
-    basis = sh_basis(normals, "deep3d").reshape(-1, 9)
-    flat, pixels, w0 = albedo.reshape(-1, 3), image.reshape(-1, 3), weight.reshape(-1)
+def _light(face, image, skin, weights):
+    """Gamma [27] by ridge regression of the photo at the vertices on albedo times harmonics.
+
+    Vertices count that face the camera on skin; three passes with weights of the absolute error.
+    """
+    size = image.shape[0]
+    spot = jnp.stack([face.pixels[:, 0], size - face.pixels[:, 1]], axis=-1) / size
+    values = sample_bilinear(jnp.concatenate([image, skin[..., None]], axis=-1), spot)
+    pixels, normals, albedo = values[:, :3], face.normals_posed, face.albedo
+    inside = ((spot > 0) & (spot < 1)).all(axis=-1)
+    w0 = weights * values[:, 3] * jnp.clip(2 * normals[:, 2] - 0.4, 0, 1) * inside
+    basis = sh_basis(normals, "deep3d")
     ambient = np.asarray(DEEP3D_AMBIENT)  # [9, 3]
-    # the constant term is free; higher bands, and the second most, are held near zero
+    # the constant term is nearly free; higher bands, and the second most, are held near zero
     ridge = np.float32(0.002) * np.array([0.1, 1, 1, 1, 4, 4, 4, 4, 4], np.float32)
 
     def solve(channel, w):
-        system = basis * flat[:, channel, None]
+        system = basis * albedo[:, channel, None]
         total = jnp.maximum(w.sum(), 1e-6)
         left = (system * w[:, None]).T @ system / total + jnp.diag(ridge)
         right = (system * w[:, None]).T @ pixels[:, channel] / total
@@ -325,7 +334,7 @@ def _light(albedo, normals, image, weight):
     w = w0
     for _ in range(3):
         light = jnp.stack([solve(c, w) for c in range(3)])  # [3, 9]
-        error = jnp.abs(flat * (basis @ light.T) - pixels).sum(axis=-1)
+        error = jnp.abs(albedo * (basis @ light.T) - pixels).sum(axis=-1)
         w = w0 / (0.1 + error)
     return (light - ambient.T).reshape(27)
 
@@ -356,26 +365,16 @@ def fit_colors(
     mesh = model.topology.mesh
     size = (options.size, options.size)
     ratio = 224 / options.size
-    weights = jnp.asarray(visible_weights(model))[:, None]
+    weights = jnp.asarray(visible_weights(model))
     skin_vertices = fd.skin_weights(model.topology)
     exp_std, low, high = _bounds(model, options)
-
-    def render(face, *attributes):
-        position = fd.clip(face.vertices, camera)
-        fragments = rasterize(position, mesh, size)
-        values = jnp.concatenate(attributes, axis=-1)
-        planes = interpolate(values, mesh, fragments)
-        hit = (fragments.triangle_id >= 0).astype(jnp.float32)[..., None]
-        return jnp.concatenate([planes, hit], axis=-1), position, fragments
 
     # from the chin down there are shoulders
     up = 224 * (1 - (np.arange(options.size) + 0.5) / options.size)
     covered = skin**2 * np.clip((up - 30) / 30, 0, 1).astype(np.float32)[:, None]
 
     face = fd.decode(model, start, camera)
-    planes, _, _ = render(face, face.albedo, face.normals_posed, weights)
-    seen = planes[..., 6] * skin
-    gamma = _light(planes[..., :3], planes[..., 3:6], image, seen)
+    gamma = _light(face, image, skin, weights)
     start = start.replace(gamma=jnp.where(jnp.any(start.gamma != 0), start.gamma, gamma))
 
     def distance(difference, scale):
@@ -383,7 +382,11 @@ def fit_colors(
 
     def loss(coeffs):
         face = fd.decode(model, coeffs, camera)
-        planes, position, fragments = render(face, face.color, weights)
+        position = fd.clip(face.vertices, camera)
+        fragments = rasterize(position, mesh, size)
+        values = jnp.concatenate([face.color, weights[:, None]], axis=-1)
+        hit = (fragments.triangle_id >= 0).astype(jnp.float32)[..., None]
+        planes = jnp.concatenate([interpolate(values, mesh, fragments), hit], axis=-1)
         planes = boundary_grad(planes, position, mesh, fragments)
         color, weight, cover = planes[..., :3], planes[..., 3], planes[..., 4]
         difference = (color - image) * weight[..., None]

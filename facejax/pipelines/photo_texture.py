@@ -104,16 +104,23 @@ def make_texture(
       box: the crop's (left, top, right, bottom) in the photo (`Transform.box`).
       size: T, side of the texture.
     """
+    from scipy import ndimage
+
     mesh = uv_topology(model)
     atlas = uv_atlas(mesh, size)
     vertices, depth, front = (np.asarray(a) for a in _view(model, face))
     texels = np.asarray(bake(atlas, vertices))
     pixels, texel_depth, facing = texels[..., :2], texels[..., 2], texels[..., 3]
     spot = np.stack([pixels[..., 0], 224 - pixels[..., 1]], axis=-1)  # crop, y down
-    region, small = np.moveaxis(np.asarray(bake(atlas, _photo_regions(model))), -1, 0)
-    # eyeballs and teeth curve away within a few pixels, and end at lids and lips
-    weight = np.where(small > 0.5, _ramp(facing, 0.0, 0.2), _ramp(facing, *_FACING)) * region
-    weight *= texel_depth < _nearest(depth, spot / 224) + _DEPTH_GAP
+    regions = np.asarray(bake(atlas, _photo_regions(model)))
+    region, eye, mouth = np.moveaxis(regions, -1, 0)
+    # eyeballs curve away within a few pixels; teeth and tongue are seen through a narrow gap
+    weight = np.where(eye > 0.5, _ramp(facing, 0.0, 0.2), _ramp(facing, *_FACING))
+    weight = np.where(mouth > 0.5, 1.0, weight) * region
+    seen = texel_depth < _nearest(depth, spot / 224) + _DEPTH_GAP
+    gap = ndimage.maximum_filter(np.where(np.isfinite(depth), depth, 0), 2 * DETAIL + 1)
+    through = (mouth > 0.5) & (texel_depth < _nearest(gap, spot / 224) + _DEPTH_GAP)
+    weight *= seen | through
     weight *= _nearest(_trusted(photo, box, front, depth), spot / 224)
     left, top, right, bottom = box
     place = spot / 224 * (right - left, bottom - top) + (left, top)
@@ -121,7 +128,7 @@ def make_texture(
     border = np.minimum(place, (width, height) - place).min(axis=-1)
     weight *= np.clip(border / 4, 0, 1)
     soft = _feather(weight, _FEATHER * size, atlas.wraps_u)
-    weight = np.where(small > 0.5, weight, soft)
+    weight = np.where(np.maximum(eye, mouth) > 0.5, weight, soft)  # they end at lids and lips
     colors = _sample(photo, place, weight, atlas.mask)
     base = _albedo_texture(model, face, tex_coeffs, atlas, size)
     ratio = _extended_ratio(model, mesh, face, atlas, colors, base, weight)
@@ -166,12 +173,12 @@ def _trusted(photo, box, front, depth):
 
 
 def _photo_regions(model):
-    """[V, 2] in [0, 1]: vertices that may take the photo's colour; eyes and the inside of the mouth."""
+    """[V, 3] in [0, 1]: what may take the photo's colour; eyes; the inside of the mouth."""
     masks, none = model.topology.masks, np.float32(0)
-    small = np.maximum(masks.get("eye", none), masks.get("mouth_inside", none))
+    eye, mouth = masks.get("eye", none), masks.get("mouth_inside", none)
     region = np.maximum(fd.front_weights(model.topology), masks.get("skin", none))
-    region = np.maximum(region, small) * (1 - masks.get("hair", none))
-    return np.stack(np.broadcast_arrays(region, small), axis=1).astype(np.float32)
+    region = np.maximum(region, np.maximum(eye, mouth)) * (1 - masks.get("hair", none))
+    return np.stack(np.broadcast_arrays(region, eye, mouth), axis=1).astype(np.float32)
 
 
 def _feather(weight, texels, wraps):
@@ -245,4 +252,6 @@ def _extended_ratio(model, mesh, face, atlas, colors, base, weight):
         other = np.maximum(other, masks.get(name, 0))
     other = (other * (1 - np.clip(2 * w, 0, 1)))[:, None]
     ratio = ratio * (1 - other) + other * ratio.mean(axis=1, keepdims=True)
+    dark = np.broadcast_to(np.asarray(masks.get("mouth_inside", 0.0))[..., None], (num, 1))
+    ratio = ratio - dark * np.maximum(ratio, 0)  # no light falls there
     return ratio.astype(np.float32)
