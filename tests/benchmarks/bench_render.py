@@ -1,16 +1,29 @@
 """Times the rasteriser and its gradient; a table with ratios to a numpy z-buffer and to peers.
 
+One row per mesh and size: process milliseconds of the forward pass, of forward and backward, and
+of a batch of 32 images per image (224 pixels only), seconds to compile, megabytes of temporaries.
+
     NPROC=1 python -m tests.benchmarks.bench_render --sizes 224 512 --triangles 20000
     NPROC=1 python -m tests.benchmarks.bench_render --mesh head.npz    # verts [V, 3], tri [F, 3]
 
 Forward is ids, barycentrics and depth; backward goes through interpolation of six columns and
 `boundary_grad` to positions and columns. The numpy z-buffer is the obvious one, a loop over
 triangles with float64 bounding boxes. Peers are timed where they can be imported: pytorch3d (CPU,
-one face per pixel) and nvdiffrast (needs a GPU). Repetitions of all competitors are interleaved;
-NPROC=1 keeps XLA to one thread.
+one face per pixel) and nvdiffrast (needs a GPU). Two more can be given:
+
+    --library PATH      a shared library that exports the C function
+        void rasterize(const float* clip, const int* tri, int num_vertices, int num_triangles,
+                       int width, int height, int* ids, float* bary, float* depth);
+        clip [V, 4], tri [F, 3], ids [H, W], bary [H, W, 3], depth [H, W], all allocated here;
+    --reference FILE    a Python file with topology(tri), rasterize(clip, topology, H, W) and
+        barycentrics(clip, topology, ids), timed compiled, and its compile time compared.
+
+Repetitions of all competitors are interleaved; NPROC=1 keeps XLA to one thread. Process time, not
+wall time: other work on the machine disturbs it less.
 """
 
 import argparse
+import ctypes
 import importlib.util
 import pathlib
 import time
@@ -25,6 +38,7 @@ from facejax.render import boundary_grad, interpolate, rasterize
 from tests.oracles import meshes
 
 _COLUMNS = 6
+_BATCH, _BATCH_SIZE = 32, 224
 
 
 def numpy_zbuffer(clip, triangles, height, width):
@@ -51,21 +65,21 @@ def numpy_zbuffer(clip, triangles, height, width):
 
 
 def milliseconds(functions, repeats):
-    """Median wall time by name, measured in turns; they have all been called once before."""
+    """Median process time by name, measured in turns; they have all been called once before."""
     times = {name: [] for name in functions}
     for _ in range(repeats):
         for name, fn in functions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             fn()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (time.process_time() - start))
     return {name: float(np.median(t)) for name, t in times.items()}
 
 
 def compiled(fn, *args):
     """(callable that waits for the result, seconds to compile, megabytes of temporaries)."""
-    start = time.perf_counter()
+    start = time.process_time()
     program = jax.jit(fn).lower(*args).compile()
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     memory = program.memory_analysis()
     megabytes = memory.temp_size_in_bytes / 2**20 if memory else float("nan")
     jax.block_until_ready(program(*args))
@@ -111,6 +125,41 @@ def _nvdiffrast(clip, triangles, size):
     return forward
 
 
+def library_forward(path, clip, triangles, size):
+    """The C function of `--library` on fixed buffers."""
+    function = ctypes.CDLL(str(path.resolve())).rasterize
+    function.restype = None
+    clip = np.ascontiguousarray(clip, np.float32)
+    triangles = np.ascontiguousarray(triangles, np.int32)
+    outputs = (
+        np.zeros(size, np.int32),
+        np.zeros((*size, 3), np.float32),
+        np.ones(size, np.float32),
+    )
+    numbers = [ctypes.c_int(n) for n in (len(clip), len(triangles), size[1], size[0])]
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (clip, triangles, *outputs)]
+
+    def forward():
+        function(*pointers[:2], *numbers, *pointers[2:])
+        return outputs  # also keeps the buffers alive
+
+    return forward
+
+
+def reference_forward(path, clip, triangles, size):
+    """(compiled forward pass of the module of `--reference`, seconds to compile)."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    topology = module.topology(triangles)
+
+    def forward(clip):
+        ids = module.rasterize(clip, topology, *size)
+        return ids, module.barycentrics(clip, topology, ids)
+
+    return compiled(forward, clip)[:2]
+
+
 def load_mesh(source):
     """Name, vertices [V, 3] that nearly fill the picture, topology; of a file or a sphere."""
     if isinstance(source, int):
@@ -124,38 +173,55 @@ def load_mesh(source):
     return source.stem, vertices.astype(np.float32), MeshTopology(triangles, len(vertices))
 
 
-def measure(source, size, repeats):
+def measure(source, size, args):
     """Prints one row."""
     name, vertices, topology = load_mesh(source)
     size = (size, size)
     clip = to_clip(Camera.look_at(), jnp.asarray(vertices), size)
     columns = jnp.asarray(np.random.default_rng(0).uniform(size=(len(vertices), _COLUMNS)))
 
+    def rasterized(clip):
+        return rasterize(clip, topology, size)
+
     def loss(clip, columns):
-        fragments = rasterize(clip, topology, size)
+        fragments = rasterized(clip)
         image = interpolate(columns, topology, fragments)
         return jnp.mean(boundary_grad(image, clip, topology, fragments) ** 2)
 
-    forward, forward_seconds, _ = compiled(lambda c: rasterize(c, topology, size), clip)
+    forward, forward_seconds, _ = compiled(rasterized, clip)
     both, both_seconds, megabytes = compiled(
         jax.value_and_grad(loss, argnums=(0, 1)), clip, columns
     )
     flat = np.asarray(clip)
     others = peers(flat, topology.triangles, size)
+    if args.library:
+        others[args.library.stem] = library_forward(args.library, flat, topology.triangles, size)
+    notes = []
+    if args.reference:
+        program, seconds = reference_forward(args.reference, clip, topology.triangles, size)
+        others[args.reference.stem] = program
+        notes.append(f"compiles in {forward_seconds / seconds:.2f} of its time")
     for fn in others.values():
         fn()
-    times = milliseconds({"forward": forward, "both": both, **others}, repeats)
+    times = milliseconds({"forward": forward, "both": both, **others}, args.repeats)
+    if size[0] == _BATCH_SIZE:
+        poses = clip * jnp.linspace(1.0, 0.9, _BATCH)[:, None, None] ** jnp.array([1, 1, 0, 0])
+        batch = compiled(rasterized, poses)[0]
+        turns = {"batch": batch, "singles": lambda: [forward() for _ in range(_BATCH)]}
+        turns = milliseconds(turns, max(3, args.repeats // 3))
+        notes.append(
+            f"batch of {_BATCH}: {turns['batch'] / turns['singles']:.2f} of as many singles"
+        )
     double = flat.astype(np.float64)
     times |= milliseconds(
         {"numpy": lambda: numpy_zbuffer(double, topology.triangles, *size)}, repeats=1
     )
-    ratios = "  ".join(
-        f"{k} {times[k]:.0f} ms = {times[k] / times['forward']:.0f}x" for k in ["numpy", *others]
-    )
+    ratios = [f"{k} {times[k]:.4g} ms = {times[k] / times['forward']:.3g}x" for k in
+              ("numpy", *others)]  # fmt: skip
     print(
         f"{name:<16} {len(topology.triangles):>9} {size[0]:>5} {times['forward']:>9.2f} "
         f"{times['both']:>9.2f} {forward_seconds:>8.1f} {both_seconds:>8.1f} {megabytes:>8.1f}   "
-        f"{ratios}",
+        + "; ".join(ratios + notes),
         flush=True,
     )
 
@@ -168,15 +234,17 @@ def main():
     )
     parser.add_argument("--mesh", type=pathlib.Path, nargs="*", default=[], help="instead, .npz")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--library", type=pathlib.Path, help="shared library to compare with")
+    parser.add_argument("--reference", type=pathlib.Path, help="Python rasteriser to compare with")
     args = parser.parse_args()
-    print(f"{jax.devices()[0]}; milliseconds; ratios: how many times longer than forward")
+    print(f"{jax.devices()[0]}; process milliseconds; ratios: how many times longer than forward")
     print(
         f"{'mesh':<16} {'triangles':>9} {'size':>5} {'forward':>9} {'f+b':>9} {'comp f s':>8} "
         f"{'c f+b s':>8} {'temp MB':>8}   ratios"
     )
     for source in args.mesh or args.triangles:
         for size in args.sizes:
-            measure(source, size, args.repeats)
+            measure(source, size, args)
 
 
 if __name__ == "__main__":
