@@ -3,7 +3,7 @@ loss.
 
 python launch/main.py --config=configs/idnet.py --workdir=runs/idnet
 
-The default trains on rendered photos of 1,000 procedural people: two CPU cores, some minutes.
+The default trains on rendered photos of 256 procedural people: two CPU cores, some minutes.
 `--mode=evaluate` measures verification on people that were held out. Presets: smoke (seconds).
 """
 
@@ -23,13 +23,13 @@ def _default() -> ConfigDict:
             model_options=dict(rows=64, cols=64, n_id=40, n_alb=20, draws=200, texture_size=64),
             image_size=64,
             num_examples=65536,
-            num_identities=1000,
+            num_identities=256,
             ranges=dict(yaw_deg=35.0, pitch_deg=15.0, roll_deg=10.0),
         )
     )
     c.model = ConfigDict(dict(size=48, width=16, features=64, depth=18))
     c.loss = ConfigDict(dict(margin_kind="cosface", margin=0.2, scale=16.0))
-    c.schedule = ConfigDict(dict(batch_size=64, lr=0.003, ramp_kimg=2.0, total_kimg=48.0))
+    c.schedule = ConfigDict(dict(batch_size=64, lr=0.003, ramp_kimg=2.0, total_kimg=100.0))
     c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.0))
     c.evaluate = ConfigDict(dict(num_identities=128, photos_each=4, seed=1))
     return c

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from facejax.nn.blocks import initial_batch_stats
+from facejax.nn.blocks import BatchNorm, initial_batch_stats
 from facejax.nn.init import init_params
 from facejax.nn.resnet import ResNet, resnet_rule
 
 
 class IdentityNet(nn.Module):
-    """A narrow ResNet and one linear layer.
+    """A narrow ResNet, one linear layer and batch normalisation without a gain.
 
     Attributes:
       size: side of the crops that it is made for.
@@ -37,7 +37,9 @@ class IdentityNet(nn.Module):
           [B, features], not normalised, and [B, 8 width].
         """
         pooled = ResNet(self.depth, self.width, name="backbone")(image, train)
-        return nn.Dense(self.features, name="embedding")(pooled), pooled
+        # pooled features are positive and much alike: embeddings have to be centred to part
+        x = nn.Dense(self.features, use_bias=False, name="embedding")(pooled)
+        return BatchNorm(use_scale=False, name="norm")(x, train), pooled
 
 
 def _rule(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -95,7 +95,7 @@ class IdentitySystem:
         trees = init_identity(self.net, seed)
         rng = np.random.default_rng([seed, 1])
         shape = (self.net.features, self.config.data.num_identities)
-        classes = rng.standard_normal(shape).astype(np.float32)
+        classes = 0.1 * rng.standard_normal(shape).astype(np.float32)  # short: they turn fast
         params = {"net": trees["params"], "classes": classes}
         return {"idnet": params}, {"idnet_stats": trees["batch_stats"]}
 
@@ -119,7 +119,7 @@ class IdentitySystem:
             scalars={
                 "lr/idnet": s.lr * ramp * (1 + math.cos(math.pi * done)) / 2,
                 # classes have to part before a margin can widen the gaps
-                "margin": self.config.loss.margin * min(1.0, done / 0.3),
+                "margin": self.config.loss.margin * min(1.0, done / 0.6),
             },
         )
 
