@@ -52,7 +52,10 @@ def model_denoisers(model: MorphableModel, options: Options, run: Trained | None
     units, denoisers = coefficient_units(model, run), {}
     for key in options.wide:
         scale = np.asarray(run.scales[KEYS[key]]) / units[key]
-        denoisers[key] = (run.params[KEYS[key]], scale.astype(np.float32))
+        strength, times = run.sampling(KEYS[key])  # in small steps, faces stay varied
+        denoisers[key] = (
+            run.params[KEYS[key]], scale.astype(np.float32), np.float32(strength), np.int32(times),
+        )  # fmt: skip
     return nets, denoisers
 
 
@@ -203,11 +206,14 @@ def denoised(nets, denoisers, drawn):
 
     Args:
       nets: (key, NetworkConfig) of those that are denoised.
-      denoisers: {key: (parameters, scale [n])}.
+      denoisers: {key: (parameters, scale [n], strength, times)}.
       drawn: {key: [n]}.
     """
     out = {f"{key}_before": drawn[key] for key, _ in nets}
-    return out | {key: networks.denoise(net, *denoisers[key], drawn[key]) for key, net in nets}
+    for key, net in nets:
+        params, scale, strength, times = denoisers[key]
+        out[key] = networks.denoise(net, params, scale, drawn[key], strength, times)
+    return out
 
 
 def _decode(model, coefficients):

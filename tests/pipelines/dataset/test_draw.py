@@ -77,7 +77,8 @@ def test_manifold_faces_are_denoised_uniform_ones():
     found = denoised(nets, denoisers, drawn)
     for key, target in (("id", "shape"), ("exp", "expression")):
         np.testing.assert_array_equal(found[f"{key}_before"], uniform[key])
-        wanted = denoise.denoise(run, target, uniform[key][None])[0]
+        strength, times = config.sampling[target]
+        wanted = denoise.denoise(run, target, uniform[key][None], strength, times)[0]
         np.testing.assert_allclose(found[key], wanted, atol=1e-5)
         train = system.rows[target].train
         reach = 5 * train.std(axis=0)
