@@ -81,14 +81,35 @@ def interpolate_planes(
     Returns:
       C planes [H, W].
     """
+    if not attributes:
+        return []
+    table = _table(attributes, ids, cpu)
+
+    def band(pixel, fresh, arrays, sums):
+        del pixel, fresh
+        mine, b = arrays
+        _, rows = _corner_rows(table, tri, mine, cpu)
+
+        def mix():
+            return [sum_products(b, [row[:, c] for row in rows]) for c in range(table.shape[1])]
+
+        return pin(live(mine, cpu), mix), sums
+
+    arrays = (ids.reshape(-1), [x.reshape(-1) for x in bary])
+    out, _ = sum_over_bands(band, arrays, (), ids.size, cpu)
+    return [x.reshape(ids.shape) for x in out]
+
+
+def _table(attributes, ids, cpu):
+    """[V, C]: a row is one load."""
+    return pin(live(ids, cpu), lambda: jnp.stack([jnp.asarray(a) for a in attributes], axis=-1))
+
+
+def _corner_rows(table, tri, ids, cpu):
+    """The corners' vertices, three of [P], and their attributes, three of [P, C]."""
     flag = live(ids, cpu)
-    vertex = corner_vertices(tri, ids.reshape(-1), flag)
-    b = [x.reshape(-1) for x in bary]
-
-    def one(a):
-        return sum_products(b, [take(a, v) for v in vertex]).reshape(ids.shape)
-
-    return [pin(flag, functools.partial(one, a)) for a in attributes]
+    vertex = corner_vertices(tri, ids, flag)
+    return vertex, pin(flag, lambda: [take(table, v) for v in vertex])
 
 
 def _interpolate_fwd(attributes, tri, ids, bary, cpu):
@@ -97,19 +118,19 @@ def _interpolate_fwd(attributes, tri, ids, bary, cpu):
 
 def _interpolate_bwd(cpu, residuals, grads):
     attributes, tri, ids, bary = residuals
-    num = attributes[0].shape[0] if attributes else 0
-    columns = [jnp.asarray(a) for a in attributes]
+    if not attributes:
+        return [], zero_cotangent(tri), zero_cotangent(ids), [jnp.zeros(ids.shape)] * 3
+    num = attributes[0].shape[0]
+    table = _table(attributes, ids, cpu)
 
     def band(pixel, fresh, arrays, sums):
         del pixel
         mine, b, g = arrays
         flag = live(mine, cpu)
-        vertex = corner_vertices(tri, mine, flag)
-
-        def bary_gradient(v):
-            return sum_products(g, [take(a, v) for a in columns])
-
-        grad_bary = [pin(flag, functools.partial(bary_gradient, v)) for v in vertex]
+        vertex, rows = _corner_rows(table, tri, mine, cpu)
+        grad_bary = pin(
+            flag, lambda: [sum_products(g, [row[:, c] for c in range(len(g))]) for row in rows]
+        )
         spare = spare_row(num, mine.shape[0])
         for v, bk in zip(vertex, b, strict=True):
             target = pin(flag, lambda v=v: jnp.where((mine >= 0) & fresh, v, spare))
@@ -118,9 +139,7 @@ def _interpolate_bwd(cpu, residuals, grads):
 
     flat = [[x.reshape(-1) for x in group] for group in ([ids], bary, grads)]
     arrays = (flat[0][0], flat[1], flat[2])
-    start = empty_rows(num, len(columns))
-    if not columns:
-        return [], zero_cotangent(tri), zero_cotangent(ids), [jnp.zeros(ids.shape)] * 3
+    start = empty_rows(num, len(attributes))
     grad_bary, sums = sum_over_bands(band, arrays, start, ids.size, cpu)
     grad_attributes = [c[:num] for c in planes(sums)]
     grad_bary = [x.reshape(ids.shape) for x in grad_bary]

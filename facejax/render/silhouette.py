@@ -21,6 +21,7 @@ from facejax.render.platform import (
     map_images,
     pin,
     planes,
+    running,
     take,
     zero_cotangent,
 )
@@ -165,7 +166,7 @@ def _over_boundary(add, sums, ids, depth, depth_gap, flag):
         return flat.reshape(num_runs, _RUN).any(axis=1).astype(jnp.int32)
 
     busy = pin(flag, search)
-    end = pin(flag, lambda: lax.associative_scan(jnp.add, busy))
+    end = running(lax.add, busy, num_runs)
     total = end[-1]
     slot = jnp.where(busy > 0, end - 1, num_runs)
     runs = jnp.full(num_runs + _RUNS_AT_ONCE, num_runs, jnp.int32)  # the rest lies past the image

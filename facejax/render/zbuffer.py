@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from facejax.render.platform import live, pin, take
+from facejax.render.platform import live, pin, running, take
 from facejax.render.topology import RasterTopology
 
 MAX_SIDE = 32767  # two pixel coordinates share an int32
@@ -30,7 +30,6 @@ _EMPTY = np.int64(2**63 - 1)
 _UNUSED = np.int32(-(2**31))  # sign bit: nothing to draw at this entry of a list
 _HALF = np.int32(0xFFFF)
 _MIN_W = 1e-8
-_RADIX = 8
 
 
 def default_block(num_triangles: int, height: int, width: int) -> tuple[int, int]:
@@ -131,25 +130,6 @@ def _draw(target, zbuf, blocks):
     return one(0, zbuf) if count == 1 else lax.fori_loop(0, count, one, zbuf)
 
 
-def _running(op, x, reach):
-    """op over each entry and the reach - 1 entries before it; zero is neutral.
-
-    Windows grow eightfold per pass: few passes, and a fraction of the code of a tree.
-    """
-    size = x.shape[0]
-
-    def widen(carry):
-        step, x = carry
-        padded = jnp.concatenate([jnp.zeros_like(x), x])
-        parts = [
-            lax.dynamic_slice_in_dim(padded, jnp.maximum(size - j * step, 0), size)
-            for j in range(_RADIX)
-        ]
-        return step * _RADIX, functools.reduce(op, parts)
-
-    return lax.while_loop(lambda c: c[0] < reach, widen, (jnp.int32(1), x))[1]
-
-
 def _boxes(target, vertices, parity, cull):
     """Bounding boxes of pixel centres cut into blocks: corner, and number of columns and rows.
 
@@ -213,7 +193,7 @@ def _draw_others(target, zbuf, first, packed, count, slots):
 
     others = pin(target.flag, others)
     longest = jnp.max(others)
-    end = pin(target.flag, lambda: _running(lax.add, others, np.int32(num)))
+    end = pin(target.flag, lambda: running(lax.add, others, np.int32(num)))
     total = end[-1]
     face = lax.iota(jnp.int32, num)
 
@@ -227,7 +207,7 @@ def _draw_others(target, zbuf, first, packed, count, slots):
             marks = jnp.zeros(slots + 1, jnp.int32)
             return marks.at[slot].max(face, mode="promise_in_bounds")[:slots]
 
-        owner = _running(lax.max, pin(target.flag, mark), jnp.minimum(longest, slots))
+        owner = running(lax.max, pin(target.flag, mark), jnp.minimum(longest, slots))
 
         def corner():
             slot = lax.iota(jnp.int32, slots)

@@ -53,3 +53,12 @@ def test_bands_give_planes_and_sums_of_the_whole(rng, total):
     (plane,), whole = platform.sum_over_bands(fn, x, jnp.zeros(()), total, True)
     np.testing.assert_array_equal(plane, x * 2 + jnp.arange(total))
     np.testing.assert_allclose(whole, np.asarray(x, np.float64).sum(), atol=0.02)
+
+
+def test_running_sum_and_maximum(rng):
+    x = rng.integers(0, 9, 1000).astype(np.int32)
+    np.testing.assert_array_equal(platform.running(jax.lax.add, jnp.asarray(x), 1000), x.cumsum())
+    marks = np.zeros(100, np.int32)
+    marks[::4] = np.arange(1, 26)
+    filled = platform.running(jax.lax.max, jnp.asarray(marks), jnp.int32(4))
+    np.testing.assert_array_equal(filled, np.repeat(np.arange(1, 26), 4))
