@@ -75,9 +75,9 @@ def _default() -> ConfigDict:
     )
     c.schedule = ConfigDict(
         dict(
-            warmup_kimg=20.0,  # R-Net on landmarks and priors alone: no renderer
-            rnet_kimg=12.0,
-            graph_kimg=4.0,
+            warmup_kimg=16.0,  # R-Net on landmarks and priors alone: no renderer
+            rnet_kimg=40.0,
+            graph_kimg=3.0,
             joint=False,  # train R-Net on in the graph stage
             batch_size=32,
             graph_batch_size=8,
@@ -150,8 +150,6 @@ def get_config(preset: str | None = None) -> ConfigDict:
         c.data.update(image_size=32, num_examples=64)
         c.data.model_options.update(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
         c.model.update(depth=10, width=4)
-        c.recognition.update(kind="idnet", size=32, width=4, features=8, depth=10)
-        c.loss.perceptual = 0.2
         c.graph.update(levels=2, order=2)
         c.schedule.update(
             warmup_kimg=0.016, rnet_kimg=0.016, graph_kimg=0.016, batch_size=8, graph_batch_size=8
