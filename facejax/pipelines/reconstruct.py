@@ -324,7 +324,8 @@ def reconstruct_photos(
       obj: also .obj files.
 
     Raises:
-      ValueError: a landmark file for several photos, or an odd texture size.
+      ValueError: a landmark file for several photos, an odd texture size, or `out` is the folder
+        of the photos.
     """
     from tqdm import tqdm
 
@@ -334,6 +335,10 @@ def reconstruct_photos(
         )
     if not 16 <= texture_size <= 8192:
         raise ValueError(f"found the texture size {texture_size}, wanted 16 to 8192")
+    if pathlib.Path(out).resolve() in {p.parent.resolve() for p in inputs}:
+        raise ValueError(
+            f"{out} is the folder of the photos, and results could replace them; give another --out"
+        )
     stems = [p.stem for p in inputs]
     names = {p: p.stem if stems.count(p.stem) == 1 else p.name.replace(".", "_") for p in inputs}
     summary = Summary([], {})

@@ -3,6 +3,7 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from facejax.io.images import read_image, write_image
 from facejax.io.landmarks import write_landmarks
 from facejax.io.meshes import load_mesh
 from facejax.pipelines import reconstruct as rec
+from facejax.pipelines.fit import CURVES
 from facejax.pipelines.photo_texture import make_texture, uv_topology
 from facejax.render import bake, uv_atlas
 from facejax.render import face_decoder as fd
@@ -159,6 +161,41 @@ def test_texture_shows_the_photo_and_completes_it(model, folder):
     assert np.median(np.abs(out.texture - lit)[beside]) < 0.05
 
 
+def test_a_network_and_its_refined_mesh(model, folder, tmp_path):
+    true = truth(model)
+    face = jax.jit(fd.decode)(model, true)
+    moved = jax.jit(fd.assemble)(model, face.shape + 0.05, face.albedo, true)
+    sizes = []
+
+    def predict(crops):
+        sizes.append(crops.shape)
+        batch = lambda a: jnp.broadcast_to(a[None], (len(crops), *a.shape))  # noqa: E731
+        return {"coeffs": batch(fd.join(true)), "refined": jax.tree.map(batch, moved)}
+
+    photo = rec.read_photo(folder / "photos" / "a.png")
+    by_network = rec.Reconstructor(regressor=rec.Regressor(model, 64, predict), batch_size=2)
+    (result,) = by_network([photo])
+    assert sizes == [(2, 64, 64, 3)]
+    np.testing.assert_allclose(fd.join(result.coeffs), fd.join(true))
+    np.testing.assert_allclose(result.face.shape, moved.shape, atol=1e-5)
+    still = jax.jit(fd.decode)(model, true.replace(exp=jnp.zeros(model.num_exp)))
+    np.testing.assert_allclose(result.neutral_shape, still.shape + 0.05, atol=1e-5)
+    assert result.curves == {}
+    refine = rec.Reconstructor(
+        regressor=rec.Regressor(model, 64, predict), refine=True, options=OPTIONS
+    )
+    (refined,) = refine([photo])
+    assert set(refined.curves) == set(CURVES)
+    assert np.abs(fd.join(refined.coeffs) - fd.join(true)).max() > 1e-4
+    summary = rec.reconstruct_photos(by_network, [photo.path], tmp_path / "out", texture_size=32,
+                                     neutral=True)  # fmt: skip
+    assert summary.failed == {} and not (tmp_path / "out" / "a_curve.png").exists()
+    mesh = load_mesh(summary.written[0])
+    np.testing.assert_allclose(
+        np.asarray(mesh.vertices).max(axis=0), 100 * result.neutral_shape.max(axis=0), atol=0.1
+    )
+
+
 def test_models_without_a_layout_get_one(model):
     topology = model.topology
     mesh = type(topology.mesh)(topology.mesh.triangles, topology.mesh.num_vertices)
@@ -193,6 +230,9 @@ def test_bad_commands(folder, tmp_path, capsys):
     assert "needs none" in message(capsys, f"--input={photos}", "--weights=nowhere", *base)
     assert "uses no --weights" in message(capsys, f"--input={photos}", "--weights=x", *fit)
     assert "no such file or folder" in message(capsys, "--input=nowhere", *fit)
+    assert "folder of the photos" in message(
+        capsys, f"--input={photos}", f"--out={photos}", "--method=fit", base[1]
+    )
     (tmp_path / "empty").mkdir()
     assert "found no images" in message(capsys, f"--input={tmp_path / 'empty'}", *fit)
     assert "found no landmarks" in message(capsys, f"--input={photos / 'c.png'}", *fit)
