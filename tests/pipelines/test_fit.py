@@ -128,7 +128,7 @@ def test_targets():
 def test_lips_close_no_further_than_the_jaw_opens(model):
     index = model.topology.exp_index
     exp = jnp.full(model.num_exp, 0.8).at[index["jawOpen"]].set(0.3)
-    out = fit._feasible(model, exp, 0.0, 0.5)
+    out = fit.feasible_expressions(model, exp, 0.0, 0.5)
     assert float(out[index["mouthClose"]]) == pytest.approx(0.3)
     assert float(out.max()) == pytest.approx(0.5)
 
