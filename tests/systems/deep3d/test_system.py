@@ -188,7 +188,7 @@ def test_every_array_is_clipped_by_itself():
 @pytest.mark.parametrize(
     "key,value,message",
     [
-        ("recognition.kind", "none", "recogniser"),
+        ("loss.perceptual", 0.5, "recogniser"),
         ("schedule.lr_decay", "linear", "lr_decay"),
     ],
 )
