@@ -12,7 +12,7 @@ from facejax.pipelines import fit
 from facejax.render import face_decoder as fd
 
 SMALL = dict(rows=32, cols=32, n_id=6, n_alb=4, draws=16)
-OPTIONS = fit.FitOptions(photo_steps=60)
+OPTIONS = fit.FitOptions(photo_steps=80)
 
 
 @pytest.fixture(scope="module")
