@@ -53,16 +53,19 @@ def test_file_with_foreign_shapes_is_explained(tmp_path, small_model):
         load_npz(tmp_path / "odd.npz")
 
 
-def test_damaged_cache_is_rebuilt_with_a_warning(small_model, monkeypatch):
+def test_damaged_cache_is_rebuilt_with_a_warning(monkeypatch, tmp_path):
+    monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path))
+    settings = SMALL | dict(draws=10, n_id=4, n_alb=4)
+    model = load_morphable("procedural", **settings)
     (path,) = cache_dir().glob("procedural-*.npz")
     path.write_bytes(path.read_bytes()[:1000])
     warnings = []
     monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
-    again = load_morphable("procedural", **SMALL)
+    again = load_morphable("procedural", **settings)
     assert len(warnings) == 1 and "damaged" in warnings[0]
-    assert again.topology.digest == small_model.topology.digest  # deterministic, too
-    np.testing.assert_array_equal(again.id_basis, small_model.id_basis)
-    load_morphable("procedural", **SMALL)
+    assert again.topology.digest == model.topology.digest  # deterministic, too
+    np.testing.assert_array_equal(again.id_basis, model.id_basis)
+    load_morphable("procedural", **settings)
     assert len(warnings) == 1
 
 
