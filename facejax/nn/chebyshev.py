@@ -52,9 +52,10 @@ def _split_rows(weight: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def symmetric_product(index: jax.Array, weight: jax.Array, x: jax.Array) -> jax.Array:
-    """`multiply_rows` of a symmetric matrix: the gradient is a gather as well, 5x faster on CPU.
+    """`multiply_rows` of a symmetric matrix: the gradient is a gather too, no scatter.
 
-    No gradient flows into the matrix.
+    On CPU that made a training step of a graph network 2.7 times faster. No gradient flows into
+    the matrix.
     """
 
     @jax.custom_vjp
