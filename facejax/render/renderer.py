@@ -204,12 +204,8 @@ def _render_image(surface, camera, lights, background, *, topology, options):
         )
     elif options.silhouette == "antialias":
         color = antialias_planes(color, clip, topo, ids, depth, options.cpu)
-    *color, mask = [_average(c, scale) for c in color]
-    image = jnp.stack(color, axis=-1)
-    if options.clip_colors:
-        image = jnp.clip(image, 0.0, 1.0)
-    if options.color_space == "srgb":
-        image = linear_to_srgb(image)
+    *color, mask = color
+    image = _encode(color, scale, options.clip_colors, options.color_space)
 
     def pick(plane):
         return plane[scale // 2 :: scale, scale // 2 :: scale]
@@ -217,7 +213,7 @@ def _render_image(surface, camera, lights, background, *, topology, options):
     uv = buffers.get("uv")
     return RenderOutput(
         image=image,
-        mask=mask,
+        mask=_average(mask, scale),
         depth=depth_from_ndc(camera, pick(buffers["ndc_z"])),
         normal=jnp.stack([pick(n) for n in buffers["normal"]], axis=-1),
         triangle_id=pick(ids),
@@ -240,6 +236,18 @@ def _backdrop(background, size, options):
         return [jnp.broadcast_to(c, size) for c in planes(background)]
     scale = options.supersample
     return [jnp.repeat(jnp.repeat(c, scale, axis=0), scale, axis=1) for c in planes(background)]
+
+
+@functools.partial(jax.checkpoint, static_argnums=(1, 2, 3))
+def _encode(color, scale, clip_colors, color_space):
+    """Planes of shaded colour to the image; its intermediate planes are not kept for a gradient."""
+    color = [_average(c, scale) for c in color]
+    if clip_colors:
+        # not jnp.clip: a background of exactly 0 or 1 keeps its gradient, which silhouettes need
+        color = [jnp.where(c < 0, 0.0, jnp.where(c > 1, 1.0, c)) for c in color]
+    if color_space == "srgb":
+        color = [linear_to_srgb(c) for c in color]
+    return jnp.stack(color, axis=-1)
 
 
 def _average(plane, scale):

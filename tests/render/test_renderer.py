@@ -208,3 +208,19 @@ def test_errors_name_the_choices(rng):
     bare = Mesh(mesh.vertices, MeshTopology(mesh.topology.triangles, mesh.topology.num_vertices))
     with pytest.raises(ValueError, match="no UV layout"):
         render(bare.replace(texture=jnp.zeros((4, 4, 3))), Camera.look_at())
+
+
+def test_a_background_at_the_end_of_the_range_keeps_its_silhouette_gradient(rng):
+    mesh, camera = ball(rng), Camera.look_at()
+    weight = rng.uniform(size=(*SIZE, 3)).astype(np.float32)
+
+    @jax.jit
+    @jax.grad
+    def slope(shift, white):
+        moved = mesh.replace(vertices=mesh.vertices + shift * jnp.array([[1.0, 0.0, 0.0]]))
+        out = render(moved, camera, PLAIN, SIZE, color_space="raw", background=white * jnp.ones(3))
+        return jnp.sum(out.image * weight)
+
+    below, exact = (float(slope(jnp.float32(0), jnp.float32(w))) for w in (0.9999, 1.0))
+    assert abs(below) > 0.01
+    np.testing.assert_allclose(exact, below, rtol=5e-3)
