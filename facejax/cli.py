@@ -329,6 +329,28 @@ def report_errors(function: Callable[[], int]) -> int:
         return 1 if disk else 2
 
 
+def run_command(work: Callable[[], int], stopped: str | None = None) -> int:
+    """`report_errors` of a command that computes: with the compile cache and log lines.
+
+    Args:
+      work: does the work and returns an exit code.
+      stopped: what Ctrl-C prints, with exit code 130; None lets the interruption through.
+    """
+
+    def prepared() -> int:
+        enable_compile_cache()
+        setup_logging()
+        return work()
+
+    try:
+        return report_errors(prepared)
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        print(stopped, file=sys.stderr)
+        return 130
+
+
 def main(argv: list[str], doc: str | None = None) -> int:
     """launch/main.py.
 

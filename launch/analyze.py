@@ -170,12 +170,10 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
 
     def work() -> int:
-        cli.enable_compile_cache()
-        cli.setup_logging()
         print(f"wrote {', '.join(map(str, args.function(args)))}")
         return 0
 
-    return cli.report_errors(work)
+    return cli.run_command(work)
 
 
 if __name__ == "__main__":

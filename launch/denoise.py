@@ -56,8 +56,6 @@ def main(argv: list[str]) -> int:
     def work() -> int:
         from facejax.systems.manifold.denoise import denoise_file, load_run
 
-        cli.enable_compile_cache()
-        cli.setup_logging()
         written = denoise_file(
             load_run(args.workdir, args.model),
             args.path,
@@ -71,7 +69,7 @@ def main(argv: list[str]) -> int:
         print(f"{len(written)} file(s). Look at: {written[-1]}")
         return 0
 
-    return cli.report_errors(work)
+    return cli.run_command(work)
 
 
 if __name__ == "__main__":

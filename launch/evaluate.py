@@ -73,8 +73,6 @@ def main(argv: list[str]) -> int:
         from facejax.systems.manifold import experiments
         from facejax.systems.manifold.denoise import load_run
 
-        cli.enable_compile_cache()
-        cli.setup_logging()
         run = load_run(args.workdir, args.model)
         if args.command == "numerical":
             print(json.dumps(experiments.numerical(run), indent=2))
@@ -110,7 +108,7 @@ def main(argv: list[str]) -> int:
         print(f"Look at: {pathlib.Path(args.out)}")
         return 0
 
-    return cli.report_errors(work)
+    return cli.run_command(work)
 
 
 if __name__ == "__main__":

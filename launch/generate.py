@@ -38,8 +38,6 @@ def main(argv: list[str]) -> int:
     def work() -> int:
         from facejax.systems.tbgan.generate import generate_faces, load_run
 
-        cli.enable_compile_cache()
-        cli.setup_logging()
         first = generate_faces(
             load_run(args.workdir),
             args.out,
@@ -55,7 +53,7 @@ def main(argv: list[str]) -> int:
         print(f"{args.num} face(s) in {args.out}. Look at: {', '.join(map(str, first))}")
         return 0
 
-    return cli.report_errors(work)
+    return cli.run_command(work)
 
 
 if __name__ == "__main__":

@@ -79,11 +79,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
-        return cli.report_errors(lambda: _run(args))
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
+    return cli.run_command(lambda: _run(args), stopped="stopped; the same command goes on")
 
 
 def _run(args) -> int:
@@ -97,8 +93,6 @@ def _run(args) -> int:
     from facejax.pipelines.dataset import FaceMaker, Options, write_dataset
     from facejax.systems.manifold.denoise import load_run
 
-    cli.enable_compile_cache()
-    cli.setup_logging()
     options = Options(
         sampling=args.sampling,
         mode=args.mode,

@@ -46,11 +46,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
-        return cli.report_errors(lambda: _run(args))
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    return cli.run_command(lambda: _run(args), stopped="stopped")
 
 
 def _check(args) -> None:
@@ -73,8 +69,6 @@ def _run(args) -> int:
     from facejax.pipelines import reconstruct as rec
     from facejax.pipelines.fit import FitOptions
 
-    cli.enable_compile_cache()
-    cli.setup_logging()
     inputs = rec.find_inputs(args.input)
     options = FitOptions(photo_steps=args.steps)
     if args.method == "fit":
