@@ -32,15 +32,23 @@ def train_config(system: str, **overrides) -> ConfigDict:
     return config
 
 
-def unknown_preset(file: str, preset: str, presets: Iterable[str]) -> str:
-    """The message for a preset that does not exist.
+def choose_preset(file: str, preset: str | None, presets: Iterable[str]) -> str:
+    """The preset asked for, 'default' where none is.
 
     Args:
       file: of the config, as the user types it.
       preset: what was asked for.
       presets: what there is.
+
+    Raises:
+      ValueError: there is no such preset.
     """
+    preset = preset or "default"
     presets = tuple(presets)
+    if preset in presets:
+        return preset
     near = difflib.get_close_matches(preset, presets, n=1)
     hint = f" Did you mean {file}:{near[0]}?" if near else ""
-    return f"{file}: unknown preset {preset!r}; wanted one of {', '.join(presets)}.{hint}"
+    raise ValueError(
+        f"{file}: unknown preset {preset!r}; wanted one of {', '.join(presets)}.{hint}"
+    )

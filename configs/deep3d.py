@@ -140,9 +140,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     Raises:
       ValueError: an unknown preset.
     """
-    preset = preset or "default"
-    if preset not in PRESETS:
-        raise ValueError(common.unknown_preset("configs/deep3d.py", preset, PRESETS))
+    preset = common.choose_preset("configs/deep3d.py", preset, PRESETS)
     if preset not in ("default", "smoke"):
         return _published(preset)
     c = _default()

@@ -41,9 +41,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     Raises:
       ValueError: an unknown preset.
     """
-    preset = preset or "default"
-    if preset not in PRESETS:
-        raise ValueError(common.unknown_preset("configs/idnet.py", preset, PRESETS))
+    preset = common.choose_preset("configs/idnet.py", preset, PRESETS)
     c = _default()
     if preset == "smoke":
         c.data.update(image_size=32, num_examples=32, num_identities=8)

@@ -88,9 +88,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     Raises:
       ValueError: an unknown preset.
     """
-    preset = preset or "default"
-    if preset not in PRESETS:
-        raise ValueError(common.unknown_preset("configs/manifold.py", preset, PRESETS))
+    preset = common.choose_preset("configs/manifold.py", preset, PRESETS)
     if preset.startswith("paper"):
         return _paper("expression" if preset == "paper_expression" else "shape")
     c = _default()

@@ -121,9 +121,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     Raises:
       ValueError: an unknown preset.
     """
-    preset = preset or "default"
-    if preset not in PRESETS:
-        raise ValueError(common.unknown_preset("configs/tbgan.py", preset, PRESETS))
+    preset = common.choose_preset("configs/tbgan.py", preset, PRESETS)
     if preset in ("default", "smoke"):
         c = _default()
     elif preset in PUBLISHED:
