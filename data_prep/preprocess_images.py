@@ -3,19 +3,21 @@
     python data_prep/preprocess_images.py --img_path=input --save_path=processed_data
     python data_prep/preprocess_images.py --data_root=datasets --img_folder A B --mode=train
 
-The first (Deep3DFaceReconstruction) writes crops of 224 px: NAME.png, lm/, lm_bin/, mask/. The
-second (Deep3DFaceRecon_pytorch) leaves the photos where they are, adds landmarks/, mask/ and vis/,
-and writes datalist/MODE/{images,landmarks,masks}.txt. Train with either:
+The first (Deep3DFaceReconstruction) writes crops of 224 px: NAME.png, lm/, lm_bin/, mask/, and in
+transform/ the way back to the photo (facejax.data.photo_folders.read_transform). The second
+(Deep3DFaceRecon_pytorch) leaves the photos where they are, adds landmarks/, mask/ and vis/, and
+writes datalist/MODE/{images,landmarks,masks}.txt. Train with either:
 --config.data.source=folder --config.data.path=processed_data (or datalist/train).
 
 Landmarks of a photo are looked for in --landmarks, beside the photo, in detections/ (all y down,
 five or 68 points) and in landmarks/, lm/, lm_bin/ (68 points, y up, as prepared folders hold them):
-NAME.txt, .pts, .bin or .npy. Five points: left-in-image eye, right-in-image eye, nose tip, left and
-right mouth corner (dlib's five are other points). From 68 points the five are derived. Training
-needs 68: photos with five only are cropped, but not listed.
+NAME.txt, .pts, .bin, .npy or .mat (300W-LP, AFLW2000-3D). Five points: left-in-image eye,
+right-in-image eye, nose tip, left and right mouth corner (dlib's five are other points). From 68
+points the five are derived. Training needs 68: photos with five only are cropped, but not listed.
 
 Odd points are reported and drawn into check/; a bad file never stops the rest. report.json says
-what became of every photo.
+what became of every photo. --remove moves what cannot be used to remove/, as the second program
+does.
 """
 
 import argparse
@@ -49,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
         "--threshold", type=float, help="skin above this posterior counts fully (paper: 0.5)"
     )
     p.add_argument("--vis", type=int, default=100, help="draw every n-th photo; 0 for none (100)")
+    p.add_argument(
+        "--remove", action="store_true", help="with --img_folder: move bad photos to remove/"
+    )
     p.add_argument("--keep_odd", action="store_true", help="use photos with odd points too")
     return p
 
@@ -163,12 +168,17 @@ def label_photo(image, number, args, out):
 
 def process(images, work, args, out) -> dict[str, str]:
     """Runs `work` on every image; image -> 'ok', 'five points only' or what went wrong."""
-    report = {}
+    report, names = {}, {}
     for number, image in enumerate(sets.progress(images, desc=f"preparing {out}")):
         try:
+            first = names.setdefault(image.stem, image)
+            if first != image:
+                raise ValueError(f"{image}: {first.name} has the same name; rename one of them")
             report[str(image)] = "ok" if work(image, number, args, out) else "five points only"
-        except (ValueError, OSError, MemoryError) as error:
-            report[str(image)] = f"error: {error}"
+        except Exception as error:  # whatever a damaged file makes Pillow raise
+            known = isinstance(error, (ValueError, OSError, MemoryError))
+            words = str(error) if known else f"{image}: {type(error).__name__}: {error}"
+            report[str(image)] = f"error: {words}"
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     states = list(report.values())
@@ -182,6 +192,16 @@ def process(images, work, args, out) -> dict[str, str]:
     if len(errors) > _SHOWN:
         print(f"  and {len(errors) - _SHOWN} more")
     return report
+
+
+def remove_bad(folder: pathlib.Path, report: dict[str, str]) -> None:
+    """Moves the photos that could not be used to FOLDER/remove."""
+    bad = [pathlib.Path(image) for image, state in report.items() if state.startswith("error")]
+    for image in bad:
+        (folder / "remove").mkdir(exist_ok=True)
+        image.replace(folder / "remove" / image.name)
+    if bad:
+        print(f"{folder / 'remove'}: {len(bad)} photos moved here")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -205,6 +225,8 @@ def run(args: argparse.Namespace) -> int:
             folder = pathlib.Path(args.data_root) / name
             images = find_images(folder)
             reports.append(process(images, label_photo, args, folder))
+            if args.remove:
+                remove_bad(folder, reports[-1])
             listed += [
                 PhotoFiles(
                     image,

@@ -265,9 +265,15 @@ def check_landmarks5(points: np.ndarray, size: tuple[int, int]) -> list[str]:
 
 def _wrong_order(p, down) -> str | None:
     """How points that fit no face would fit one, in words."""
-    if _fit_poses(p[[1, 0, 2, 4, 3]])[0] < _MISFIT:
+    misfit, roll_deg = _fit_poses(p[[1, 0, 2, 4, 3]])
+    if misfit < _MISFIT:
+        if 45 < abs(roll_deg) < 135:
+            return "x and y seem to be swapped; wanted x first"
         if down[1] < 0:
-            return "the mouth lies above the eyes: y seems to run up; wanted y down"
+            return (
+                "the mouth lies above the eyes: y seems to run up, or the mouth comes first; "
+                "wanted y down, eyes first"
+            )
         return "left and right are swapped: what is on the image's LEFT comes first"
     orders = np.array(list(itertools.permutations(range(5))))
     misfit, roll_deg = _fit_poses(p[orders])

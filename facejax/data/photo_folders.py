@@ -3,6 +3,7 @@
 | layout | files | made by |
 |---|---|---|
 | crops | NAME.png (224 px), {lm,lm_bin,mask}/NAME.{txt,bin,png} | Deep3DFaceReconstruction |
+|  | transform/NAME.json, the way back to the photo | (nobody else) |
 | photos | NAME.jpg (whole photo), landmarks/NAME.txt, mask/NAME.* | Deep3DFaceRecon_pytorch |
 | lists | images.txt, landmarks.txt, masks.txt: one path per line | the latter's datalist/MODE |
 
@@ -10,18 +11,24 @@ In all of them the 68 landmarks are pixels of the image they belong to, with y U
 `data_prep/preprocess_images.py` writes them.
 """
 
+import concurrent.futures
 import dataclasses
+import json
+import logging
 import os
 import pathlib
 
 import numpy as np
 
-from facejax.data.alignment import CROP_SIZE, AlignedPhoto, align_photo
+from facejax.data.alignment import CROP_SIZE, AlignedPhoto, Transform, align_photo
 from facejax.data.source import check_indices
 from facejax.image.skin import skin_mask
+from facejax.io.files import atomic_path
 from facejax.io.images import read_image, write_image
 from facejax.io.landmarks import read_landmarks, write_landmarks
 
+_log = logging.getLogger(__name__)
+_THREADS = 4  # that read images
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LISTS = ("images.txt", "landmarks.txt", "masks.txt")
 _LANDMARK_FOLDERS = {"lm_bin": True, "lm": True, "landmarks": False}  # name -> crops?
@@ -53,7 +60,8 @@ def find_images(folder: str | os.PathLike) -> list[pathlib.Path]:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; wanted one with photos")
-    found = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
+    files = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = [p for p in files if p.is_file()]
     if not found:
         raise ValueError(f"{folder}: found no images, wanted {', '.join(IMAGE_SUFFIXES)} files")
     return found
@@ -81,6 +89,9 @@ def find_photos(path: str | os.PathLike) -> list[PhotoFiles]:
             if image.stem in files
         ]
         if found:
+            if len(found) < len(images):
+                rest = len(images) - len(found)
+                _log.warning("%s: %d images without landmarks are left out", path, rest)
             return found
     raise ValueError(
         f"{path}: found {len(images)} images but no landmarks of them in the folders "
@@ -147,7 +158,7 @@ def load_photo(files: PhotoFiles) -> tuple[AlignedPhoto, np.ndarray]:
             raise ValueError(
                 f"{files.image}: found a crop of {width}x{height}, wanted {CROP_SIZE}x{CROP_SIZE}"
             )
-        photo = AlignedPhoto(image, None, landmarks)
+        photo = AlignedPhoto(image, read_transform(files.image), landmarks)
     else:
         photo = align_photo(image, flip_y(landmarks, height))
         mask = None if mask is None else photo.transform.cut(mask)
@@ -189,7 +200,9 @@ class PhotoFolder:
           'image' [B, S, S, 3] in [0, 1], 'landmarks' [B, 68, 2] pixels with y UP, 'mask' [B, S, S]
           in [0, 1]; float32.
         """
-        faces = [load_photo(self.files[i]) for i in check_indices(indices, len(self))]
+        files = [self.files[i] for i in check_indices(indices, len(self))]
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:  # Pillow frees the GIL
+            faces = list(pool.map(load_photo, files))
         ratio = self._size / CROP_SIZE
         landmarks = np.stack([photo.landmarks for photo, _ in faces]) * ratio
         return {
@@ -207,6 +220,25 @@ class PhotoFolder:
         return pixels.astype(np.float32) / np.float32(255)
 
 
+def read_transform(crop: str | os.PathLike) -> Transform | None:
+    """How a crop of the layout 'crops' was cut from its photo; None where no file says.
+
+    Args:
+      crop: NAME.png; the transform is in transform/NAME.json beside it.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    crop = pathlib.Path(crop)
+    path = crop.parent / "transform" / f"{crop.stem}.json"
+    if not path.is_file():
+        return None
+    try:
+        return Transform(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no transform of a crop ({error}); prepare it again") from error
+
+
 def write_crop(folder: str | os.PathLike, name: str, photo: AlignedPhoto, mask: np.ndarray) -> None:
     """Adds a face to a folder of crops; without 68 landmarks, image and mask only.
 
@@ -218,6 +250,9 @@ def write_crop(folder: str | os.PathLike, name: str, photo: AlignedPhoto, mask: 
     """
     folder = pathlib.Path(folder)
     write_image(folder / f"{name}.png", photo.crop)
+    if photo.transform is not None:
+        with atomic_path(folder / "transform" / f"{name}.json") as path:
+            path.write_text(json.dumps(dataclasses.asdict(photo.transform)) + "\n")
     write_image(folder / "mask" / f"{name}.png", np.repeat(mask[..., None], 3, axis=-1))
     if len(photo.landmarks) == 68:
         write_landmarks(folder / "lm" / f"{name}.txt", photo.landmarks)

@@ -30,16 +30,24 @@ def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-            if mode is None and image.mode.startswith(("I", "F")):
-                return _read_deep(image, path)
+            if image.mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
+                return _in_mode(_read_deep(image, path), mode)
             if mode is not None or image.mode not in ("L", "RGB", "RGBA"):
                 has_alpha = image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info
                 image = image.convert(mode or ("RGBA" if has_alpha else "RGB"))
             pixels = np.asarray(image, np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable image ({error})") from error
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return pixels.astype(np.float32) / np.float32(255.0)
+
+
+def _in_mode(gray: np.ndarray, mode: str | None) -> np.ndarray:
+    """A grey picture with the channels of a Pillow mode."""
+    if mode in (None, "L"):
+        return gray
+    color = np.repeat(gray, 3, axis=-1)
+    return np.concatenate([color, np.ones_like(gray)], axis=-1) if mode == "RGBA" else color
 
 
 def _read_deep(image, path: pathlib.Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Landmark files: text, raw float64 (.bin), numpy (.npy) and iBUG's .pts."""
+"""Landmark files: text, raw float64 (.bin), numpy (.npy), iBUG's .pts and 300W-LP's .mat."""
 
 import os
 import pathlib
@@ -7,7 +7,8 @@ import numpy as np
 
 from facejax.io.files import atomic_path
 
-SUFFIXES = (".txt", ".pts", ".bin", ".npy")
+SUFFIXES = (".txt", ".pts", ".bin", ".npy", ".mat")
+_MAT_KEYS = ("pt3d_68", "pts_3d", "pt2d", "pts_2d")  # the fixed jaw first
 
 
 def read_landmarks(path: str | os.PathLike, count: int | None = None) -> np.ndarray:
@@ -15,7 +16,8 @@ def read_landmarks(path: str | os.PathLike, count: int | None = None) -> np.ndar
 
     Args:
       path: .txt (one `x y` per line; tabs, commas and comments after # are fine), .pts (the same
-        between braces), .bin (raw little-endian float64) or .npy.
+        between braces), .bin (raw little-endian float64), .npy, or .mat (300W-LP, AFLW2000-3D:
+        its 68 points, those of the 3D face where it holds several).
       count: how many points there must be; None for any.
 
     Returns:
@@ -29,13 +31,16 @@ def read_landmarks(path: str | os.PathLike, count: int | None = None) -> np.ndar
         raise ValueError(f"{path}: no such file; wanted landmarks ({', '.join(SUFFIXES)})")
     try:
         points = np.asarray(_READERS.get(path.suffix.lower(), _read_text)(path), np.float64)
+        if points.ndim > 1 and points.shape[-1] == 3:
+            raise ValueError(f"points with three coordinates, {points.shape}; keep x and y")
         points = points.reshape(-1, 2)
     except (ValueError, TypeError, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: cannot be read as landmarks ({error}); wanted one 'x y' per line"
         ) from error
     if not len(points) or not np.isfinite(points).all():
-        raise ValueError(f"{path}: found {len(points)} points or values that are not finite")
+        found = "values that are not finite" if len(points) else "no points"
+        raise ValueError(f"{path}: found {found}, wanted one 'x y' per line, in pixels")
     if count is not None and len(points) != count:
         raise ValueError(
             f"{path}: found {len(points)} points, wanted {count} ('x y' per line)"
@@ -49,7 +54,7 @@ _FIVE = ": left-in-image eye, right-in-image eye, nose tip, left and right mouth
 
 def _read_text(path):
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
         line = line.split("#")[0].strip().replace(",", " ")
         if line and not line.startswith(("version", "n_points", "{", "}")):
             rows.append([float(word) for word in line.split()])
@@ -60,9 +65,22 @@ def _read_text(path):
     return rows
 
 
+def _read_mat(path):
+    from facejax.morphable.bfm import read_mat
+
+    variables = read_mat(path)
+    for key in _MAT_KEYS:
+        points = np.asarray(variables.get(key, np.zeros(0)))
+        points = points.T if points.ndim == 2 and points.shape[0] in (2, 3) else points
+        if points.ndim == 2 and points.shape[0] == 68 and points.shape[1] in (2, 3):
+            return points[:, :2]
+    raise ValueError(f"no 68 points among the variables {sorted(variables)}")
+
+
 _READERS = {
     ".bin": lambda path: np.fromfile(path, "<f8"),
     ".npy": lambda path: np.load(path, allow_pickle=False),
+    ".mat": _read_mat,
 }
 
 

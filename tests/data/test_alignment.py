@@ -68,6 +68,8 @@ def test_odd_points_are_named():
     for points, word in (
         (swapped, "swapped"),
         (five * [1, -1] + [0, 299], "y seems to run up"),
+        (five[[3, 4, 2, 0, 1]], "the mouth comes first"),
+        (five[:, ::-1], "x and y seem to be swapped"),
         (dlib, "dlib"),
         (five[[0, 1, 3, 2, 4]], "seem to be the points 1 2 4 3 5"),
         (five[[0, 1, 2, 4, 3]], "seem to be the points 1 2 3 5 4"),

@@ -32,8 +32,14 @@ def test_both_layouts_hold_the_same_face(tmp_path, rng):
     np.testing.assert_allclose(crop.landmarks, cut.landmarks, atol=1e-5)
     shown = crop.crop.min(axis=-1) > 100
     assert np.abs(mask.astype(float) - cut_mask)[shown].mean() < 6
-    assert crop.transform is None
     np.testing.assert_allclose(cut.transform.box, photo.transform.box, rtol=1e-6)
+    assert crop.transform == photo.transform  # stored beside the crop: the way back to the photo
+    np.testing.assert_allclose(crop.transform.to_photo(crop.landmarks), points, atol=1e-4)
+    (tmp_path / "crops" / "transform" / "a.json").write_text('{"width": 1}')
+    with pytest.raises(ValueError, match="no transform of a crop"):
+        load_photo(find_photos(tmp_path / "crops")[0])
+    (tmp_path / "crops" / "transform" / "a.json").unlink()  # crops of other programs
+    assert load_photo(find_photos(tmp_path / "crops")[0])[0].transform is None
     write_crop(tmp_path / "five", "a", AlignedPhoto(crop.crop, None, five), mask)
     with pytest.raises(ValueError, match="no landmarks of them"):
         find_photos(tmp_path / "five")

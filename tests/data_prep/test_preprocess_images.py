@@ -100,6 +100,31 @@ def test_photos_in_place_give_the_same_faces(photos, tmp_path, capsys, monkeypat
     np.testing.assert_array_equal(again["image"][0] * 255, crops["one"][0].crop)
 
 
+def test_nothing_stops_the_batch(photos, tmp_path, monkeypatch, capsys):
+    folder, points = photos
+    (folder / "a_folder.png").mkdir()
+    write_image(folder / "one.jpg", np.zeros((*SIZE, 3), np.uint8))  # beside one.png
+    reader = preprocess_images.find_points
+
+    def failing(image, *rest):
+        if image.stem == "two":
+            raise RuntimeError("odd")
+        return reader(image, *rest)
+
+    monkeypatch.setattr(preprocess_images, "find_points", failing)
+    monkeypatch.chdir(tmp_path)
+    args = ["--img_folder", "A", "--keep_odd", "--landmarks=marks", "--remove"]
+    assert preprocess_images.main(args) == 0
+    assert "A/remove: 4 photos moved here" in capsys.readouterr().out
+    found = json.loads((folder / "report.json").read_text())
+    report = {k.rsplit("/")[-1]: v for k, v in found.items()}
+    assert "one.jpg has the same name" in report["one.png"]
+    assert "two.png: RuntimeError: odd" in report["two.png"]
+    moved = {p.name for p in (folder / "remove").iterdir()}
+    assert moved == {"one.png", "two.png", "blind.png", "broken.png"}
+    assert (folder / "three.png").is_file() and "a_folder.png" not in report
+
+
 def test_odd_points_can_be_kept(photos, tmp_path):
     folder, _ = photos
     out = tmp_path / "all"

@@ -30,6 +30,10 @@ def test_modes_palette_sixteen_bit_and_orientation(tmp_path):
     assert images.read_image(path, mode="L").shape == (2, 3, 1)
     Image.fromarray(np.full((2, 3), 65535, np.uint16)).save(path)
     np.testing.assert_array_equal(images.read_image(path), np.ones((2, 3, 1)))
+    Image.fromarray(np.full((2, 3), 32768, np.uint16)).save(path)
+    np.testing.assert_allclose(
+        images.read_image(path, mode="RGB"), np.full((2, 3, 3), 0.5), atol=1e-4
+    )
     photo = Image.new("RGB", (3, 2))
     exif = photo.getexif()
     exif[0x0112] = 6  # turn by 90 degrees
