@@ -23,6 +23,7 @@ def _default() -> ConfigDict:
         dict(
             source="synthetic",  # 'folder' reads data.path
             path="",
+            val_path="",  # such a folder that is not trained on: its losses are logged as val/...
             model="procedural",
             model_path="",
             model_options=dict(rows=64, cols=64, n_id=40, n_alb=20, draws=200, texture_size=64),
@@ -93,7 +94,14 @@ def _default() -> ConfigDict:
     )
     c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8, clip_norm=0.0))  # per array; 0 for none
     c.gallery = ConfigDict(dict(num=8))
-    c.evaluate = ConfigDict(dict(num_faces=256, aflw_path=""))
+    c.evaluate = ConfigDict(
+        dict(
+            num_faces=256,  # rendered ones
+            num_scans=8,  # of them, compared as scans too: seconds each
+            aflw_path="",  # photos in the format of AFLW2000-3D
+            aflw_points="",  # five points each to align them by; by default the true landmarks
+        )
+    )
     return c
 
 
@@ -154,5 +162,5 @@ def get_config(preset: str | None = None) -> ConfigDict:
         )
         c.log_every = 2
         c.gallery.num = 2
-        c.evaluate.num_faces = 4
+        c.evaluate.update(num_faces=4, num_scans=1)
     return c

@@ -221,9 +221,9 @@ def run(args: argparse.Namespace) -> int:
         reports.append(process(find_images(args.img_path), make_crop, args, out))
     else:
         listed = []
-        for name in args.img_folder:
-            folder = pathlib.Path(args.data_root) / name
-            images = find_images(folder)
+        folders = [pathlib.Path(args.data_root) / name for name in args.img_folder]
+        found = {folder: find_images(folder) for folder in folders}  # all of them, first
+        for folder, images in found.items():
             reports.append(process(images, label_photo, args, folder))
             if args.remove:
                 remove_bad(folder, reports[-1])

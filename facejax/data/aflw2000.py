@@ -6,7 +6,9 @@ import pathlib
 
 import numpy as np
 
-from facejax.io.mat import read_parameters
+from facejax.io.landmarks import SUFFIXES as LANDMARK_SUFFIXES
+from facejax.io.landmarks import read_landmarks
+from facejax.morphable.bfm import read_mat
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -39,7 +41,7 @@ def read_aflw2000(folder: str | os.PathLike) -> list[AnnotatedPhoto]:
       folder: holds NAME.mat with `pt3d_68` and `Pose_Para` beside every NAME.jpg.
 
     Raises:
-      ValueError: no such files, a .mat of another kind, or a .mat without its photo.
+      ValueError: no such files, a .mat of another kind or shape, or one without its photo.
     """
     folder = pathlib.Path(folder)
     files = sorted(folder.rglob("*.mat")) if folder.is_dir() else []
@@ -50,22 +52,74 @@ def read_aflw2000(folder: str | os.PathLike) -> list[AnnotatedPhoto]:
         )
     photos = []
     for file in files:
-        found = read_parameters(file)
-        lacking = [k for k in ("pt3d_68", "Pose_Para") if k not in found]
-        if lacking:
-            raise ValueError(
-                f"{file}: lacks {lacking}, wanted a .mat of AFLW2000-3D (300W-LP holds no pt3d_68)"
-            )
+        landmarks, angles_rad = _truth(file)
         images = [p for s in _SUFFIXES if (p := file.with_suffix(s)).is_file()]
         if not images:
             raise ValueError(
                 f"{file}: found no photo {file.stem}{{{','.join(_SUFFIXES)}}} beside it"
             )
-        photos.append(
-            AnnotatedPhoto(
-                images[0],
-                np.asarray(found["pt3d_68"][:, :2], np.float64),
-                np.asarray(found["Pose_Para"][:3], np.float64),
-            )
-        )
+        photos.append(AnnotatedPhoto(images[0], landmarks, angles_rad))
     return photos
+
+
+def _truth(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks [68, 2] and angles [3] of a .mat."""
+    found = read_mat(file)
+    lacking = [k for k in ("pt3d_68", "Pose_Para") if k not in found]
+    if lacking:
+        raise ValueError(
+            f"{file}: lacks {lacking}, wanted a .mat of AFLW2000-3D (300W-LP holds no pt3d_68)"
+        )
+    points = np.asarray(found["pt3d_68"], np.float64)
+    pose = np.asarray(found["Pose_Para"], np.float64).reshape(-1)
+    if points.shape not in ((2, 68), (3, 68)) or len(pose) < 3:
+        raise ValueError(
+            f"{file}: found pt3d_68 of shape {points.shape} and {len(pose)} numbers in Pose_Para, "
+            "wanted (3, 68) or (2, 68), and at least pitch, yaw, roll"
+        )
+    if not (np.isfinite(points[:2]).all() and np.isfinite(pose[:3]).all()):
+        raise ValueError(f"{file}: pt3d_68 or Pose_Para holds values that are not finite")
+    return points[:2].T, pose[:3]
+
+
+def photos_without_truth(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """The photos of a folder and its sub-folders that have no .mat beside them, sorted."""
+    files = (p for p in pathlib.Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES)
+    return sorted(p for p in files if not p.with_suffix(".mat").is_file())
+
+
+def read_detections(photos: list[AnnotatedPhoto], folder: str | os.PathLike) -> list[np.ndarray]:
+    """The points of another program for each photo, for the alignment.
+
+    Args:
+      photos: from `read_aflw2000`.
+      folder: holds NAME.txt (or .pts, .bin, .npy, .mat) with five or 68 points, y down.
+
+    Returns:
+      [5, 2] or [68, 2] photo pixels each.
+
+    Raises:
+      ValueError: photos without a file, or another number of points.
+    """
+    folder = pathlib.Path(folder)
+    names = [p.image.stem for p in photos]
+    twice = sorted({n for n in names if names.count(n) > 1}) if len({*names}) < len(names) else []
+    if twice:
+        raise ValueError(
+            f"{folder}: several photos are called {twice[0]}; their points are unclear"
+        )
+    files = [
+        next((f for s in LANDMARK_SUFFIXES if (f := folder / f"{name}{s}").is_file()), None)
+        for name in names
+    ]
+    missing = [name for name, file in zip(names, files, strict=True) if file is None]
+    if missing:
+        raise ValueError(
+            f"{folder}: found no points of {len(missing)} of {len(photos)} photos, first "
+            f"{missing[0]}{{{','.join(LANDMARK_SUFFIXES)}}}; wanted one file each"
+        )
+    found = [read_landmarks(file) for file in files]
+    for file, points in zip(files, found, strict=True):
+        if len(points) not in (5, 68):
+            raise ValueError(f"{file}: found {len(points)} points, wanted 5 or 68")
+    return found

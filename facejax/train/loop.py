@@ -175,9 +175,17 @@ class _Run:
             self.writer.images(self.step, self.images // 1000, images)
 
     def samples(self, plan: Plan) -> None:
-        if hasattr(self.system, "samples") and jax.process_index() == 0:
-            params = self.parallel.to_local(self.state.ema_params())
-            self._pictures("samples", params, plan, self.step)
+        hooks = [h for h in ("samples", "validation") if hasattr(self.system, h)]
+        if not hooks or jax.process_index():
+            return
+        params = self.parallel.to_local(self.state.ema_params())
+        self._pictures("samples", params, plan, self.step)
+        if "validation" in hooks:
+            with self._not_training():
+                found = self.system.validation(params)
+            record = {"kimg": round(self.images / 1000, 3), "stage": plan.stage.name}
+            if found:
+                self.writer.scalars(self.step, record | {f"val/{k}": v for k, v in found.items()})
 
     def save(self) -> None:
         if self.saved_step == self.step:

@@ -124,6 +124,17 @@ class System(Protocol):
         """
         ...
 
+    def validation(self, ema_params: dict[str, Any]) -> dict[str, float]:
+        """Optional. Figures of data that is not trained on, asked for whenever `samples` are.
+
+        Args:
+          ema_params: as for `samples`.
+
+        Returns:
+          {name: value}, logged as 'val/<name>'; {} for none.
+        """
+        ...
+
     def real_samples(self, plan: Plan) -> dict[str, np.ndarray]:
         """Optional. Pictures of the data {name: [H, W, C] uint8}, asked for once per stage."""
         ...

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from facejax.data.photo_folders import PhotoFolder
 from facejax.data.synthetic_photos import PhotoRanges, SyntheticPhotoSource
 
 SOURCES = ("synthetic", "folder")
@@ -44,12 +45,18 @@ def make_source(config, model):
     if c.source not in SOURCES:
         raise ValueError(f"data.source must be one of {SOURCES}, found {c.source!r}")
     if c.source == "synthetic":
+        if c.path:
+            raise ValueError("data.path is set, but not data.source='folder', which reads it")
         return synthetic_photos(config, model, c.num_examples, config.seed)
     if not c.path:
         raise ValueError(
             "data.source='folder' needs --config.data.path=FOLDER, made by "
             "data_prep/preprocess_images.py"
         )
-    from facejax.data.photo_folders import PhotoFolder
-
     return PhotoFolder(pathlib.Path(c.path), c.image_size)
+
+
+def make_val_source(config) -> PhotoFolder | None:
+    """The photos of `data.val_path`, or None."""
+    c = config.data
+    return PhotoFolder(pathlib.Path(c.val_path), c.image_size) if c.get("val_path") else None

@@ -34,7 +34,7 @@ class Gallery:
         """The photos of the strip: held-out synthetic ones, or the first of a folder."""
         system, num = self.system, self.system.config.gallery.num
         synthetic = system.config.data.source == "synthetic"
-        source = system.held_out(num) if synthetic else system.source()
+        source = system.val_source or (system.held_out(num) if synthetic else system.source())
         index = np.arange(num) % len(source)
         return {k: np.asarray(v) for k, v in source.batch(index).items()}
 

@@ -1,23 +1,28 @@
-"""How good reconstructions are: on rendered faces, whose truth is known, and on AFLW2000-3D.
+"""How good reconstructions are: rendered faces, whose truth is known, photos, AFLW2000-3D.
 
 Every figure of rendered faces is given 'before' training (the mean face, frontal) and after it, for
 R-Net's linear model ('rnet') and for the graph network's mesh ('graph').
 """
 
+import logging
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
-from facejax.data.aflw2000 import read_aflw2000
+from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_detections
 from facejax.data.alignment import align_photo
 from facejax.data.photo_folders import read_pixels
 from facejax.io.images import write_image
 from facejax.metrics import reconstruction as measures
 from facejax.render.face_decoder import MM_PER_DM, decode, front_weights, split
 
+_log = logging.getLogger(__name__)
 _BATCH = 32
+_COUNT = "count_"
+_NOSE_TIP = 30  # of the 68
+_ICP_POINTS = 500  # of a scan, for its alignment
 
 
 class Predictor:
@@ -59,23 +64,78 @@ def _plain(value: float) -> float | None:
 
 
 def landmark_figures(predicted: np.ndarray, truth: np.ndarray, yaw_rad: np.ndarray) -> dict:
-    """NME in percent: mean, per bin of |yaw|, and the mean of the bins.
+    """NME in percent: mean, per bin of |yaw|, and the mean of the bins that have faces.
 
     Args:
       predicted, truth: [N, 68, 2] pixels.
       yaw_rad: [N], of the truth.
     """
     found = measures.nme_by_yaw(100 * measures.nme(predicted, truth), yaw_rad)
-    return {k: _plain(v) for k, v in found.items() if not k.startswith("count")}
+    return {k: _plain(v) for k, v in found.items() if not k.startswith(_COUNT)}
 
 
-def synthetic_figures(system, params, num: int) -> dict[str, Any]:
+def faces_per_bin(yaw_rad: np.ndarray) -> dict[str, int]:
+    """How many faces each bin of |yaw| has.
+
+    Args:
+      yaw_rad: [N].
+    """
+    found = measures.nme_by_yaw(np.zeros(len(yaw_rad)), yaw_rad)
+    return {k.removeprefix(_COUNT): v for k, v in found.items() if k.startswith(_COUNT)}
+
+
+def scan_figures(
+    model, meshes: dict[str, np.ndarray], truth: np.ndarray, region: np.ndarray
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Distances of true surfaces to reconstructed ones without known correspondence, mm.
+
+    The true vertices play the scan. 'scan_to_mesh_mm': the NoW benchmark's protocol, distances of
+    all faces together. 'point_to_plane_mm': MICC's, means of the faces' means.
+
+    Args:
+      model: the face model.
+      meshes: name -> [N, V, 3] mm, reconstructions.
+      truth: [N, V, 3] mm.
+      region: [V] above 0.5 for the vertices that are scanned.
+    """
+    triangles = np.asarray(model.topology.mesh.triangles)
+    ids = np.asarray(model.topology.landmarks68)
+    seven, tip = ids[measures.NOW_LANDMARKS], ids[_NOSE_TIP]
+    out = {"scan_to_mesh_mm": {}, "point_to_plane_mm": {}}
+    for name, mesh in meshes.items():
+        near, planes = [], []
+        for found, true in zip(mesh.astype(np.float64), truth.astype(np.float64), strict=True):
+            scan = true[region > 0.5]
+            near.append(
+                measures.now_distances(
+                    scan, true[seven], found, triangles, found[seven], _ICP_POINTS
+                )
+            )
+            start = measures.align(true[seven], found[seven], scale=True)
+            planes.append(
+                measures.cropped_point_to_plane(
+                    scan, true[tip], found, triangles, initial=start, max_points=_ICP_POINTS
+                )
+            )
+        each = np.concatenate(near)
+        out["scan_to_mesh_mm"][name] = {
+            "median": float(np.median(each)), "mean": float(each.mean()), "std": float(each.std())
+        }  # fmt: skip
+        out["point_to_plane_mm"][name] = {
+            "mean": float(np.mean(planes)), "median": float(np.median(planes))
+        }  # fmt: skip
+    return out
+
+
+def synthetic_figures(system, params, num: int, num_scans: int = 0) -> dict[str, Any]:
     """Everything that rendered faces tell.
 
     Args:
       system: a `Deep3DSystem`.
       params: what a checkpoint holds.
       num: faces.
+      num_scans: faces whose surfaces are also compared without known correspondence, which takes
+        seconds each.
     """
     model, source = system.model, system.held_out(num)
     batches = [source.batch(np.arange(i, min(i + _BATCH, num))) for i in range(0, num, _BATCH)]
@@ -93,13 +153,18 @@ def synthetic_figures(system, params, num: int) -> dict[str, Any]:
     found["before_shape"] = np.repeat(np.asarray(mean.shape)[:1], num, axis=0)
     angles = np.asarray(split(coeffs, model).angles)
     region = front_weights(model.topology)
-    out: dict[str, Any] = {"num_faces": num, "nme_percent": {}, "vertex_mm": {}}
-    for mesh in (m for m in ("before", "rnet", "graph") if f"{m}_shape" in found):
+    out: dict[str, Any] = {"num_faces": num, "faces": faces_per_bin(angles[:, 1])}
+    out |= {"nme_percent": {}, "vertex_mm": {}}
+    meshes = [m for m in ("before", "rnet", "graph") if f"{m}_shape" in found]
+    for mesh in meshes:
         out["nme_percent"][mesh] = landmark_figures(
             found[f"{mesh}_landmarks"], landmarks, angles[:, 1]
         )
         errors = MM_PER_DM * measures.vertex_error(found[f"{mesh}_shape"], truth, region)
         out["vertex_mm"][mesh] = {"mean": float(errors.mean()), "median": float(np.median(errors))}
+    if num_scans:
+        some = {m: MM_PER_DM * found[f"{m}_shape"][:num_scans] for m in meshes}
+        out |= scan_figures(model, some, MM_PER_DM * truth[:num_scans], np.asarray(region))
     predicted = split(found["coeffs"], model)
     out["median_pose_error_deg"] = {
         name: {k: float(np.median(v)) for k, v in measures.pose_error_deg(value, angles).items()}
@@ -113,36 +178,92 @@ def synthetic_figures(system, params, num: int) -> dict[str, Any]:
     return out
 
 
-def aflw_figures(system, params, folder: str | pathlib.Path) -> dict[str, Any]:
+def aflw_figures(
+    system,
+    params,
+    folder: str | pathlib.Path,
+    points: str = "",
+    details: pathlib.Path | None = None,
+) -> dict[str, Any]:
     """NME on a folder in the format of AFLW2000-3D (Zhu et al. 2016), in pixels of the photos.
-
-    The five points of the alignment come from the true 68 landmarks, which flatters every method;
-    the published figures used a detector.
 
     Args:
       system: a `Deep3DSystem`.
       params: what a checkpoint holds.
       folder: NAME.jpg beside NAME.mat with pt3d_68 and Pose_Para.
+      points: folder of NAME.txt with the five points (or 68) that photos are aligned by, y down;
+        '' takes the true landmarks, which flatters every method: published figures used detectors.
+      details: an .npz to write: names, yaw_deg, truth, and of each mesh landmarks and nme_percent.
 
     Raises:
-      ValueError: see `facejax.data.aflw2000`.
+      ValueError: see `facejax.data.aflw2000`; an image cannot be read or aligned.
     """
-    side = system.camera.size
     photos = read_aflw2000(folder)
-    images, transforms = [], []
-    for photo in photos:
-        aligned = align_photo(read_pixels(photo.image), photo.landmarks, side)
-        images.append(aligned.crop.astype(np.float32) / 255)
-        transforms.append(aligned.transform)
-    found = Predictor(system, params)(np.stack(images))
+    given = read_detections(photos, points) if points else [p.landmarks for p in photos]
+    predict = Predictor(system, params)
+    found: dict[str, list] = {}
+    for start in range(0, len(photos), _BATCH):
+        some = slice(start, start + _BATCH)
+        aligned = [
+            _aligned(photo.image, marks, system.camera.size)
+            for photo, marks in zip(photos[some], given[some], strict=True)
+        ]
+        out = predict(np.stack([a.crop.astype(np.float32) / 255 for a in aligned]))
+        for mesh in (m for m in ("rnet", "graph") if f"{m}_landmarks" in out):
+            pairs = zip(aligned, out[f"{mesh}_landmarks"], strict=True)
+            found.setdefault(mesh, []).extend(a.transform.to_photo(marks) for a, marks in pairs)
     truth = np.stack([p.landmarks for p in photos])
     yaw_rad = np.array([p.yaw_rad for p in photos])
-    out: dict[str, Any] = {"num_faces": len(photos), "nme_percent": {}}
-    for mesh in (m for m in ("rnet", "graph") if f"{m}_landmarks" in found):
-        pairs = zip(transforms, found[f"{mesh}_landmarks"], strict=True)
-        predicted = np.stack([t.to_photo(points) for t, points in pairs])
-        out["nme_percent"][mesh] = landmark_figures(predicted, truth, yaw_rad)
-    return out
+    predicted = {mesh: np.stack(each) for mesh, each in found.items()}
+    if details:
+        arrays = {"names": [p.image.stem for p in photos], "yaw_deg": np.degrees(yaw_rad)}
+        for mesh, marks in predicted.items():
+            arrays |= {mesh: marks, f"{mesh}_nme_percent": 100 * measures.nme(marks, truth)}
+        np.savez_compressed(details, truth=truth, **arrays)
+    counts = faces_per_bin(yaw_rad)
+    for name in (k for k, number in counts.items() if not number):
+        _log.warning("%s: no face of %s degrees; 'overall' is without them", folder, name)
+    without = photos_without_truth(folder)
+    if without:
+        _log.warning("%s: %d photos without .mat, first %s", folder, len(without), without[0].name)
+    return {
+        "num_faces": len(photos),
+        "photos_without_mat": len(without),
+        "aligned_by": f"the points of {points}" if points else "the true 68 landmarks",
+        "faces": counts,
+        "nme_percent": {m: landmark_figures(p, truth, yaw_rad) for m, p in predicted.items()},
+    }
+
+
+def _aligned(image: pathlib.Path, landmarks: np.ndarray, size: int):
+    pixels = read_pixels(image)
+    try:
+        return align_photo(pixels, landmarks, size)
+    except ValueError as error:
+        raise ValueError(f"{image}: {error}") from error
+
+
+def photo_figures(system, params) -> dict[str, Any]:
+    """NME of the photos of `data.val_path` against their landmarks, in percent of their boxes.
+
+    Args:
+      system: a `Deep3DSystem` with such a folder.
+      params: what a checkpoint holds.
+    """
+    source, predict = system.val_source, Predictor(system, params)
+    errors: dict[str, list] = {}
+    for start in range(0, len(source), _BATCH):
+        batch = source.batch(np.arange(start, min(start + _BATCH, len(source))))
+        out = predict(batch["image"])
+        for mesh in (m for m in ("rnet", "graph") if f"{m}_landmarks" in out):
+            each = 100 * measures.nme(out[f"{mesh}_landmarks"], batch["landmarks"])
+            errors.setdefault(mesh, []).extend(each)
+    figures = {
+        mesh: {"mean": float(np.mean(e)), "median": float(np.median(e)), "worst": float(max(e))}
+        for mesh, e in errors.items()
+    }
+    losses = {k: v for k, v in system.validation(params).items() if "nme" not in k}
+    return {"num_faces": len(source), "nme_percent": figures, "losses": losses}
 
 
 def evaluate(system, params, workdir: pathlib.Path) -> dict[str, Any]:
@@ -156,8 +277,12 @@ def evaluate(system, params, workdir: pathlib.Path) -> dict[str, Any]:
     c = system.config.evaluate
     out: dict[str, Any] = {}
     if c.num_faces:
-        out["synthetic"] = synthetic_figures(system, params, c.num_faces)
+        out["synthetic"] = synthetic_figures(system, params, c.num_faces, c.get("num_scans", 0))
+    if system.val_source:
+        out["photos"] = photo_figures(system, params)
     if c.aflw_path:
-        out["aflw2000_3d"] = aflw_figures(system, params, c.aflw_path)
+        out["aflw2000_3d"] = aflw_figures(
+            system, params, c.aflw_path, c.get("aflw_points", ""), workdir / "aflw2000_3d.npz"
+        )
     write_image(workdir / "evaluation_faces.png", system.gallery.strip(params))
     return out

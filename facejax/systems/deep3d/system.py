@@ -145,8 +145,14 @@ class Deep3DSystem:
     def _source(self):
         return data.make_source(self.config, self.model)
 
+    @functools.cached_property
+    def val_source(self):
+        """The photos of `data.val_path`, or None."""
+        return data.make_val_source(self.config)
+
     def source(self):
         """The examples: 'image', 'landmarks', 'mask', and 'coeffs' where they are known."""
+        _ = self.val_source  # what is wrong with it shows before training
         return self._source
 
     def held_out(self, num: int):
@@ -239,7 +245,7 @@ class Deep3DSystem:
         terms = losses.landmark_terms(face, batch["landmarks"], self.camera.size)
         terms |= losses.prior_terms(self.model, coeffs, face, self.loss)
         if rendered:
-            terms |= self._rendered_terms(
+            terms |= self.rendered_terms(
                 face, batch, state.aux, self.loss.photo, self.loss.perceptual
             )
         if "coeffs" in batch:
@@ -255,7 +261,7 @@ class Deep3DSystem:
         """What R-Net takes: RGB in [0, 1], or BGR in [0, 255] for the TensorFlow variant."""
         return 255.0 * image[..., ::-1] if self.rnet.variant == "slim" else image
 
-    def _rendered_terms(self, face, batch, aux, photo: float, perceptual: float):
+    def rendered_terms(self, face, batch, aux, photo: float, perceptual: float):
         """'photo' and 'perceptual', as far as they have a weight."""
         terms = {}
         if photo or perceptual:
@@ -315,7 +321,7 @@ class Deep3DSystem:
             seen = texture.visible_colors(image, reference, self.camera.size, batch["mask"])
             terms = texture.texture_terms(face, reference, seen, self._mirror, self.model)
             if self.recognizer:
-                terms |= self._rendered_terms(face, batch, state.aux, 0.0, 1.0)
+                terms |= self.rendered_terms(face, batch, state.aux, 0.0, 1.0)
             loss = texture.texture_loss(
                 terms, params, scalars["rendered"], texture.TextureWeights(**self.config.texture)
             )
@@ -324,7 +330,7 @@ class Deep3DSystem:
         before = losses.landmark_terms(reference, batch["landmarks"], self.camera.size)
         terms["linear_nme"] = before["nme"]
         terms |= losses.graph_terms(face, reference, self.model.topology.mesh, cfg)
-        terms |= self._rendered_terms(face, batch, state.aux, cfg.graph_photo, cfg.graph_perceptual)
+        terms |= self.rendered_terms(face, batch, state.aux, cfg.graph_photo, cfg.graph_perceptual)
         return losses.weighted_sum(terms, cfg, "graph_"), (terms, {})
 
     @functools.cached_property
@@ -363,6 +369,16 @@ class Deep3DSystem:
         """Held-out photos with what was reconstructed from them."""
         del plan, step
         return {"strip": self.gallery.strip(ema_params)}
+
+    @functools.cached_property
+    def _validation(self):
+        from facejax.systems.deep3d.validation import Validation
+
+        return Validation(self)
+
+    def validation(self, ema_params) -> dict[str, float]:
+        """Loss terms of the photos of `data.val_path`."""
+        return self._validation(ema_params) if self.val_source else {}
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per stage."""

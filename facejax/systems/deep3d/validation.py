@@ -1,0 +1,52 @@
+"""Prepared photos that are not trained on: loss terms while training, figures after it."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from facejax.render.face_decoder import split
+from facejax.systems.deep3d import losses
+
+_NUM, _BATCH = 256, 32
+
+
+class Validation:
+    """The losses of the networks as they are used: running statistics, no augmentation.
+
+    Args:
+      system: a `Deep3DSystem` with `data.val_path`.
+    """
+
+    def __init__(self, system):
+        self._system = system
+        self._run = jax.jit(self._terms)
+
+    def _terms(self, params, batch):
+        system, cfg = self._system, self._system.loss
+        out = system.predict(params, batch["image"])
+        face = out["face"]
+        terms = losses.landmark_terms(face, batch["landmarks"], system.camera.size)
+        terms |= losses.prior_terms(system.model, split(out["coeffs"], system.model), face, cfg)
+        terms |= system.rendered_terms(face, batch, params, cfg.photo, cfg.perceptual)
+        found = {f"rnet/{k}": v for k, v in terms.items()}
+        found["rnet/loss"] = losses.weighted_sum(terms, cfg)
+        if "refined" in out:
+            refined = losses.landmark_terms(out["refined"], batch["landmarks"], system.camera.size)
+            found |= {f"graph/{k}": v for k, v in refined.items()}
+        return found
+
+    def __call__(self, params: dict[str, Any]) -> dict[str, float]:
+        """Means over the first 256 photos, of whole batches.
+
+        Args:
+          params: what a checkpoint holds, see `Deep3DSystem.predict`.
+        """
+        source = self._system.val_source
+        num = min(_NUM, len(source))
+        size = min(_BATCH, num)
+        found = []
+        for start in range(0, num - size + 1, size):
+            batch = source.batch(np.arange(start, start + size))
+            found.append(jax.device_get(self._run(params, batch)))
+        return {k: float(np.mean([f[k] for f in found])) for k in found[0]}
