@@ -41,7 +41,8 @@ class PhotoFiles:
     Attributes:
       image: the photo or the crop.
       landmarks: 68 points, y up.
-      mask: skin mask of the size of the image, or None: then it is computed.
+      mask: skin mask of the size of the image, or None: then it is the image's alpha channel, as
+        3D-Face-GCNs has it, and computed for an image without transparent pixels.
       aligned: whether the image is a crop already.
     """
 
@@ -144,10 +145,14 @@ def load_photo(files: PhotoFiles) -> tuple[AlignedPhoto, np.ndarray]:
     Raises:
       ValueError: a file is missing, unreadable or of the wrong size.
     """
-    image = read_pixels(files.image)
+    pixels = read_pixels(files.image, "RGBA")
+    image, alpha = np.ascontiguousarray(pixels[..., :3]), pixels[..., 3]
     landmarks = read_landmarks(files.landmarks, 68)
     height, width = image.shape[:2]
-    mask = None if files.mask is None else read_pixels(files.mask)[..., 0]
+    if files.mask is not None:
+        mask = read_pixels(files.mask)[..., 0]
+    else:
+        mask = None if alpha.min() == 255 else alpha
     if mask is not None and mask.shape != image.shape[:2]:
         raise ValueError(
             f"{files.mask}: found a mask of {mask.shape[1]}x{mask.shape[0]}, wanted "

@@ -45,6 +45,11 @@ def test_both_layouts_hold_the_same_face(tmp_path, rng):
         find_photos(tmp_path / "five")
     (tmp_path / "crops" / "mask" / "a.png").unlink()  # then it is computed
     np.testing.assert_array_equal(load_photo(find_photos(tmp_path / "crops")[0])[1], mask)
+    alpha = rng.integers(0, 256, (224, 224), dtype=np.uint8)  # or the image brings it
+    write_image(tmp_path / "crops" / "a.png", np.dstack([photo.crop, alpha]))
+    again, found = load_photo(find_photos(tmp_path / "crops")[0])
+    np.testing.assert_array_equal(again.crop, photo.crop)
+    np.testing.assert_array_equal(found, alpha)
 
 
 def test_bad_prepared_folders(tmp_path, rng):
