@@ -100,7 +100,8 @@ class Deep3DSystem:
     @functools.cached_property
     def model(self):
         """The face model."""
-        return data.load_model(self.config)
+        with jax.ensure_compile_time_eval():  # whoever asks first may be tracing
+            return data.load_model(self.config)
 
     @functools.cached_property
     def rnet(self) -> networks.RNet:
