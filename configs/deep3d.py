@@ -74,6 +74,15 @@ def _default() -> ConfigDict:
     c.texture = ConfigDict(  # of graph.target='albedo'
         dict(hidden=0.3, identity=0.2, symmetry=0.5, variance=0.01, decay=5e-4)
     )
+    c.adversarial = ConfigDict(  # of graph.target='albedo': a critic of the painted photos
+        dict(
+            weight=0.0,  # 1e-3 as published; then the graph network takes every n-th step,
+            steps=5,  # n being this: five times graph_kimg make as many of its steps
+            penalty=10.0,
+            norm="layer",  # 'batch' as published, see facejax/systems/deep3d/critic.py
+            width=16,
+        )
+    )
     c.schedule = ConfigDict(
         dict(
             warmup_kimg=16.0,  # R-Net on landmarks and priors alone: no renderer
@@ -85,7 +94,8 @@ def _default() -> ConfigDict:
             lr=2e-3,
             graph_lr=1e-3,
             ramp_kimg=2.0,  # the learning rate rises from zero
-            # or 'step': lr_final after a share lr_step of the stage; or 'exponential'
+            # or 'step': lr_final after a share lr_step of the stage; 'linear': falls from there to
+            # lr_final; or 'exponential'
             lr_decay="cosine",
             lr_final=0.02,
             lr_step=0.5,

@@ -137,6 +137,14 @@ class RunWriter:
             write_image(self.folder / "samples" / f"{name}-{kimg:06d}.png", image)
             self._events.add_image(name, np.asarray(image), step, dataformats="HWC")
 
+    def histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
+        """Distributions of numbers of any shape, to TensorBoard; what is not finite is left out."""
+        for name, numbers in values.items():
+            numbers = np.asarray(numbers).reshape(-1)
+            numbers = numbers[np.isfinite(numbers)]
+            if len(numbers):
+                self._events.add_histogram(name, numbers, step)
+
     def close(self) -> None:
         """Flushes and closes every file."""
         self._lines.close()
@@ -156,6 +164,9 @@ class NullWriter:
         """Nothing."""
 
     def images(self, step: int, kimg: int, images: dict[str, np.ndarray]) -> None:
+        """Nothing."""
+
+    def histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
         """Nothing."""
 
     def __enter__(self) -> "NullWriter":

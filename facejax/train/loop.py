@@ -175,11 +175,16 @@ class _Run:
             self.writer.images(self.step, self.images // 1000, images)
 
     def samples(self, plan: Plan) -> None:
-        hooks = [h for h in ("samples", "validation") if hasattr(self.system, h)]
+        names = ("samples", "validation", "histograms")
+        hooks = [h for h in names if hasattr(self.system, h)]
         if not hooks or jax.process_index():
             return
         params = self.parallel.to_local(self.state.ema_params())
         self._pictures("samples", params, plan, self.step)
+        if "histograms" in hooks:
+            with self._not_training():
+                values = self.system.histograms(params, plan, self.step)
+                self.writer.histograms(self.step, values)
         if "validation" in hooks:
             with self._not_training():
                 found = self.system.validation(params)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from facejax.geometry.math import safe_norm
+
 
 class AdamState(NamedTuple):
     """Steps taken, first moments (empty when b1 is 0), second moments."""
@@ -47,3 +49,14 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.Gradien
         return updates, AdamState(count, mu, nu)
 
     return optax.GradientTransformation(init, update)
+
+
+def clip_each_norm(limit: float) -> optax.GradientTransformation:
+    """Scales down every array whose own norm exceeds the limit."""
+
+    def clip(gradient):
+        return gradient * jnp.minimum(
+            1.0, limit / jnp.maximum(safe_norm(gradient.reshape(-1)), 1e-12)
+        )
+
+    return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))

@@ -135,6 +135,16 @@ class System(Protocol):
         """
         ...
 
+    def histograms(
+        self, ema_params: dict[str, Any], plan: Plan, step: int
+    ) -> dict[str, np.ndarray]:
+        """Optional. {name: numbers of any shape} whose distribution TensorBoard shows.
+
+        Args:
+          ema_params, plan, step: as for `samples`, whenever those are asked for.
+        """
+        ...
+
     def real_samples(self, plan: Plan) -> dict[str, np.ndarray]:
         """Optional. Pictures of the data {name: [H, W, C] uint8}, asked for once per stage."""
         ...

@@ -25,7 +25,7 @@ class Headless:
         self._system, self._crash_at = system, crash_at
 
     def __getattr__(self, name):
-        if name in ("samples", "real_samples", "finish"):
+        if name in ("samples", "histograms", "real_samples", "finish"):
             raise AttributeError(name)
         return getattr(self._system, name)
 

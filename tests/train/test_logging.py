@@ -4,7 +4,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from facejax.io.tfrecord import read_records
 from facejax.train.logging import MetricAverages, RunWriter, truncate_lines
+
+
+def events(folder):
+    """What TensorBoard would show of a run."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    for path in (folder / "tensorboard").iterdir():
+        for record in read_records(path):
+            yield from Event.FromString(record).summary.value
 
 
 def _feed(averages, rows):
@@ -51,13 +61,17 @@ def test_writer_writes_lines_pictures_and_events(tmp_path):
     with RunWriter(tmp_path) as writer:
         writer.scalars(3, {"loss": 0.5, "stage": "one"})
         writer.images(3, 12, {"fakes": picture})
+        writer.histograms(3, {"weights": np.array([[0.0, 1.0], [1.0, np.nan]]), "none": []})
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert line == {"step": 3, "loss": 0.5, "stage": "one"}
     from facejax.io.images import read_image
 
     got = read_image(tmp_path / "samples" / "fakes-000012.png")
     np.testing.assert_allclose(got * 255, picture, atol=1e-4)
-    assert any(p.stat().st_size > 100 for p in (tmp_path / "tensorboard").iterdir())
+    found = {value.tag: value for value in events(tmp_path)}
+    assert set(found) == {"loss", "fakes", "weights"}
+    assert found["loss"].simple_value == 0.5 and found["fakes"].image.width == 5
+    assert (found["weights"].histo.num, found["weights"].histo.sum) == (3, 2)
     with RunWriter(tmp_path, step=2):
         pass
     assert (tmp_path / "metrics.jsonl").read_text() == ""

@@ -13,6 +13,7 @@ import pytest
 
 from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.train.loop import train
+from tests.train.test_logging import events
 from tests.train.toy import ToySystem, toy_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -52,6 +53,8 @@ def test_a_run_leaves_what_it_promises(finished):
     assert Checkpoints(folder / "checkpoints").steps() == [14, 18, 21]
     samples = sorted(p.name for p in (folder / "samples").iterdir())
     assert samples == ["fakes-000000.png", "reals-000000.png"]
+    weights = [v.histo.num for v in events(folder) if v.tag == "weights"]
+    assert len(weights) == 3 and set(weights) == {8}  # 2 x hidden, with every picture
     assert json.loads((folder / "config.json").read_text())["seed"] == 3
     assert "stage two, batch 16" in (folder / "log.txt").read_text()
     assert (folder / "export.npy").exists()

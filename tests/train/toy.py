@@ -118,6 +118,9 @@ class ToySystem:
         value = np.asarray(mlp(ema_params["gen"], jnp.ones((1, 2)))).mean()
         return {"fakes": np.full((4, 4, 3), int(abs(value)) % 255, np.uint8)}
 
+    def histograms(self, ema_params, plan, step):
+        return {"weights": ema_params["gen"]["w0"]}
+
     def real_samples(self, plan):
         return {"reals": np.zeros((4, 4, 3), np.uint8)}
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from facejax.io.images import add_text_labels, image_grid, to_uint8
 from facejax.render import draw_points
-from facejax.render.face_decoder import DecodedFace, render_face
+from facejax.render.face_decoder import DecodedFace, render_face, split
 
 _TILE = 160  # least side of a picture in a strip, pixels
 
@@ -55,7 +55,15 @@ class Gallery:
         columns = [self.dotted(image, landmarks, (0.9, 0.1, 0.1)), self.overlay(image, out["face"])]
         if "refined" in out:
             columns.append(self.overlay(image, out["refined"]))
-        return columns
+        coeffs = split(out["coeffs"], self.system.model)
+        return columns, {"id": coeffs.id, "exp": coeffs.exp, "tex": coeffs.tex}
+
+    def coefficients(self, params) -> dict[str, np.ndarray]:
+        """'id', 'exp' and 'tex' of the strip's photos, [num, n] each; see `strip`."""
+        return jax.device_get(self._drawn(params)[1])
+
+    def _drawn(self, params):
+        return self._draw(params, self.photos["image"], self.photos["landmarks"])
 
     def strip(self, params) -> np.ndarray:
         """Rows: photo with the true landmarks, linear model, graph network; [H, W, 3] uint8.
@@ -63,7 +71,7 @@ class Gallery:
         Args:
           params: what a checkpoint holds, see `Deep3DSystem.predict`.
         """
-        rows = self._draw(params, self.photos["image"], self.photos["landmarks"])
+        rows, _ = self._drawn(params)
         factor = -(-_TILE // self.system.camera.size)
         pictures = np.concatenate([np.asarray(r) for r in rows]).repeat(factor, 1).repeat(factor, 2)
         names = ("photo", "R-Net", "graph net")[: len(rows)]

@@ -135,6 +135,38 @@ def load_weights(
     return _NETWORKS[meta["part"]](**attributes), tree, meta
 
 
+def initial_rnet(net: networks.RNet, seed: int, path: str = "") -> dict[str, Any]:
+    """{'params', 'batch_stats'} of an R-Net at the start of training.
+
+    Args:
+      net: the regressor.
+      seed: of what no file gives.
+      path: '' or a file of launch/import_weights.py: part 'imagenet' (the ResNet below the heads)
+        or 'rnet' (everything).
+
+    Raises:
+      ValueError: the file's network has another shape.
+    """
+    variables = networks.init_rnet(net, seed)
+    if not path:
+        return variables
+    _, loaded, meta = load_weights(path)
+    if meta["part"] == "imagenet":
+        loaded = {k: {**variables[k], "backbone": loaded[k]} for k in variables}
+    found, wanted = (
+        {jax.tree_util.keystr(p): np.shape(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (loaded, variables)
+    )
+    if found != wanted:
+        differ = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+        raise ValueError(
+            f"{path}: {len(differ)} arrays do not fit this R-Net, first {differ[0]}: found "
+            f"{found.get(differ[0])}, wanted {wanted.get(differ[0])}; set model.depth, width and "
+            "variant, and a face model of the same number of coefficients, as the file has them"
+        )
+    return loaded
+
+
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 

@@ -65,7 +65,8 @@ class LossConfig:
 
 
 def landmark_terms(face: DecodedFace, landmarks: jax.Array, size: int) -> dict[str, jax.Array]:
-    """'landmark' (weighted, squared pixels of 224) and, for people, 'nme' in percent.
+    """'landmark' (weighted, squared pixels of 224); for people its root 'landmark_px', and 'nme' in
+    percent.
 
     Args:
       face: decoded, batch dims [B].
@@ -77,7 +78,8 @@ def landmark_terms(face: DecodedFace, landmarks: jax.Array, size: int) -> dict[s
     extent = jnp.max(landmarks, axis=-2) - jnp.min(landmarks, axis=-2)
     length = jnp.sqrt(jnp.prod(extent, axis=-1))
     distance = jnp.linalg.norm(face.landmarks_px - landmarks, axis=-1).mean(axis=-1)
-    return {"landmark": term, "nme": 100 * jnp.mean(distance / length)}
+    root = jnp.sqrt(lax.stop_gradient(term))
+    return {"landmark": term, "landmark_px": root, "nme": 100 * jnp.mean(distance / length)}
 
 
 def prior_terms(

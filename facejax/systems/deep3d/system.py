@@ -1,7 +1,6 @@
 """Deep3D as a system of the trainer: R-Net through the renderer, then a graph network."""
 
 import functools
-import math
 import pathlib
 from typing import Any
 
@@ -13,68 +12,30 @@ from jax import lax
 
 from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
-from facejax.geometry.hierarchy import build_hierarchy
-from facejax.geometry.math import safe_norm
+from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.nn.resnet import num_features
 from facejax.render.face_decoder import Deep3DCamera, assemble, decode, num_coefficients, split
-from facejax.systems.deep3d import data, losses, networks, texture
+from facejax.systems.deep3d import (
+    albedo,
+    critic,
+    data,
+    importer,
+    losses,
+    networks,
+    schedule,
+    texture,
+)
 from facejax.systems.deep3d.recognition import make_recognizer
-from facejax.train.optim import adam
+from facejax.train.optim import adam, clip_each_norm
 from facejax.train.system import Phase, Plan, Stage
-
-LR_DECAYS = ("cosine", "step", "exponential")
-
-
-def clip_each_norm(limit: float) -> optax.GradientTransformation:
-    """Scales down every array whose own norm exceeds the limit."""
-
-    def clip(gradient):
-        return gradient * jnp.minimum(
-            1.0, limit / jnp.maximum(safe_norm(gradient.reshape(-1)), 1e-12)
-        )
-
-    return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
-
-
-def initial_rnet(net: networks.RNet, seed: int, path: str = "") -> dict[str, Any]:
-    """{'params', 'batch_stats'} of an R-Net at the start of training.
-
-    Args:
-      net: the regressor.
-      seed: of what no file gives.
-      path: '' or a file of launch/import_weights.py: part 'imagenet' (the ResNet below the heads)
-        or 'rnet' (everything).
-
-    Raises:
-      ValueError: the file's network has another shape.
-    """
-    variables = networks.init_rnet(net, seed)
-    if not path:
-        return variables
-    from facejax.systems.deep3d.importer import load_weights
-
-    _, loaded, meta = load_weights(path)
-    if meta["part"] == "imagenet":
-        loaded = {k: {**variables[k], "backbone": loaded[k]} for k in variables}
-    found, wanted = (
-        {jax.tree_util.keystr(p): np.shape(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
-        for tree in (loaded, variables)
-    )
-    if found != wanted:
-        differ = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
-        raise ValueError(
-            f"{path}: {len(differ)} arrays do not fit this R-Net, first {differ[0]}: found "
-            f"{found.get(differ[0])}, wanted {wanted.get(differ[0])}; set model.depth, width and "
-            "variant, and a face model of the same number of coefficients, as the file has them"
-        )
-    return loaded
 
 
 class Deep3DSystem:
     """See facejax/train/system.py for what each method is asked for.
 
-    Parameter groups: 'rnet', and 'graph' where the schedule trains a graph network. `aux` holds
-    R-Net's running statistics and the weights of the recogniser, so that a checkpoint is complete.
+    Parameter groups: 'rnet', 'graph' where the schedule trains a graph network, and 'critic' in its
+    adversarial variant. `aux` holds R-Net's running statistics and the weights of the recogniser,
+    so that a checkpoint is complete.
     """
 
     ema_groups = ()
@@ -86,8 +47,13 @@ class Deep3DSystem:
         s = config.schedule
         self.has_graph = s.graph_kimg > 0
         self.total_images = round(1000 * (s.warmup_kimg + s.rnet_kimg + s.graph_kimg))
-        if s.lr_decay not in LR_DECAYS:
-            raise ValueError(f"schedule.lr_decay is {s.lr_decay!r}, wanted one of {LR_DECAYS}")
+        schedule.lr_factor(s, 0, 1, 1)  # complains about an unknown one
+        self.adversarial = critic.AdversarialConfig(**config.get("adversarial", {}))
+        if self.adversarial.weight and (config.graph.target != "albedo" or s.joint):
+            raise ValueError(
+                "adversarial.weight needs graph.target='albedo' and schedule.joint=False: the "
+                "critic judges the albedo of a frozen R-Net's face; change them, or set it to 0"
+            )
         recognised = self.loss.perceptual or self.loss.graph_perceptual
         if recognised and config.recognition.kind == "none":
             raise ValueError(
@@ -128,10 +94,12 @@ class Deep3DSystem:
     def hierarchy(self):
         """The mesh at several resolutions."""
         c = self.config.graph
-        return build_hierarchy(
-            np.asarray(self.model.mean_shape), self.model.topology.mesh.triangles, c.factor,
-            c.levels, c.legacy,
-        )  # fmt: skip
+        return cached_hierarchy(self.model, c.factor, c.levels, c.legacy)
+
+    @functools.cached_property
+    def critic_net(self) -> critic.ImageCritic:
+        """The critic of the adversarial variant."""
+        return critic.ImageCritic(self.adversarial.width, self.adversarial.norm)
 
     @functools.cached_property
     def _recognition(self):
@@ -164,7 +132,7 @@ class Deep3DSystem:
 
     def init(self, seed: int):
         """Parameters, and what lies in aux."""
-        rnet = initial_rnet(self.rnet, seed, self.config.model.init)
+        rnet = importer.initial_rnet(self.rnet, seed, self.config.model.init)
         params = {"rnet": rnet["params"]}
         aux: dict[str, Any] = {"rnet_stats": rnet["batch_stats"]}
         if self._recognition:
@@ -177,52 +145,59 @@ class Deep3DSystem:
             params["graph"] = networks.init_graph_net(
                 self.graph_net, seed + 1, self.hierarchy, pooled, channels
             )["params"]
+        if self.has_graph and self.adversarial.weight:
+            params["critic"] = critic.init_critic(self.critic_net, seed + 3, self.camera.size)
         return params, aux
 
     def optimizer(self, group: str) -> optax.GradientTransformation:
-        """Adam of both groups; every array's gradient is clipped where the config asks for it."""
-        del group
+        """Adam; every array's gradient is clipped where the config asks for it.
+
+        The critic has the moments that Gulrajani et al. 2017 advise, and is not clipped.
+        """
         c = self.config.optim
+        if group == "critic":
+            return adam(0.0, 0.9, c.eps)
         steps = [clip_each_norm(c.clip_norm)] if c.clip_norm else []
         return optax.chain(*steps, adam(c.b1, c.b2, c.eps))
 
     def plan(self, images_seen: int) -> Plan:
         """Stage, optimiser segment and learning rate of the next step."""
         s = self.config.schedule
-        warmup, rnet = round(1000 * s.warmup_kimg), round(1000 * (s.warmup_kimg + s.rnet_kimg))
-        if images_seen >= rnet:
-            name, segment, start, end = "graph", "graph", rnet, self.total_images
-        else:
-            name = "warmup" if images_seen < warmup else "rnet"
-            segment, start, end = "rnet", 0, rnet
-        joint = name == "graph" and s.joint
-        batch_size = s.graph_batch_size if name == "graph" else s.batch_size
-        rates = {"rnet": s.lr, "graph": s.graph_lr}
-        done = (images_seen - start) / max(end - start, 1)
-        ramp = min(1.0, (images_seen - start + batch_size) / max(1000 * s.ramp_kimg, 1.0))
-        groups = ("rnet", "graph") if joint else (segment,)
-        scalars = {f"lr/{g}": rates[g] * ramp * self._decay(done) for g in groups}
-        if segment == "graph" and self.config.graph.target == "albedo":
-            scalars["rendered"] = min(1.0, done / s.rendered_share)
-        stage = Stage("joint" if joint else name, batch_size)
-        return Plan(stage=stage, segment=segment, scalars=scalars)
-
-    def _decay(self, done: float) -> float:
-        s = self.config.schedule
-        if s.lr_decay == "step":
-            return s.lr_final if done >= s.lr_step else 1.0
-        if s.lr_decay == "exponential":
-            return s.lr_final**done
-        return s.lr_final + (1 - s.lr_final) * (1 + math.cos(math.pi * done)) / 2
+        name, start, end = schedule.stage_of(s, images_seen)
+        segment = "graph" if name == "graph" else "rnet"
+        images, length = images_seen - start, end - start
+        batch_size, groups, scalars = s.batch_size, (segment,), {}
+        if name == "graph":
+            batch_size = s.graph_batch_size
+            if self.config.graph.target == "albedo":
+                scalars["rendered"] = schedule.photo_share(s, images, length)
+            if s.joint:
+                name, groups = "joint", ("rnet", "graph")
+            elif self.adversarial.weight and scalars["rendered"]:
+                name, groups = "adversarial", ("critic", "graph")
+        factor = schedule.lr_factor(s, images, length, batch_size)
+        rates = {"rnet": s.lr, "graph": s.graph_lr, "critic": s.graph_lr}
+        scalars |= {f"lr/{g}": rates[g] * factor for g in groups}
+        return Plan(Stage(name, batch_size), segment, scalars)
 
     def phases(self, stage: Stage) -> tuple[Phase, ...]:
         """R-Net without and with the renderer, the graph network, or both."""
         rnet = Phase("rnet", "rnet", functools.partial(self._rnet_loss, stage.name != "warmup"))
-        graph = Phase("graph", "graph", self._graph_loss)
-        return {"graph": (graph,), "joint": (rnet, graph)}.get(stage.name, (rnet,))
+        if stage.name in ("warmup", "rnet"):
+            return (rnet,)
+        if self.graph_net.target == "shape":
+            graph = Phase("graph", "graph", self._shape_loss)
+        else:
+            weight = self.adversarial.weight if stage.name == "adversarial" else 0.0
+            loss = functools.partial(albedo.albedo_loss, self, weight)
+            every = self.adversarial.steps if weight else 1
+            graph = Phase("graph", "graph", loss, every=every)
+        if stage.name == "adversarial":
+            return (Phase("critic", "critic", functools.partial(albedo.critic_loss, self)), graph)
+        return (rnet, graph) if stage.name == "joint" else (graph,)
 
-    def _augmented(self, batch, rng):
-        """Shifted, scaled, turned and mirrored photos, as the PyTorch original trains on."""
+    def augmented(self, batch, rng):
+        """A batch of shifted, scaled, turned and mirrored photos where the config asks for it."""
         if not self.config.data.augment:
             return batch
         size = self.camera.size
@@ -236,7 +211,7 @@ class Deep3DSystem:
 
     def _rnet_loss(self, rendered, params, state, batch, rng, scalars):
         del scalars
-        batch = self._augmented(batch, rng)
+        batch = self.augmented(batch, rng)
         variables = {"params": params, "batch_stats": state.aux["rnet_stats"]}
         (vector, _), new = self.rnet.apply(
             variables, self.network_image(batch["image"]), True, mutable=["batch_stats"]
@@ -311,31 +286,28 @@ class Deep3DSystem:
             shape, albedo = face.shape, (net(values, self.hierarchy) + 1) / 2
         return assemble(self.model, shape, albedo, coeffs, self.camera)
 
-    def _graph_loss(self, params, state, batch, rng, scalars):
-        batch = self._augmented(batch, rng)
-        cfg, image = self.loss, batch["image"]
-        vector, pooled = self.regress(state.params["rnet"], state.aux, image)
+    def refined(self, params, state, batch):
+        """(face with the graph network's mesh, linear face) of a batch; R-Net is frozen."""
+        vector, pooled = self.regress(state.params["rnet"], state.aux, batch["image"])
         coeffs = split(vector, self.model)
-        reference = decode(self.model, coeffs, self.camera)
-        face = self.refine(params, state.aux, image, coeffs, reference, pooled, batch["mask"])
-        if self.graph_net.target == "albedo":
-            seen = texture.visible_colors(image, reference, self.camera.size, batch["mask"])
-            terms = texture.texture_terms(face, reference, seen, self._mirror, self.model)
-            if self.recognizer:
-                terms |= self.rendered_terms(face, batch, state.aux, 0.0, 1.0)
-            loss = texture.texture_loss(
-                terms, params, scalars["rendered"], texture.TextureWeights(**self.config.texture)
-            )
-            return loss, (terms, {})
+        linear = decode(self.model, coeffs, self.camera)
+        arguments = (batch["image"], coeffs, linear, pooled, batch["mask"])
+        return self.refine(params, state.aux, *arguments), linear
+
+    def _shape_loss(self, params, state, batch, rng, scalars):
+        del scalars
+        batch, cfg = self.augmented(batch, rng), self.loss
+        face, linear = self.refined(params, state, batch)
         terms = losses.landmark_terms(face, batch["landmarks"], self.camera.size)
-        before = losses.landmark_terms(reference, batch["landmarks"], self.camera.size)
+        before = losses.landmark_terms(linear, batch["landmarks"], self.camera.size)
         terms["linear_nme"] = before["nme"]
-        terms |= losses.graph_terms(face, reference, self.model.topology.mesh, cfg)
+        terms |= losses.graph_terms(face, linear, self.model.topology.mesh, cfg)
         terms |= self.rendered_terms(face, batch, state.aux, cfg.graph_photo, cfg.graph_perceptual)
         return losses.weighted_sum(terms, cfg, "graph_"), (terms, {})
 
     @functools.cached_property
-    def _mirror(self):
+    def mirror(self) -> np.ndarray:
+        """See `texture.mirror_pairs`."""
         return texture.mirror_pairs(self.model)
 
     # ---- use -------------------------------------------------------------------------------------
@@ -380,6 +352,11 @@ class Deep3DSystem:
     def validation(self, ema_params) -> dict[str, float]:
         """Loss terms of the photos of `data.val_path`."""
         return self._validation(ema_params) if self.val_source else {}
+
+    def histograms(self, ema_params, plan: Plan, step: int) -> dict[str, np.ndarray]:
+        """Coefficients that R-Net finds in the photos of the strip."""
+        del plan, step
+        return {f"coeffs/{k}": v for k, v in self.gallery.coefficients(ema_params).items()}
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per stage."""

@@ -1,8 +1,8 @@
 """The graph network's other use: the albedo of the vertices, from what the photo shows of them.
 
 Lin et al. 2020, "Towards High-Fidelity 3D Face Reconstruction from In-the-Wild Images Using Graph
-Convolutional Networks" (arXiv 2003.05653) and its code (FuxiCV/3D-Face-GCNs), without the
-adversarial variant.
+Convolutional Networks" (arXiv 2003.05653) and its code (FuxiCV/3D-Face-GCNs); its adversarial
+variant is in `critic.py`.
 """
 
 import dataclasses
@@ -68,6 +68,19 @@ def visible_colors(
     seen = jnp.take_along_axis(eroded.reshape(image.shape[0], -1), flat, axis=1) > _SEEN
     seen = (seen & inside & (face.normals_posed[..., 2] > 0)).astype(jnp.float32)[..., None]
     return lax.stop_gradient(jnp.concatenate([(2 * color - 1) * seen, seen], axis=-1))
+
+
+def painted(image: jax.Array, picture: jax.Array, share: jax.Array) -> jax.Array:
+    """Photos with a rendered face over them, [B, S, S, 3]: what recogniser and critic see.
+
+    Args:
+      image: [B, S, S, 3] photos.
+      picture: [B, S, S, 3] renders.
+      share: [B, S, S] in [0, 1] of the render in a pixel: where it covers the photo's skin, so that
+        hair and glasses stay in front. No gradient flows into it.
+    """
+    share = lax.stop_gradient(share)[..., None]
+    return image + share * (picture - image)
 
 
 def mirror_pairs(model: MorphableModel) -> np.ndarray:

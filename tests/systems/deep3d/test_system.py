@@ -9,7 +9,7 @@ import pytest
 from facejax.cli import load_config, make_system
 from facejax.render.face_decoder import decode, split
 from facejax.systems.deep3d import losses, networks, texture
-from facejax.systems.deep3d.system import clip_each_norm
+from facejax.train.optim import clip_each_norm
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
 
@@ -189,7 +189,9 @@ def test_every_array_is_clipped_by_itself():
     "key,value,message",
     [
         ("loss.perceptual", 0.5, "recogniser"),
-        ("schedule.lr_decay", "linear", "lr_decay"),
+        ("schedule.lr_decay", "plateau", "function of the images seen"),
+        ("adversarial.weight", 1e-3, "albedo"),
+        ("adversarial.norm", "instance", "layer"),
     ],
 )
 def test_settings_that_contradict_each_other(key, value, message):
