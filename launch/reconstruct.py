@@ -5,7 +5,8 @@ python launch/reconstruct.py --weights=runs/deep3d --input=photos --out=faces [-
 
 Landmarks lie beside the photo, NAME.txt: five lines `x y` (y down): eye on the image's left, eye on
 its right, nose tip, mouth corner on the left, on the right; or 68 points. For every photo: NAME.glb
-(texture from the photo), pictures of crop and whole photo, .json and .mat of the coefficients.
+(texture from the photo), NAME_mesh.obj (vertex colours), pictures of crop and whole photo, .json
+and .mat of the coefficients.
 Exit codes: 0 done; 1 some photos were left out; 2 a wrong command.
 """
 
@@ -36,7 +37,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=120, help="of the fit through the renderer (120)")
     p.add_argument("--neutral", action="store_true",
                    help="meshes in canonical pose, without expression")  # fmt: skip
-    p.add_argument("--obj", action="store_true", help="also NAME.obj with .mtl and .png")
+    p.add_argument("--same_person", action="store_true",
+                   help="all photos show one person: one identity for them")  # fmt: skip
+    p.add_argument("--outputs", default="glb,obj,overlay,mat,json",
+                   help="files to write (%(default)s); also: render (the head alone), "
+                   "textured_obj, texture")  # fmt: skip
+    p.add_argument("--texture", choices=("photo", "albedo"), default="photo",
+                   help="albedo divides the photo by the fitted light (photo)")  # fmt: skip
     p.add_argument("--texture_size", type=int, default=1024, help="pixels on a side (1024)")
     p.add_argument("--batch_size", type=int, default=8, help="photos per network call (8)")
     p.add_argument("--no_check", action="store_true", help="take landmarks that look wrong, too")
@@ -68,7 +75,11 @@ def _run(args) -> int:
     from facejax.morphable import load_morphable
     from facejax.pipelines import reconstruct as rec
     from facejax.pipelines.fit import FitOptions
+    from facejax.pipelines.reconstruction_files import FileOptions
+    from facejax.pipelines.regressors import load_regressor
 
+    outputs = tuple(name.strip() for name in args.outputs.split(",") if name.strip())
+    files = FileOptions(outputs, args.texture, args.texture_size, args.neutral)
     inputs = rec.find_inputs(args.input)
     options = FitOptions(photo_steps=args.steps)
     if args.method == "fit":
@@ -76,7 +87,7 @@ def _run(args) -> int:
             load_morphable(args.model or "procedural"), options=options
         )
     else:
-        regressor = rec.load_regressor(args.weights, args.model)
+        regressor = load_regressor(args.weights, args.model)
         reconstructor = rec.Reconstructor(
             None, regressor, args.refine, options, min(args.batch_size, len(inputs))
         )
@@ -88,14 +99,12 @@ def _run(args) -> int:
         args.out,
         landmarks=args.landmarks,
         check_points=not args.no_check,
-        texture_size=args.texture_size,
-        neutral=args.neutral,
-        obj=args.obj,
+        same_person=args.same_person,
+        files=files,
     )
     print(f"{len(summary.written)} face(s) in {args.out}, {len(summary.failed)} photo(s) left out")
-    if summary.written:
-        first = summary.written[0]
-        print(f"Look at: {first}, {first.with_name(first.stem + '_crop.png')}")
+    for paths in list(summary.written.values())[:1]:
+        print(f"Look at: {', '.join(str(p) for p in paths)}")
     return 1 if summary.failed else 0
 
 

@@ -65,6 +65,7 @@ def fit_photo(
     landmarks: np.ndarray,
     options: FitOptions = DEFAULT,
     start: fd.Coefficients | None = None,
+    hold_identity: bool = False,
 ) -> Fit:
     """Fits a face model to a photo crop.
 
@@ -75,6 +76,7 @@ def fit_photo(
       options: how.
       start: coefficients to begin with, for example a network's; the landmark stage is then left
         out. None begins with the mean face.
+      hold_identity: the identity of `start` is kept.
 
     Raises:
       ValueError: a crop or landmarks of another shape, coefficients of another model.
@@ -92,7 +94,7 @@ def fit_photo(
         start = fd.split(fd.join(start), model)  # the lengths must be this model's
     image, skin = photo_inputs(crop, options.size)
     if options.photo_steps:
-        coeffs, curves = fit_colors(model, start, image, skin, targets, options)
+        coeffs, curves = fit_colors(model, start, image, skin, targets, options, hold_identity)
     else:
         coeffs, curves = start, {}
     return Fit(coeffs, landmark_error(model, coeffs, targets), curves)
@@ -166,6 +168,7 @@ def fit_colors(
     skin: jax.Array,
     targets: Targets,
     options: FitOptions = DEFAULT,
+    hold_identity: bool | jax.Array = False,
 ) -> tuple[fd.Coefficients, dict[str, jax.Array]]:
     """Light by least squares, then all coefficients by Adam through the renderer.
 
@@ -176,6 +179,7 @@ def fit_colors(
       skin: [S, S] in [0, 1].
       targets: landmarks.
       options: steps and weights.
+      hold_identity: whether the identity stays that of `start`.
 
     Returns:
       Coefficients and the curves of `Fit`.
@@ -237,6 +241,7 @@ def fit_colors(
         return total, terms | {"total": total}
 
     rates = fd.Coefficients(**_RATES)
+    rates = rates.replace(id=jnp.where(hold_identity, 0.0, rates.id))
     optimizer = adam(0.9, 0.98)
 
     def step(state, done):

@@ -4,7 +4,8 @@ A texel takes the photo's colour where its surface point faces the camera, passe
 against the whole head, and lies on what looks like skin or well inside the face. Elsewhere it takes
 the model's albedo times a smooth colour ratio: measured where the photo is seen and carried on
 along the surface by Laplace's equation on the mesh, so that the two agree at the seam and texture
-charts do not matter. The photo's light stays in the texture.
+charts do not matter. The photo's light stays in the texture unless the fitted light is given: then
+the photo is divided by it first.
 """
 
 import functools
@@ -21,6 +22,7 @@ from facejax.morphable.model import MorphableModel, decode_texture
 from facejax.render import face_decoder as fd
 from facejax.render.interpolate import interpolate
 from facejax.render.rasterize import rasterize
+from facejax.render.shading import SphericalHarmonics, shade
 from facejax.render.uv import bake, unbake, uv_atlas
 
 DETAIL = 2  # pixels of the depth buffer per pixel of the crop
@@ -31,6 +33,8 @@ _OUTLINE_PX = (2.0, 8.0)  # crop pixels inside the head: a fit is not exact at i
 _FEATHER = 0.025  # of the texture's side
 _SMOOTH, _SCREEN = 0.02, 2e-6  # of ratios along the surface; pull of far-away ones to their mean
 _DARK = 0.03
+_SHADE = (0.6, 1.8)  # of the mean: what is darker or brighter is shadow or gloss, not this light
+_SHADE_DM = 0.2  # over which the light is smoothed
 
 
 class PhotoTexture(NamedTuple):
@@ -93,6 +97,7 @@ def make_texture(
     photo: np.ndarray,
     box: tuple[float, float, float, float],
     size: int = 1024,
+    gamma: jax.Array | None = None,
 ) -> PhotoTexture:
     """The texture of a face that was fitted to a crop of a photo.
 
@@ -103,6 +108,7 @@ def make_texture(
       photo: [H, W, 3] uint8 RGB, the whole photo.
       box: the crop's (left, top, right, bottom) in the photo (`Transform.box`).
       size: T, side of the texture.
+      gamma: [27] the fitted light, to be taken out of the photo's colours; None leaves it in.
     """
     from scipy import ndimage
 
@@ -130,12 +136,48 @@ def make_texture(
     soft = _feather(weight, _FEATHER * size, atlas.wraps_u)
     weight = np.where(np.maximum(eye, mouth) > 0.5, weight, soft)  # they end at lids and lips
     colors = _sample(photo, place, weight, atlas.mask)
+    if gamma is not None:
+        colors = colors / _shading(mesh, face, gamma, atlas, weight)
     base = _albedo_texture(model, face, tex_coeffs, atlas, size)
     ratio = _extended_ratio(model, mesh, face, atlas, colors, base, weight)
     filled = (base + _DARK) * np.exp(np.asarray(bake(atlas, ratio))) - _DARK
     out = weight[..., None] * colors + (1 - weight[..., None]) * filled
     out = np.asarray(atlas.dilate(out.astype(np.float32), max(4, size // 128)))
     return PhotoTexture(np.clip(out, 0, 1), weight.astype(np.float32))
+
+
+def _shading(mesh, face, gamma, atlas, weight):
+    """[T, T, 3] the light that falls on the surface, as a factor of its albedo.
+
+    Smooth, because the fitted creases lie beside the photo's; of one colour, because skin that is
+    overexposed in one channel looks as if the light had another colour there.
+    """
+    from scipy import sparse
+    from scipy.sparse import linalg
+
+    white = np.ones(face.albedo.shape, np.float32)
+    light = np.asarray(shade(SphericalHarmonics.deep3d(gamma), white, face.normals_posed))
+    seen = np.asarray(unbake(atlas, weight[..., None]), np.float64)[:, 0]
+    mean = (light * seen[:, None]).sum(axis=0) / max(seen.sum(), 1e-6)
+    mean = np.maximum(mean, 0.1)
+    edges = face.shape[mesh.triangles] - face.shape[np.roll(mesh.triangles, 1, axis=1)]
+    reach = _SHADE_DM / float(np.median(np.linalg.norm(edges, axis=-1)))
+    system = sparse.identity(len(light)) + reach**2 * _laplacian(mesh)
+    relative = np.clip(light.mean(axis=1) / mean.mean(), *_SHADE).astype(np.float64)
+    smooth = np.exp(linalg.splu(system.tocsc()).solve(np.log(relative)))
+    baked = np.asarray(bake(atlas, smooth[:, None].astype(np.float32)))
+    return np.maximum(baked, _SHADE[0]) * mean  # beside the charts it is 0
+
+
+def _laplacian(mesh):
+    """The graph Laplacian of the mesh, sparse [V, V]."""
+    from scipy import sparse
+
+    i = mesh.triangles.reshape(-1)
+    j = np.roll(mesh.triangles, 1, axis=1).reshape(-1)
+    edges = sparse.coo_matrix((np.ones(len(i)), (i, j)), (mesh.num_vertices,) * 2).tocsr()
+    edges = edges.maximum(edges.T)
+    return sparse.diags(np.asarray(edges.sum(axis=1)).ravel()) - edges
 
 
 def _ramp(x, low, high):
@@ -237,13 +279,8 @@ def _extended_ratio(model, mesh, face, atlas, colors, base, weight):
     if w.sum() < 1e-3:
         return np.zeros((mesh.num_vertices, 3), np.float32)
     mean = (known * w[:, None]).sum(axis=0) / w.sum()
-    i = mesh.triangles.reshape(-1)
-    j = np.roll(mesh.triangles, 1, axis=1).reshape(-1)
     num = mesh.num_vertices
-    edges = sparse.coo_matrix((np.ones(len(i)), (i, j)), (num, num)).tocsr()
-    edges = edges.maximum(edges.T)
-    laplacian = sparse.diags(np.asarray(edges.sum(axis=1)).ravel()) - edges
-    system = (sparse.diags(w + _SCREEN) + _SMOOTH * laplacian).tocsc()
+    system = (sparse.diags(w + _SCREEN) + _SMOOTH * _laplacian(mesh)).tocsc()
     right = w[:, None] * known + _SCREEN * mean
     ratio = linalg.splu(system).solve(right)
     masks = model.topology.masks

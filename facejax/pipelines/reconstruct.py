@@ -6,12 +6,10 @@ fitting that starts at the network's.
 """
 
 import dataclasses
-import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,14 +22,17 @@ from facejax.data.alignment import (
     landmarks5_from_68,
 )
 from facejax.data.photo_folders import IMAGE_SUFFIXES, find_images, read_pixels
-from facejax.io.checkpoints import Checkpoints
 from facejax.io.landmarks import SUFFIXES, read_landmarks
-from facejax.morphable import MorphableModel, load_morphable
+from facejax.morphable import MorphableModel
 from facejax.pipelines import fit
-from facejax.pipelines.photo_texture import make_texture
-from facejax.pipelines.reconstruction_files import Reconstruction, write_reconstruction
+from facejax.pipelines.reconstruction_files import (
+    DEFAULT_FILES,
+    FileOptions,
+    Reconstruction,
+    write_reconstruction,
+)
+from facejax.pipelines.regressors import Regressor
 from facejax.render import face_decoder as fd
-from facejax.train.run_folder import read_system_config
 
 _log = logging.getLogger(__name__)
 METHODS = ("network", "fit")
@@ -114,100 +115,21 @@ def _landmark_file(image, given):
     )
 
 
-# --- Networks ------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Regressor:
-    """A trained network and the face model that it belongs to.
+@dataclasses.dataclass
+class Estimate:
+    """What is known of a photo's face before it is decoded.
 
     Attributes:
-      model: the face model.
-      size: side of its crops.
-      predict: [B, size, size, 3] in [0, 1] -> {'coeffs' [B, n], 'refined' DecodedFace or absent}.
+      photo: the photo.
+      coeffs: without batch dims.
+      added: (shape [V, 3] dm, albedo [V, 3]) that a graph network adds to the linear face, or None.
+      curves: of the fit, or empty.
     """
 
-    model: MorphableModel
-    size: int
-    predict: Callable[[jax.Array], dict[str, Any]]
-
-
-def load_regressor(weights: str | os.PathLike, model: str | os.PathLike | None = None) -> Regressor:
-    """A network from a run folder or from a file of imported weights.
-
-    Args:
-      weights: a run of configs/deep3d.py, or an .npz of launch/import_weights.py
-        --system=deep3d --part=rnet.
-      model: name or path of the face model; None takes the run's. Imported weights need it.
-
-    Raises:
-      ValueError: neither, no checkpoint yet, or a face model with other coefficients.
-    """
-    path = pathlib.Path(weights)
-    if path.is_dir():
-        return _run_regressor(path, model)
-    if not path.is_file():
-        raise ValueError(
-            f"{path}: no such run folder or weights file; train one with `python launch/main.py "
-            f"--config=configs/deep3d.py --workdir={path}`, or use --method=fit, which needs none"
-        )
-    return _file_regressor(path, model)
-
-
-def _run_regressor(path, model):
-    from facejax.systems.deep3d.system import Deep3DSystem
-
-    system = Deep3DSystem(read_system_config(path, "deep3d"))
-    if model is not None:
-        _require_same(load_morphable(model), system.model, path)
-    found = Checkpoints(path / "checkpoints").restore_latest(only=("params", "ema", "aux"))
-    if found is None:
-        raise ValueError(f"{path} has no checkpoint yet: train first, or wait for the first one")
-    tree, _ = found
-    params = {**tree["aux"], **tree["params"], **tree["ema"]}
-    predict = functools.partial(jax.jit(system.predict), params)
-    return Regressor(system.model, system.camera.size, predict)
-
-
-def _require_same(given, trained, path):
-    sizes = [(m.num_id, m.num_exp, m.num_alb) for m in (given, trained)]
-    if given.topology.digest != trained.topology.digest:
-        raise ValueError(
-            f"{path}: its network was trained for the face model {trained.topology.name!r} with "
-            f"{sizes[1]} identity, expression and albedo coefficients, found --model "
-            f"{given.topology.name!r} with {sizes[0]}; leave --model away, or use --method=fit"
-        )
-
-
-def _file_regressor(path, model):
-    from facejax.systems.deep3d.importer import load_weights
-
-    net, variables, _ = load_weights(path, "rnet")
-    if model is None:
-        raise ValueError(
-            f"{path}: imported weights need the face model they belong to; give "
-            "--model=BFM_model_front.mat (see data_prep/import_bfm.py)"
-        )
-    loaded = load_morphable(model)
-    sizes = dict(net.sizes)
-    found = tuple(sizes[k] for k in ("id", "exp", "tex"))
-    wanted = (loaded.num_id, loaded.num_exp, loaded.num_alb)
-    if found != wanted:
-        raise ValueError(
-            f"{path}: found {found} identity, expression and texture coefficients, wanted {wanted} "
-            f"of the face model {loaded.topology.name!r}; give the --model they belong to"
-        )
-
-    @jax.jit
-    def predict(variables, image):
-        if net.variant == "slim":  # BGR in [0, 255]
-            image = 255.0 * image[..., ::-1]
-        return {"coeffs": net.apply(variables, image)[0]}
-
-    return Regressor(loaded, 224, functools.partial(predict, variables))
-
-
-# --- Reconstruction ------------------------------------------------------------------------------
+    photo: Photo
+    coeffs: fd.Coefficients
+    added: tuple[jax.Array, jax.Array] | None = None
+    curves: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Reconstructor:
@@ -237,11 +159,16 @@ class Reconstructor:
         self.batch_size = max(1, int(batch_size)) if regressor else 1
         self._decode = jax.jit(fd.decode)
 
-    def __call__(self, photos: Sequence[Photo]) -> Iterator[Reconstruction]:
-        """The faces of at most `batch_size` photos."""
+    def estimate(self, photos: Sequence[Photo]) -> Iterator[Estimate]:
+        """The coefficients of at most `batch_size` photos."""
         predicted = self._predict(photos) if self.regressor else [(None, None)] * len(photos)
-        for photo, (start, refined) in zip(photos, predicted, strict=True):
-            yield self._one(photo, start, refined)
+        for photo, (coeffs, refined) in zip(photos, predicted, strict=True):
+            added = None
+            if refined is not None:
+                linear = self._decode(self.model, coeffs)
+                added = (refined.shape - linear.shape, refined.albedo - linear.albedo)
+            found = Estimate(photo, coeffs, added)
+            yield self._fit(found) if coeffs is None or self.refine else found
 
     def _predict(self, photos):
         from PIL import Image
@@ -259,31 +186,50 @@ class Reconstructor:
             one = jax.tree.map(lambda a, k=k: a[k], (coeffs, refined))
             yield one[0], one[1]
 
-    def _one(self, photo, start, refined):
-        curves = {}
-        coeffs = start
-        if start is None or self.refine:
-            found = fit.fit_photo(
-                self.model, photo.aligned.crop, photo.aligned.landmarks, self.options, start
-            )
-            coeffs, curves = found.coeffs, found.curves
+    def _fit(self, found, hold_identity=False):
+        aligned = found.photo.aligned
+        fitted = fit.fit_photo(
+            self.model, aligned.crop, aligned.landmarks, self.options, found.coeffs, hold_identity
+        )
+        curves = {k: np.asarray(v) for k, v in fitted.curves.items()}
+        return dataclasses.replace(found, coeffs=fitted.coeffs, curves=curves)
+
+    def share_identity(self, estimates: Sequence[Estimate]) -> list[Estimate]:
+        """One identity for photos of one person: the mean, weighted by the landmarks in view.
+
+        Where coefficients were fitted, all others are fitted on with that identity.
+        """
+        weights = [self._landmarks_in_view(e.coeffs) for e in estimates]
+        ids = jnp.stack([e.coeffs.id for e in estimates])
+        shared = jnp.average(ids, axis=0, weights=jnp.asarray(weights))
+        out = [dataclasses.replace(e, coeffs=e.coeffs.replace(id=shared)) for e in estimates]
+        if self.regressor is None or self.refine:
+            out = [self._fit(e, hold_identity=True) for e in out]
+        return out
+
+    def _landmarks_in_view(self, coeffs):
+        face = self._decode(self.model, coeffs)
+        ids = self.model.topology.landmarks68
+        return max(1.0, float((np.asarray(face.normals_posed)[ids, 2] > 0).sum()))
+
+    def reconstruct(self, found: Estimate) -> Reconstruction:
+        """The face of an estimate."""
+        coeffs = found.coeffs
         face = self._decode(self.model, coeffs)
         still = coeffs.replace(exp=jnp.zeros_like(coeffs.exp))
-        neutral = np.asarray(self._decode(self.model, still).shape)
-        if refined is not None:
-            # what the graph network added to the linear face stays on it
-            linear = self._decode(self.model, start)
-            shape = face.shape + refined.shape - linear.shape
-            albedo = face.albedo + refined.albedo - linear.albedo
-            neutral = neutral + np.asarray(shape - face.shape)
+        neutral = self._decode(self.model, still).shape
+        if found.added is not None:
+            shape, albedo = found.added
+            neutral = neutral + shape
+            shape, albedo = face.shape + shape, face.albedo + albedo
             face = jax.jit(fd.assemble)(self.model, shape, albedo, coeffs)
         return Reconstruction(
-            photo=photo.pixels,
-            aligned=photo.aligned,
+            photo=found.photo.pixels,
+            aligned=found.photo.aligned,
             coeffs=coeffs,
             face=face,
-            neutral_shape=neutral,
-            curves={k: np.asarray(v) for k, v in curves.items()},
+            neutral_shape=np.asarray(neutral),
+            curves=found.curves,
         )
 
 
@@ -292,12 +238,12 @@ class Summary:
     """What became of the photos.
 
     Attributes:
-      written: the .glb files.
+      written: photo -> its files.
       failed: photo -> what went wrong.
     """
 
-    written: list[pathlib.Path]
-    failed: dict[pathlib.Path, str]
+    written: dict[pathlib.Path, list[pathlib.Path]] = dataclasses.field(default_factory=dict)
+    failed: dict[pathlib.Path, str] = dataclasses.field(default_factory=dict)
 
 
 def reconstruct_photos(
@@ -307,9 +253,8 @@ def reconstruct_photos(
     *,
     landmarks: str | os.PathLike | None = None,
     check_points: bool = True,
-    texture_size: int = 1024,
-    neutral: bool = False,
-    obj: bool = False,
+    same_person: bool = False,
+    files: FileOptions = DEFAULT_FILES,
 ) -> Summary:
     """Reconstructs photos and writes their files; a bad photo never stops the others.
 
@@ -319,13 +264,11 @@ def reconstruct_photos(
       out: folder; made if missing. Files are listed in `reconstruction_files`.
       landmarks: file (for one photo) or folder; see `read_photo`.
       check_points: see `read_photo`.
-      texture_size: side of the texture.
-      neutral: meshes in canonical pose, without expression.
-      obj: also .obj files.
+      same_person: all photos show one person, who gets one identity.
+      files: which files, and how.
 
     Raises:
-      ValueError: a landmark file for several photos, an odd texture size, or `out` is the folder
-        of the photos.
+      ValueError: a landmark file for several photos, or `out` is the folder of the photos.
     """
     from tqdm import tqdm
 
@@ -333,40 +276,43 @@ def reconstruct_photos(
         raise ValueError(
             f"--landmarks={landmarks}: wanted a folder of NAME.txt files for {len(inputs)} photos"
         )
-    if not 16 <= texture_size <= 8192:
-        raise ValueError(f"found the texture size {texture_size}, wanted 16 to 8192")
     if pathlib.Path(out).resolve() in {p.parent.resolve() for p in inputs}:
         raise ValueError(
             f"{out} is the folder of the photos, and results could replace them; give another --out"
         )
     stems = [p.stem for p in inputs]
     names = {p: p.stem if stems.count(p.stem) == 1 else p.name.replace(".", "_") for p in inputs}
-    summary = Summary([], {})
-    model, step = reconstructor.model, reconstructor.batch_size
-    with tqdm(total=len(inputs), desc="photos", disable=None) as progress:
+    summary = Summary()
+
+    def leave_out(path: pathlib.Path, error: Exception) -> None:
+        _log.warning("left out: %s", error)
+        summary.failed[path] = str(error)
+
+    def estimates() -> Iterator[Estimate]:
+        step = reconstructor.batch_size
         for first in range(0, len(inputs), step):
             photos = []
             for path in inputs[first : first + step]:
                 try:
                     photos.append(read_photo(path, landmarks, check_points))
                 except (ValueError, OSError) as error:
-                    _log.warning("left out: %s", error)
-                    summary.failed[path] = str(error)
+                    leave_out(path, error)
                     progress.update()
-            results = reconstructor(photos) if photos else ()
-            for photo, result in zip(photos, results, strict=True):
-                texture = make_texture(
-                    model,
-                    result.face,
-                    result.coeffs.tex,
-                    photo.pixels,
-                    photo.aligned.transform.box,
-                    texture_size,
+            if photos:
+                yield from reconstructor.estimate(photos)
+
+    with tqdm(total=len(inputs), desc="photos", disable=None) as progress:
+        found = estimates()
+        if same_person and (known := list(found)):
+            found = iter(reconstructor.share_identity(known))
+        for estimate in found:
+            path = estimate.photo.path
+            result = reconstructor.reconstruct(estimate)
+            try:
+                summary.written[path] = write_reconstruction(
+                    out, names[path], reconstructor.model, result, files
                 )
-                summary.written.append(
-                    write_reconstruction(
-                        out, names[photo.path], model, result, texture, neutral=neutral, obj=obj
-                    )
-                )
-                progress.update()
+            except ValueError as error:  # of values that are not finite
+                leave_out(path, error)
+            progress.update()
     return summary

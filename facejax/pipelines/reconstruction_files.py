@@ -2,12 +2,18 @@
 
 | file | holds |
 |---|---|
-| NAME.glb, NAME.obj | textured mesh; posed in the camera's world, or canonical and neutral |
+| NAME.glb | textured mesh; posed in the camera's world, or canonical and neutral |
+| NAME_mesh.obj | the mesh as the originals write it: vertex colours (lit), decimetres |
 | NAME_crop.png | crop, face drawn over it, landmarks (given: red, model: green) |
 | NAME_photo.png | the face and its landmarks in the whole photo |
 | NAME_curve.png | terms of the fit's loss by step |
 | NAME.json | coefficients by name, pose, landmarks in the photo, the crop's transform |
 | NAME.mat | the keys of both Deep3D programs, below |
+| NAME_render.png | the head alone, [224, 224] with alpha |
+| NAME.obj, .mtl, .png | the textured mesh, millimetres |
+| NAME_texture.png | the texture |
+
+The last three are written on demand (`FileOptions.outputs`).
 
 Keys of the .mat, of microsoft/Deep3DFaceReconstruction: `cropped_img` [224, 224, 3] uint8 RGB,
 `recon_img` [224, 224, 4] (render over black and coverage, 0..255), `coeff` [1, n], `face_shape`
@@ -18,6 +24,7 @@ given five, y DOWN: 223 - y). Of sicxu/Deep3DFaceRecon_pytorch: `id`, `exp`, `te
 """
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -33,12 +40,15 @@ from facejax.io.images import to_uint8, write_image
 from facejax.io.meshes import save_mesh
 from facejax.io.plots import line_plots
 from facejax.morphable.model import MorphableModel
-from facejax.pipelines.photo_texture import PhotoTexture, uv_topology
+from facejax.pipelines.photo_texture import PhotoTexture, make_texture, uv_topology
 from facejax.render import face_decoder as fd
 from facejax.render.interpolate import interpolate
 from facejax.render.overlay import draw_points
 from facejax.render.rasterize import rasterize
 
+OUTPUTS = ("glb", "obj", "overlay", "mat", "json", "render", "textured_obj", "texture")
+DEFAULT_OUTPUTS = OUTPUTS[:5]
+TEXTURES = ("photo", "albedo")
 _FINE = 2  # samples per pixel of the crop in pictures
 _GIVEN, _FOUND = (0.95, 0.1, 0.1), (0.1, 0.9, 0.2)
 
@@ -62,6 +72,35 @@ class Reconstruction:
     face: fd.DecodedFace
     neutral_shape: np.ndarray
     curves: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOptions:
+    """Which files are written, and how.
+
+    Attributes:
+      outputs: names of OUTPUTS; 'overlay' is the pictures of crop, photo and loss.
+      texture: 'photo' keeps the photo's light in the texture, 'albedo' divides by the fitted light.
+      texture_size: side of the texture, pixels.
+      neutral: meshes in canonical pose, without expression.
+    """
+
+    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
+    texture: str = "photo"
+    texture_size: int = 1024
+    neutral: bool = False
+
+    def __post_init__(self):
+        unknown = sorted(set(self.outputs) - set(OUTPUTS))
+        if unknown or not self.outputs:
+            raise ValueError(f"found the outputs {unknown}, wanted some of {', '.join(OUTPUTS)}")
+        if self.texture not in TEXTURES:
+            raise ValueError(f"found the texture {self.texture!r}, wanted one of {TEXTURES}")
+        if not 16 <= self.texture_size <= 8192:
+            raise ValueError(f"found the texture size {self.texture_size}, wanted 16 to 8192")
+
+
+DEFAULT_FILES = FileOptions()
 
 
 def face_mesh(
@@ -214,46 +253,82 @@ def _rounded(values):
     return np.round(np.asarray(values, np.float64), 6).tolist()
 
 
+def vertex_color_obj(model: MorphableModel, result: Reconstruction, neutral: bool = False) -> str:
+    """The originals' .obj: `v x y z r g b` of the lit face, decimetres; `f a b c` counts from 1."""
+    shape = result.neutral_shape if neutral else np.asarray(result.face.vertices)
+    rows = np.concatenate([shape, np.clip(np.asarray(result.face.color), 0, 1)], axis=1)
+    text = io.StringIO()
+    np.savetxt(text, rows, fmt="v %.6f %.6f %.6f %.6f %.6f %.6f")
+    text.write("\n")
+    np.savetxt(text, model.topology.mesh.triangles + 1, fmt="f %d %d %d")
+    return text.getvalue()
+
+
 def write_reconstruction(
     folder: str | os.PathLike,
     name: str,
     model: MorphableModel,
     result: Reconstruction,
-    texture: PhotoTexture,
-    *,
-    neutral: bool = False,
-    obj: bool = False,
-) -> pathlib.Path:
-    """Writes all files of one photo; each is whole or absent.
+    options: FileOptions = DEFAULT_FILES,
+) -> list[pathlib.Path]:
+    """Writes the files of one photo; each is whole or absent.
 
     Args:
       folder: made if missing.
       name: of the files.
       model: the face model.
       result: the face.
-      texture: of it.
-      neutral: the mesh in canonical pose, without expression.
-      obj: also an .obj, with .mtl and .png.
+      options: which files, and how.
 
     Returns:
-      The path of the .glb.
+      The paths written.
     """
     from scipy.io import savemat
 
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    overlay, whole = (np.asarray(a) for a in draw_face(model, result.face))
-    write_image(folder / f"{name}_crop.png", crop_picture(result, overlay))
-    write_image(folder / f"{name}_photo.png", photo_picture(result, overlay))
-    if result.curves:
-        panels = {k: {k: (np.arange(len(v)), np.asarray(v))} for k, v in result.curves.items()}
-        write_image(folder / f"{name}_curve.png", line_plots(panels, x_label="step"))
-    with atomic_path(folder / f"{name}.json") as path:
-        path.write_text(json.dumps(json_record(model, result), indent=1) + "\n")
-    with atomic_path(folder / f"{name}.mat") as path, path.open("wb") as file:
-        savemat(file, mat_variables(result, whole), do_compression=True)
-    mesh = face_mesh(model, result, texture, neutral)
-    if obj:
-        save_mesh(folder / f"{name}.obj", mesh)
-    write_image(folder / f"{name}_texture.png", to_uint8(texture.texture))
-    return save_mesh(folder / f"{name}.glb", mesh)
+    wanted, written = set(options.outputs), []
+
+    def path(suffix: str) -> pathlib.Path:
+        written.append(folder / f"{name}{suffix}")
+        return written[-1]
+
+    if wanted & {"glb", "textured_obj", "texture"}:
+        texture = make_texture(
+            model,
+            result.face,
+            result.coeffs.tex,
+            result.photo,
+            result.aligned.transform.box,
+            options.texture_size,
+            result.coeffs.gamma if options.texture == "albedo" else None,
+        )
+        mesh = face_mesh(model, result, texture, options.neutral)
+        if "glb" in wanted:
+            save_mesh(path(".glb"), mesh)
+        if "textured_obj" in wanted:
+            save_mesh(path(".obj"), mesh)
+        if "texture" in wanted:
+            write_image(path("_texture.png"), to_uint8(texture.texture))
+    if "obj" in wanted:
+        with atomic_path(path("_mesh.obj")) as file:
+            file.write_text(vertex_color_obj(model, result, options.neutral))
+    if wanted & {"overlay", "render", "mat"}:
+        overlay, whole = (np.asarray(a) for a in draw_face(model, result.face))
+    if "overlay" in wanted:
+        write_image(path("_crop.png"), crop_picture(result, overlay))
+        write_image(path("_photo.png"), photo_picture(result, overlay))
+        if result.curves:
+            panels = {k: {k: (np.arange(len(v)), v)} for k, v in result.curves.items()}
+            write_image(path("_curve.png"), line_plots(panels, x_label="step"))
+    if "render" in wanted:
+        color, alpha = whole[..., :3], whole[..., 3:]
+        straight = np.concatenate([color / np.maximum(alpha, 1e-6), alpha], axis=-1)
+        write_image(path("_render.png"), straight)
+    if "mat" in wanted:
+        with atomic_path(path(".mat")) as target, target.open("wb") as file:
+            savemat(file, mat_variables(result, whole), do_compression=True)
+    if "json" in wanted:
+        with atomic_path(path(".json")) as target:
+            target.write_text(json.dumps(json_record(model, result), indent=1) + "\n")
+    return written

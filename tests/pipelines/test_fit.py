@@ -85,7 +85,7 @@ def test_fit_recovers_a_synthetic_photo(model, photo):
         assert found.curves["photo"][-1] < 0.95 * found.curves["photo"][0]
         assert found.curves["total"][-1] < 0.95 * found.curves["total"][0]
         assert np.all((found.coeffs.exp >= 0) & (found.coeffs.exp <= 1))
-        # the light comes from the image's left, as it should
+        # the light comes from the image's right, as it should
         assert found.coeffs.gamma.reshape(3, 9)[:, 3].mean() < -0.05
     assert landmark_distance(model, by_all.coeffs, landmarks).mean() < 1.0
     # 63 of these were not given
@@ -110,7 +110,11 @@ def test_a_good_start_stays(model, photo):
     same = fit.fit_photo(model, crop, landmarks, only, start=true)
     np.testing.assert_array_equal(fd.join(same.coeffs), fd.join(true))
     assert same.curves == {}
+    held = fit.fit_photo(model, crop, landmarks, OPTIONS, start=true, hold_identity=True)
+    np.testing.assert_array_equal(held.coeffs.id, true.id)
+    assert np.any(held.coeffs.exp != true.exp)
     refined = fit.fit_photo(model, crop, landmarks, OPTIONS, start=true)
+    assert np.any(refined.coeffs.id != true.id)
     assert pose_error_deg(refined.coeffs, true) < 1.0
     assert landmark_distance(model, refined.coeffs, landmarks).mean() < 1.0
 

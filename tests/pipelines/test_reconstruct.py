@@ -10,18 +10,23 @@ from PIL import Image
 from scipy import ndimage
 from scipy.io import loadmat
 
+from facejax.data.alignment import AlignedPhoto
 from facejax.io.images import read_image, write_image
 from facejax.io.landmarks import write_landmarks
 from facejax.io.meshes import load_mesh
 from facejax.pipelines import reconstruct as rec
-from facejax.pipelines.photo_texture import PhotoTexture, make_texture, uv_topology
-from facejax.pipelines.reconstruction_files import write_reconstruction
+from facejax.pipelines.fit import FitOptions
+from facejax.pipelines.photo_texture import make_texture, uv_topology
+from facejax.pipelines.reconstruction_files import OUTPUTS, FileOptions, write_reconstruction
+from facejax.pipelines.regressors import Regressor
 from facejax.render import bake, uv_atlas
 from facejax.render import face_decoder as fd
+from tests.parity.golden import case_files
 from tests.pipelines.test_fit import draw, saved_model, truth
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WALL = np.array([0.3, 0.5, 0.9], np.float32)
+PHOTOS = [*case_files("../data/photos", "*.jpg"), *case_files("../data/photos", "*.png")]
 LEFT, TOP, SIDE = 40, 30, 336  # of the crop in the photo: 1.5 photo pixels per crop pixel
 
 
@@ -68,7 +73,7 @@ def results(folder):
     code = command(
         "--method=fit", f"--input={folder / 'photos'}", f"--out={folder / 'out'}",
         f"--model={folder / 'model.npz'}", "--steps=0", "--texture_size=128",
-        "--obj",
+        f"--outputs={','.join(OUTPUTS)}",
     )  # fmt: skip
     return code, folder / "out"
 
@@ -78,7 +83,7 @@ def test_a_folder_goes_on_after_bad_photos(results):
     assert code == 1
     names = {p.name for p in out.iterdir()}
     suffixes = (".glb", ".obj", ".mtl", ".png", "_texture.png", "_crop.png", "_photo.png",
-                ".json", ".mat")  # fmt: skip
+                ".json", ".mat", "_mesh.obj", "_render.png")  # fmt: skip
     assert names == {f"a{s}" for s in suffixes}
 
 
@@ -122,6 +127,33 @@ def test_mesh_reloads_with_the_photo_on_it(results, model):
     np.testing.assert_allclose(np.asarray(mesh.vertices).min(axis=0), low, atol=0.1)
 
 
+def test_obj_and_render_are_the_originals(results, model):
+    mat = loadmat(results[1] / "a.mat")
+    vertices, faces = ((results[1] / "a_mesh.obj").read_text()).split("\n\n")
+    rows = [line.split(" ") for line in vertices.splitlines()]
+    assert {row[0] for row in rows} == {"v"} and len(rows) == model.num_vertices
+    rows = np.array([row[1:] for row in rows], float)
+    np.testing.assert_allclose(rows[:, :3], mat["face_shape"], atol=1e-5)
+    np.testing.assert_allclose(rows[:, 3:], (mat["face_color"] / 255).clip(0, 1), atol=1e-5)
+    corners = [line.split(" ") for line in faces.splitlines()]
+    assert {row[0] for row in corners} == {"f"}
+    corners = np.array([row[1:] for row in corners], int)
+    np.testing.assert_array_equal(corners, model.topology.mesh.triangles + 1)
+    render = np.asarray(Image.open(results[1] / "a_render.png"), float)
+    alpha = render[..., 3:] / 255
+    np.testing.assert_allclose(render[..., :3] * alpha, mat["recon_img"][..., :3], atol=1.0)
+
+
+def test_only_what_is_asked_for(folder, tmp_path):
+    argv = ("--method=fit", f"--input={folder / 'photos' / 'a.png'}", "--steps=0",
+            f"--model={folder / 'model.npz'}", f"--out={tmp_path}")  # fmt: skip
+    assert command(*argv, "--outputs=obj,render", "--neutral") == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"a_mesh.obj", "a_render.png"}
+    first = (tmp_path / "a_mesh.obj").read_text().split("\n")[0]
+    assert command(*argv, "--outputs=obj") == 0
+    assert (tmp_path / "a_mesh.obj").read_text().split("\n")[0] != first
+
+
 def check_pictures(out, folder):
     crop = read_image(out / "a_crop.png")
     assert crop.shape == (448, 3 * 448, 3)
@@ -153,6 +185,19 @@ def test_texture_shows_the_photo_and_completes_it(model, folder):
     unseen = out.weight < 0.05
     blue = out.texture[..., 2] - out.texture[..., 0]
     assert (blue[unseen] > 0.1).mean() < 0.01
+    # the light comes from the image's right; without it both sides have the model's colour
+    plain = make_texture(model, face, coeffs.tex, photo.pixels, box, 128, coeffs.gamma)
+    albedo = np.clip(np.asarray(face.albedo), 0, 1)[mesh.uv_vertex]
+    skin = fd.skin_weights(model.topology)[mesh.uv_vertex] > 0.9
+    ratios = []
+    for side in (mesh.uv[:, 0] < 0.45, mesh.uv[:, 0] > 0.55):
+        at = seen & skin & side
+        assert at.sum() > 20
+        colors = (t[texel[at, 1], texel[at, 0]] for t in (out.texture, plain.texture))
+        ratios.append([np.median(c / albedo[at]) for c in colors])
+    (left, left_plain), (right, right_plain) = ratios
+    assert right / left > 1.15
+    assert abs(right_plain / left_plain - 1) < 0.4 * (right / left - 1)
     # beside what the photo shows, the completion has the colour of the lit face: no seam
     lit = np.asarray(bake(uv_atlas(mesh, 128), np.clip(np.asarray(face.color), 0, 1)))
     skin = np.asarray(bake(uv_atlas(mesh, 128), fd.skin_weights(model.topology)[:, None]))[..., 0]
@@ -173,31 +218,74 @@ def test_a_network_and_its_refined_mesh(model, folder, tmp_path):
         return {"coeffs": batch(fd.join(true)), "refined": jax.tree.map(batch, moved)}
 
     photo = rec.read_photo(folder / "photos" / "a.png")
-    by_network = rec.Reconstructor(regressor=rec.Regressor(model, 64, predict), batch_size=2)
-    (result,) = by_network([photo])
+    by_network = rec.Reconstructor(regressor=Regressor(model, 64, predict), batch_size=2)
+    result = by_network.reconstruct(*by_network.estimate([photo]))
     assert sizes == [(2, 64, 64, 3)]
     np.testing.assert_allclose(fd.join(result.coeffs), fd.join(true))
     np.testing.assert_allclose(result.face.shape, moved.shape, atol=1e-5)
     still = jax.jit(fd.decode)(model, true.replace(exp=jnp.zeros(model.num_exp)))
     np.testing.assert_allclose(result.neutral_shape, still.shape + 0.05, atol=1e-5)
     assert result.curves == {}
-    summary = rec.reconstruct_photos(by_network, [photo.path], tmp_path / "out", texture_size=32,
-                                     neutral=True)  # fmt: skip
+    files = FileOptions(texture_size=32, neutral=True)
+    summary = rec.reconstruct_photos(by_network, [photo.path], tmp_path / "out", files=files)
     assert summary.failed == {} and not (tmp_path / "out" / "a_curve.png").exists()
     linear = rec.Reconstructor(
-        regressor=rec.Regressor(model, 64, lambda c: {"coeffs": predict(c)["coeffs"]})
+        regressor=Regressor(model, 64, lambda c: {"coeffs": predict(c)["coeffs"]})
     )
-    (plain,) = linear([photo])
+    plain = linear.reconstruct(*linear.estimate([photo]))
     plain.curves = {"photo": np.linspace(1, 0.1, 5)}
-    blank = PhotoTexture(np.full((32, 32, 3), 0.5, np.float32), np.zeros((32, 32), np.float32))
-    write_reconstruction(tmp_path / "plain", "a", model, plain, blank)
+    files = FileOptions(outputs=("overlay", "json"))
+    write_reconstruction(tmp_path / "plain", "a", model, plain, files)
     check_pictures(tmp_path / "plain", folder)
     assert read_image(tmp_path / "plain" / "a_curve.png").std() > 0.05
     assert json.loads((tmp_path / "plain" / "a.json").read_text())["loss"] == {"photo": 0.1}
-    mesh = load_mesh(summary.written[0])
+    mesh = load_mesh(summary.written[photo.path][0])
     np.testing.assert_allclose(
         np.asarray(mesh.vertices).max(axis=0), 100 * result.neutral_shape.max(axis=0), atol=0.1
     )
+
+
+def test_photos_of_one_person_share_an_identity(model, rng):
+    true, photos = truth(model), []
+    for yaw in (-0.4, -0.1, 0.2, 0.5):
+        pose = true.replace(
+            angles=jnp.array([0.0, yaw, 0.0]),
+            exp=jnp.asarray(0.3 * rng.random(model.num_exp), jnp.float32),
+        )
+        landmarks = np.asarray(draw(model, pose)[2], np.float64) + rng.normal(0, 1.0, (68, 2))
+        crop = np.zeros((224, 224, 3), np.uint8)
+        photos.append(rec.Photo(None, crop, AlignedPhoto(crop, None, landmarks)))
+    by_landmarks = rec.Reconstructor(model, options=FitOptions(photo_steps=0))
+    single = [e for photo in photos for e in by_landmarks.estimate([photo])]
+    shared = by_landmarks.share_identity(single)
+    assert len({tuple(np.asarray(e.coeffs.id)) for e in shared}) == 1
+    for before, after in zip(single, shared, strict=True):
+        np.testing.assert_array_equal(before.coeffs.angles, after.coeffs.angles)
+    basis = np.asarray(model.id_basis * model.id_std[:, None, None])
+
+    def error_mm(estimate):
+        difference = np.asarray(estimate.coeffs.id - true.id)
+        return np.linalg.norm(np.tensordot(difference, basis, 1), axis=1).mean()
+
+    errors = [error_mm(e) for e in single]
+    assert error_mm(shared[0]) < 0.95 * np.mean(errors)
+    # the face that turns away most counts least
+    ids = np.stack([e.coeffs.id for e in single])
+    assert np.abs(shared[0].coeffs.id - ids.mean(axis=0)).max() > 1e-3
+
+
+@pytest.mark.parametrize("image", PHOTOS)
+def test_landmarks_of_real_photos_come_back(image):
+    photo = rec.read_photo(image)
+    given = np.loadtxt(image.with_suffix(".txt"))
+    back = photo.aligned.transform.to_photo(photo.aligned.landmarks)
+    np.testing.assert_allclose(back, given, atol=1e-6)
+    # what the crop shows at a landmark, seen through its box: the originals cut at whole pixels
+    left, top, right, bottom = photo.aligned.transform.box
+    five = photo.aligned.landmarks
+    down = np.stack([five[:, 0], 224 - five[:, 1]], axis=1)
+    seen = down / 224 * (right - left, bottom - top) + (left, top) - 0.5
+    assert np.abs(seen - given).max() * photo.aligned.transform.scale < 1.5
 
 
 def test_models_without_a_layout_get_one(model):
