@@ -6,8 +6,9 @@
 
 FOLDER holds 01_MorphableModel.mat, Exp_Pca.bin, std_exp.txt, BFM_exp_idx.mat, BFM_front_idx.mat and
 facemodel_info.mat, under any names; they are the user's own downloads (University of Basel
-licence). --mat also writes the file that the original programs read. Use the result with
---model=bfm09.npz or facejax.load_morphable('bfm09.npz').
+licence). A folder that lacks some of them but holds one finished BFM_model_front.mat will do. --mat
+also writes the file that the original programs read. Use the result with --model=bfm09.npz,
+--config.data.model_path=bfm09.npz or facejax.load_morphable('bfm09.npz').
 """
 
 import argparse
@@ -37,18 +38,39 @@ def convert(args: argparse.Namespace) -> int:
     """Does the work; returns the exit code."""
     from facejax.morphable import save_npz
     from facejax.morphable.bfm09 import model_from_front, read_bfm_front, write_bfm_front
-    from facejax.morphable.bfm09_sources import ROLES, find_sources, front_from_sources
+    from facejax.morphable.bfm09_sources import (
+        FRONT,
+        ROLES,
+        describe_file,
+        find_front,
+        find_sources,
+        front_from_sources,
+    )
 
     out = pathlib.Path(args.out)
     if out.suffix != ".npz":
         raise ValueError(f"found --out={out}, wanted a name that ends in .npz")
-    if pathlib.Path(args.source).is_file():
-        front = read_bfm_front(args.source)
-        print(f"{args.source}: Deep3D's BFM_model_front.mat")
-        counts = dict(idBase=args.num_id, exBase=args.num_exp, texBase=args.num_tex)
+    counts = dict(idBase=args.num_id, exBase=args.num_exp, texBase=args.num_tex)
+    if min(counts.values()) < 1:
+        raise ValueError(
+            f"found {list(counts.values())} components, wanted at least 1 of each kind"
+        )
+    source = pathlib.Path(args.source)
+    roles, others = ({}, {}) if source.is_file() else find_sources(source)
+    finished = [] if source.is_file() or len(roles) == len(ROLES) else find_front(source)
+    if len(finished) == 1:
+        source = finished[0]
+    if source.is_file():
+        found = describe_file(source)
+        if found != FRONT:
+            raise ValueError(
+                f"{source}: found {found}, wanted {FRONT} or the folder of the downloads "
+                f"({', '.join(words.split(',')[0] for words in ROLES.values())})"
+            )
+        front = read_bfm_front(source)
+        print(f"{source}: {FRONT}")
         front |= {k: front[k][:n] for k, n in counts.items()}
     else:
-        roles, others = find_sources(args.source)
         for role, path in roles.items():
             print(f"{path}: {ROLES[role].split(',')[0]}")
         for path, words in others.items():

@@ -29,6 +29,7 @@ ROLES = {  # what each file is, and where it comes from
     "front_idx": "BFM_front_idx.mat, from Deep3DFaceReconstruction/BFM",
     "info": "facemodel_info.mat, from Deep3DFaceReconstruction/BFM",
 }
+FRONT = "Deep3D's BFM_model_front.mat"
 _BASEL = ("shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV")
 _INFO = ("tri", "keypoints", "frontmask2_idx", "skinmask")
 _MAT_ROLES = (("basel", _BASEL), ("exp_idx", ("trimIndex",)), ("info", _INFO),
@@ -67,6 +68,21 @@ def find_sources(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], di
     return roles, others
 
 
+def describe_file(path: str | os.PathLike) -> str:
+    """What a file is, in words, by its contents: one of the sources, or another kind."""
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in (".mat", ".bin", ".txt"):
+        return f"a file of type {path.suffix or 'unknown'}"
+    role, words = _role(path)
+    return ROLES[role].split(",")[0] if role else words
+
+
+def find_front(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """The finished models (`BFM_model_front.mat`, under any names) of a folder, sorted."""
+    files = [p for p in sorted(pathlib.Path(folder).rglob("*.mat")) if p.is_file()]
+    return [p for p in files if describe_file(p) == FRONT]
+
+
 def _role(path: pathlib.Path) -> tuple[str | None, str]:
     suffix = path.suffix.lower()
     if suffix == ".bin":
@@ -82,10 +98,12 @@ def _role(path: pathlib.Path) -> tuple[str | None, str]:
         names = _mat_names(path)
     except ValueError as error:
         return None, str(error)
-    for role, wanted in _MAT_ROLES:
-        if set(wanted) <= names:
-            return role, ""
-    return None, mat_kind(dict.fromkeys(names, np.zeros(0)))[1]
+    kind, words = mat_kind(dict.fromkeys(names, np.zeros(0)))
+    if kind is None:  # a finished model holds the indices of facemodel_info.mat too
+        for role, wanted in _MAT_ROLES:
+            if set(wanted) <= names:
+                return role, ""
+    return None, words
 
 
 def _mat_names(path: pathlib.Path) -> set[str]:
@@ -99,8 +117,10 @@ def _mat_names(path: pathlib.Path) -> set[str]:
 
 
 def _read_numbers(path: pathlib.Path) -> np.ndarray:
-    values = np.array(path.read_text(errors="replace").split(), np.float64)
-    if len(values) < 2 or not (np.isfinite(values) & (values > 0)).all():
+    lines = path.read_text(errors="replace").split("\n")
+    values = np.array(" ".join(lines).split(), np.float64)
+    table = sum(bool(line.strip()) for line in lines) not in (1, len(values))  # landmarks, say
+    if table or len(values) < 2 or not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(f"{path}: no list of positive numbers")
     return values
 
