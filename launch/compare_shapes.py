@@ -1,0 +1,153 @@
+"""How far a reconstructed face is from a scan, in millimetres, without known correspondence.
+
+python launch/compare_shapes.py scan.obj face.obj --landmarks=scan.txt --face_landmarks=face.txt
+python launch/compare_shapes.py scan.ply out/photo_mesh.obj --landmarks=scan.txt --model=procedural
+python launch/compare_shapes.py truth.obj face.obj --same_vertices
+
+Landmark files hold `x y z` per line, in the unit of the mesh file: seven points (outer and inner
+corner of the right eye, inner and outer corner of the left eye, base of the nose, right and left
+mouth corner: those of the NoW benchmark) or the 68; right and left are the person's. --model takes
+the reconstruction's from the face model that it was made with.
+
+now: distances of the scan's points to the reconstruction after alignment by seven landmarks and ICP
+with scale, around the face's middle (Sanyal et al. 2019). micc: mean distance to the nearest
+triangles' planes within 95 mm of the nose (Deng et al. 2019, section 5.2). vertices: mean distance
+of corresponding vertices after rigid alignment, with --same_vertices.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from facejax import cli  # noqa: E402
+
+_NOSE_BASE, _NOSE_TIP = 4, 30  # of seven points; of 68
+_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("scan", help=".obj, .ply or .glb: the truth")
+    p.add_argument("face", help=".obj, .ply or .glb: the reconstruction")
+    p.add_argument("--landmarks", help="of the scan, a text file")
+    p.add_argument("--face_landmarks", help="of the reconstruction, a text file")
+    p.add_argument("--model", help="face model of the reconstruction, instead of a file")
+    p.add_argument("--unit", choices=tuple(_MM_PER_UNIT), default="mm",
+                   help="of the scan and its landmarks; .glb is always metres (mm)")  # fmt: skip
+    p.add_argument("--same_vertices", action="store_true",
+                   help="vertex k of one mesh is vertex k of the other")  # fmt: skip
+    p.add_argument("--radius_mm", type=float, default=95.0, help="of micc's ball (95)")
+    p.add_argument("--out", help="a .json to write")
+    return p
+
+
+def read_points(path: str):
+    """Seven or 68 points [N, 3] of a text file.
+
+    Raises:
+      ValueError: another number of points, or no such file.
+    """
+    import numpy as np
+
+    try:
+        points = np.loadtxt(path, ndmin=2)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: no list of points ({error}); wanted 'x y z' per line") from error
+    if points.shape not in ((7, 3), (68, 3)):
+        raise ValueError(f"{path}: found {points.shape} numbers, wanted (7, 3) or (68, 3)")
+    return points
+
+
+def seven_and_nose(points):
+    """The benchmark's seven points, and the middle of micc's ball."""
+    from facejax.metrics.reconstruction import NOW_LANDMARKS
+
+    if len(points) == 68:
+        return points[NOW_LANDMARKS], points[_NOSE_TIP]
+    return points, points[_NOSE_BASE]
+
+
+def compare(args: argparse.Namespace) -> dict:
+    """The figures, JSON-able."""
+    import numpy as np
+
+    from facejax.io.meshes import load_mesh
+    from facejax.metrics import reconstruction as measures
+
+    scan, face = (load_mesh(path) for path in (args.scan, args.face))
+    factor = 1.0 if pathlib.Path(args.scan).suffix.lower() == ".glb" else _MM_PER_UNIT[args.unit]
+    truth = factor * np.asarray(scan.vertices, np.float64)
+    vertices = np.asarray(face.vertices, np.float64)
+    triangles = np.asarray(face.topology.triangles)
+    if args.same_vertices:
+        if truth.shape != vertices.shape:
+            raise ValueError(
+                f"--same_vertices: found {len(truth)} and {len(vertices)} vertices, wanted equally "
+                "many; compare with --landmarks instead"
+            )
+        error = measures.vertex_error(vertices, truth)
+        return {"vertices": {"mean_mm": float(error)}}
+    marks = _MM_PER_UNIT[args.unit] * read_points(args.landmarks)
+    seven, nose = seven_and_nose(marks)
+    own, _ = seven_and_nose(_face_points(args, vertices))
+    near = measures.now_distances(truth, seven, vertices, triangles, own)
+    start = measures.align(seven, own, scale=True)
+    plane = measures.cropped_point_to_plane(
+        truth, nose, vertices, triangles, args.radius_mm, initial=start
+    )
+    return {
+        "now": {
+            "median_mm": float(np.median(near)),
+            "mean_mm": float(near.mean()),
+            "std_mm": float(near.std()),
+            "points": len(near),
+        },
+        "micc": {"mean_mm": plane},
+    }
+
+
+def _face_points(args, vertices):
+    import numpy as np
+
+    if args.face_landmarks:
+        return read_points(args.face_landmarks)
+    from facejax.morphable import load_morphable
+
+    model = load_morphable(args.model)
+    if model.num_vertices != len(vertices):
+        raise ValueError(
+            f"{args.face}: found {len(vertices)} vertices, wanted {model.num_vertices} as "
+            f"the model {args.model}; give --face_landmarks"
+        )
+    return vertices[np.asarray(model.topology.landmarks68)]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Does the work; returns the exit code."""
+    if not args.same_vertices and not (args.landmarks and (args.face_landmarks or args.model)):
+        raise cli.UsageError(
+            "wanted --landmarks=FILE and --face_landmarks=FILE or --model=MODEL, or --same_vertices"
+        )
+    found = compare(args)
+    for name, figures in found.items():
+        print(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+    if args.out:
+        pathlib.Path(args.out).write_text(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; returns the exit code."""
+    args = parser().parse_args(argv)
+    return cli.report_errors(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
