@@ -244,7 +244,7 @@ def _aligned(image: pathlib.Path, landmarks: np.ndarray, size: int):
 
 
 def photo_figures(system, params) -> dict[str, Any]:
-    """NME of the photos of `data.val_path` against their landmarks, in percent of their boxes.
+    """Losses of the photos of `data.val_path`, and NME of landmarks in percent of their boxes.
 
     Args:
       system: a `Deep3DSystem` with such a folder.
@@ -262,8 +262,8 @@ def photo_figures(system, params) -> dict[str, Any]:
         mesh: {"mean": float(np.mean(e)), "median": float(np.median(e)), "worst": float(max(e))}
         for mesh, e in errors.items()
     }
-    losses = {k: v for k, v in system.validation(params).items() if "nme" not in k}
-    return {"num_faces": len(source), "nme_percent": figures, "losses": losses}
+    terms = {f"loss/{k}": v for k, v in system.validation(params).items() if "nme" not in k}
+    return {"num_faces": len(source), "nme_percent": figures} | terms
 
 
 def evaluate(system, params, workdir: pathlib.Path) -> dict[str, Any]:
