@@ -124,7 +124,7 @@ def test_the_plan_goes_through_the_stages():
 REDUCED = dict(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
 
 
-def reduced(preset):
+def reduced(preset, **adversarial):
     """A published recipe on small networks, pictures and meshes, otherwise as it is."""
     config = load_config(f"{CONFIG}:{preset}")
     config.data.update(source="synthetic", image_size=32, num_examples=8)
@@ -133,35 +133,64 @@ def reduced(preset):
     config.recognition.update(kind="idnet", size=32, width=2, features=4, depth=10)
     config.graph.update(levels=2, order=2)
     config.schedule.update(batch_size=2, graph_batch_size=2)
+    config.adversarial.update(adversarial)
     return make_system(config)
 
 
-@pytest.mark.parametrize(
-    "preset,compiled",
-    [("paper-tf", False), ("paper-pytorch", False), ("gcn", False), ("texture-gcn", True)],
-)
-def test_a_step_of_every_published_recipe(preset, compiled):
-    system = reduced(preset)
-    state = init_state(system, 0)
+def step_of(preset, **adversarial):
+    """(system, state before, arguments of the step that ends the run, the step)."""
+    system = reduced(preset, **adversarial)
     plan = system.plan(system.total_images - 16)
     step = make_train_step(system, plan.stage, active_phases(system.phases(plan.stage), 0))
-    arguments = (state, drawn(system), traced_scalars(plan.scalars))
-    if not compiled:  # what it consists of runs in other tests; here: that it fits together
+    return system, (init_state(system, 0), drawn(system), traced_scalars(plan.scalars)), step
+
+
+def changed(before, after):
+    """Names of the parameter groups that a step moved."""
+    return {
+        name
+        for name, tree in before.params.items()
+        if any(
+            (np.asarray(a) != np.asarray(b)).any()
+            for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(after.params[name]), strict=True)
+        )
+    }
+
+
+@pytest.mark.parametrize("preset", ["paper-tf", "paper-pytorch", "gcn"])
+def test_a_step_of_every_published_recipe(preset):
+    _, arguments, step = step_of(preset)
+    state = arguments[0]
+    (group,) = (name.split("/")[1] for name in arguments[2] if name.startswith("lr/"))
+    if preset == "paper-tf":  # what differs from paper-pytorch here are forms of losses
         _, metrics = jax.eval_shape(step, *arguments)
-        assert f"{plan.segment}/landmark" in metrics
+        assert f"{group}/landmark_px" in metrics
         return
     new, metrics = jax.jit(step).lower(*arguments).compile(FAST)(*arguments)
     assert all(np.isfinite(v) for v in metrics.values()), metrics
-    (group,) = {name.split("/")[0] for name in metrics}
     assert metrics[f"{group}/grad_norm"] > 0 and metrics[f"{group}/skipped"] == 0
-    moved = {
-        name: any(
-            (np.asarray(a) != np.asarray(b)).any()
-            for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(new.params[name]), strict=True)
-        )
-        for name, tree in state.params.items()
-    }
-    assert moved == {name: name == group for name in state.params}  # a frozen R-Net stays
+    root = metrics[f"{group}/landmark_px"]
+    np.testing.assert_allclose(root**2, metrics[f"{group}/landmark"], rtol=1e-5)
+    assert changed(state, new) == {group}  # a frozen R-Net stays
+
+
+def test_the_adversarial_variant_of_the_albedo():
+    system, (state, batch, scalars), step = step_of("texture-gcn", weight=1e-3, width=1)
+    compiled = jax.jit(step).lower(state, batch, scalars).compile(FAST)
+    new, metrics = compiled(state, batch, scalars)
+    assert all(np.isfinite(v) for v in metrics.values()), metrics
+    assert changed(state, new) == {"critic", "graph"}
+    wanted = 10 * metrics["critic/gradient_penalty"] - metrics["critic/wasserstein"]
+    np.testing.assert_allclose(metrics["critic/loss"], wanted, rtol=1e-5)
+    assert metrics["graph/perceptual"] > 0
+    scalars |= {"lr/graph": np.float32(0), "lr/critic": np.float32(1e-2)}
+    now, losses_seen = state, []
+    for _ in range(12):  # the same photos and fakes: it learns to tell them
+        now, metrics = compiled(now, batch, scalars)
+        losses_seen.append(float(metrics["critic/loss"]))
+    assert np.mean(losses_seen[-3:]) < losses_seen[0] - 0.1 * abs(losses_seen[0])
+    assert changed(state, now) == {"critic"}
+    assert system.optimizer("critic").init(state.params["critic"]).mu == ()  # no momentum
 
 
 def test_the_tensorflow_variant_sees_bgr_bytes():
