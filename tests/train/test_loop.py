@@ -60,6 +60,19 @@ def test_a_run_leaves_what_it_promises(finished):
     assert (folder / "export.npy").exists()
 
 
+def test_figures_of_other_data_are_logged_with_the_pictures(tmp_path):
+    config = toy_config()
+    system = ToySystem(config)
+    system.validation = lambda params: {"mean": float(np.mean(params["gen"]["w0"]))}
+    train(system, config, tmp_path)
+    lines = [line for line in _trace(tmp_path) if "val/mean" in line]
+    pictures = [v for v in events(tmp_path) if v.tag == "weights"]
+    assert len(lines) == len(pictures) == 3
+    assert lines[-1].keys() == {"step", "kimg", "stage", "val/mean"}
+    final = Checkpoints(tmp_path / "checkpoints").restore_latest()[0]["ema"]["gen"]["w0"]
+    np.testing.assert_allclose(lines[-1]["val/mean"], np.mean(final), rtol=1e-5)
+
+
 def test_one_program_per_stage_and_set_of_phases(finished):
     assert finished[1].compiled == [
         "one (disc, reg, gen)", "one (disc, gen)", "two (disc, reg, gen)", "two (disc, gen)",
