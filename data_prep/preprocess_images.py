@@ -25,6 +25,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+import textwrap
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -99,17 +100,20 @@ def find_points(image: pathlib.Path, height: int, folder: str | None) -> Points:
 def draw(pixels, points, lines=()):
     """A copy of a photo with its points, numbered from 1, and lines of text."""
     import numpy as np
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     picture = Image.fromarray(pixels)
     pen = ImageDraw.Draw(picture)
-    radius = max(2, max(pixels.shape[:2]) // 150)
+    radius = max(2, max(pixels.shape[:2]) // (100 if len(points) == 5 else 150))
+    font = ImageFont.load_default(max(10, 3 * radius))
     for i, (x, y) in enumerate(np.asarray(points)):
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=(255, 40, 40))
-        pen.text((x + radius + 1, y - radius - 1), str(i + 1), fill=(255, 255, 0))
-    for row, line in enumerate(lines):
-        pen.rectangle((0, 14 * row, picture.width, 14 * row + 14), fill=(0, 0, 0))
-        pen.text((3, 14 * row + 1), line, fill=(255, 255, 255))
+        pen.text((x + radius + 1, y - radius - 1), str(i + 1), fill=(255, 255, 0), font=font)
+    letters = max(10, int(picture.width / pen.textlength("m")))
+    rows = [row for line in lines for row in textwrap.wrap(line, letters)]
+    for k, row in enumerate(rows):
+        pen.rectangle((0, 14 * k, picture.width, 14 * k + 14), fill=(0, 0, 0))
+        pen.text((3, 14 * k + 1), row, fill=(255, 255, 255))
     return np.asarray(picture)
 
 
