@@ -362,10 +362,12 @@ class Deep3DSystem:
         """One row per stage."""
         s = self.config.schedule
         rows = []
+        graph = "graph, adversarial" if self.adversarial.weight else "graph"
+        graph = "joint" if s.joint else graph
         for name, kimg, batch in (
             ("warmup", s.warmup_kimg, s.batch_size),
             ("rnet", s.rnet_kimg, s.batch_size),
-            ("joint" if s.joint else "graph", s.graph_kimg, s.graph_batch_size),
+            (graph, s.graph_kimg, s.graph_batch_size),
         ):
             if kimg:
                 steps = -(-round(1000 * kimg) // batch)
