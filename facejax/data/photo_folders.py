@@ -96,7 +96,8 @@ def find_photos(path: str | os.PathLike) -> list[PhotoFiles]:
             return found
     raise ValueError(
         f"{path}: found {len(images)} images but no landmarks of them in the folders "
-        f"{', '.join(_LANDMARK_FOLDERS)}; make them with data_prep/preprocess_images.py"
+        f"{', '.join(_LANDMARK_FOLDERS)}; make them with data_prep/preprocess_images.py, from 68 "
+        "points per photo (five are not enough to train on)"
     )
 
 

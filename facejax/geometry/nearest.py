@@ -3,40 +3,60 @@
 import numpy as np
 
 
-def nearest_on_triangles(points: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The triangle nearest to each point, and where on it.
+class NearestTriangles:
+    """Finds the nearest triangle of points; prepared once for one set of triangles.
 
     Exact: of every triangle, sorted by size, none can be nearest whose centre is farther than the
     nearest corner plus its own radius.
 
     Args:
+      corners: [F, 3, 3] of the triangles.
+    """
+
+    def __init__(self, corners: np.ndarray):
+        from scipy.spatial import cKDTree
+
+        self._corners = corners
+        centre = corners.mean(axis=1)
+        radius = np.linalg.norm(corners - centre[:, None], axis=2).max(axis=1)
+        self._corner_tree = cKDTree(corners.reshape(-1, 3))
+        size = np.floor(np.log2(np.maximum(radius, 1e-12 * radius.max() + 1e-300))).astype(int)
+        members = [np.flatnonzero(size == number) for number in np.unique(size)]
+        self._classes = [(m, radius[m].max(), cKDTree(centre[m])) for m in members]
+
+    def query(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The triangle nearest to each point, and where on it.
+
+        Args:
+          points: [N, 3], any unit.
+
+        Returns:
+          (triangle [N], barycentrics [N, 3] of the nearest point, at least 0, sum 1).
+        """
+        bound, _ = self._corner_tree.query(points)
+        pairs = []
+        for member, radius, tree in self._classes:
+            found = tree.query_ball_point(points, (bound + radius) * (1 + 1e-9))
+            count = np.array([len(f) for f in found])
+            flat = np.fromiter((k for f in found for k in f), np.int64, count.sum())
+            pairs.append((np.repeat(np.arange(len(points)), count), member[flat]))
+        point, triangle = (np.concatenate(x) for x in zip(*pairs, strict=True))
+        weight = closest_barycentric(points[point], self._corners[triangle])
+        near = np.einsum("nk,nkc->nc", weight, self._corners[triangle])
+        distance = np.sum((near - points[point]) ** 2, axis=1)
+        order = np.lexsort((triangle, distance, point))
+        first = order[np.unique(point[order], return_index=True)[1]]
+        return triangle[first], weight[first]
+
+
+def nearest_on_triangles(points: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`NearestTriangles.query` of triangles that are asked about once.
+
+    Args:
       points: [N, 3], any unit.
       corners: [F, 3, 3] of the triangles.
-
-    Returns:
-      (triangle [N], barycentrics [N, 3] of the nearest point, at least 0, sum 1).
     """
-    from scipy.spatial import cKDTree
-
-    centre = corners.mean(axis=1)
-    radius = np.linalg.norm(corners - centre[:, None], axis=2).max(axis=1)
-    bound, _ = cKDTree(corners.reshape(-1, 3)).query(points)
-    size_class = np.floor(np.log2(np.maximum(radius, 1e-12 * radius.max() + 1e-300))).astype(int)
-    pairs = []
-    for number in np.unique(size_class):
-        member = np.flatnonzero(size_class == number)
-        reach = (bound + radius[member].max()) * (1 + 1e-9)
-        found = cKDTree(centre[member]).query_ball_point(points, reach)
-        count = np.array([len(f) for f in found])
-        flat = np.fromiter((k for f in found for k in f), np.int64, count.sum())
-        pairs.append((np.repeat(np.arange(len(points)), count), member[flat]))
-    point, triangle = (np.concatenate(x) for x in zip(*pairs, strict=True))
-    weight = closest_barycentric(points[point], corners[triangle])
-    near = np.einsum("nk,nkc->nc", weight, corners[triangle])
-    distance = np.sum((near - points[point]) ** 2, axis=1)
-    order = np.lexsort((triangle, distance, point))
-    first = order[np.unique(point[order], return_index=True)[1]]
-    return triangle[first], weight[first]
+    return NearestTriangles(corners).query(points)
 
 
 def closest_barycentric(p: np.ndarray, corners: np.ndarray) -> np.ndarray:

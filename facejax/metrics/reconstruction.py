@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from facejax.geometry.nearest import nearest_on_triangles
+from facejax.geometry.nearest import NearestTriangles
 from facejax.geometry.rotations import euler_to_matrix
 
 YAW_BINS_DEG = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
@@ -157,14 +157,20 @@ def vertex_error(
     return (distance * weights).sum(axis=-1) / weights.sum()
 
 
-def _surface(points, vertices, triangles):
-    """Nearest points of a mesh [N, 3], and the unit normals of their triangles [N, 3]."""
-    corners = np.asarray(vertices, np.float64)[np.asarray(triangles)]
-    index, weight = nearest_on_triangles(np.asarray(points, np.float64), corners)
-    mine = corners[index]
-    normal = np.cross(mine[:, 1] - mine[:, 0], mine[:, 2] - mine[:, 0])
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    return np.einsum("nk,nkc->nc", weight, mine), normal / np.maximum(length, 1e-300)
+class _Surface:
+    """A mesh whose nearest points are asked for."""
+
+    def __init__(self, vertices, triangles):
+        self._corners = np.asarray(vertices, np.float64)[np.asarray(triangles)]
+        self._nearest = NearestTriangles(self._corners)
+
+    def near(self, points):
+        """Nearest points of the mesh [N, 3], and the unit normals of their triangles [N, 3]."""
+        index, weight = self._nearest.query(np.asarray(points, np.float64))
+        mine = self._corners[index]
+        normal = np.cross(mine[:, 1] - mine[:, 0], mine[:, 2] - mine[:, 0])
+        length = np.linalg.norm(normal, axis=1, keepdims=True)
+        return np.einsum("nk,nkc->nc", weight, mine), normal / np.maximum(length, 1e-300)
 
 
 def scan_to_mesh(scan: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -175,12 +181,12 @@ def scan_to_mesh(scan: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) 
       vertices: [V, 3] in the same frame and unit.
       triangles: [F, 3].
     """
-    return np.linalg.norm(scan - _surface(scan, vertices, triangles)[0], axis=1)
+    return np.linalg.norm(scan - _Surface(vertices, triangles).near(scan)[0], axis=1)
 
 
 def point_to_plane(scan: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Distance of scan points to the planes of their nearest triangles, [N]; as `scan_to_mesh`."""
-    near, normal = _surface(scan, vertices, triangles)
+    near, normal = _Surface(vertices, triangles).near(scan)
     return np.abs(np.sum((scan - near) * normal, axis=1))
 
 
@@ -216,11 +222,12 @@ def icp(
     from scipy.spatial.transform import Rotation
 
     points = np.asarray(points, np.float64)
+    surface = _Surface(vertices, triangles)
     state = Alignment.identity() if initial is None else initial
     spread = np.linalg.norm(np.ptp(points, axis=0))
     for _ in range(iterations):
         moved = state.apply(points)
-        near, normal = _surface(moved, vertices, triangles)
+        near, normal = surface.near(moved)
         gap = np.sum((near - moved) * normal, axis=1)
         distance = np.linalg.norm(near - moved, axis=1)
         used = np.argsort(distance, kind="stable")[: max(7, int(round(keep * len(points))))]
