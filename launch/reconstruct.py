@@ -11,6 +11,7 @@ Exit codes: 0 done; 1 some photos were left out; 2 a wrong command.
 """
 
 import argparse
+import json
 import pathlib
 import sys
 
@@ -46,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
                    help="albedo divides the photo by the fitted light (photo)")  # fmt: skip
     p.add_argument("--texture_size", type=int, default=1024, help="pixels on a side (1024)")
     p.add_argument("--batch_size", type=int, default=8, help="photos per network call (8)")
+    p.add_argument("--nme", action="store_true",
+                   help="--input is a folder in the format of AFLW2000-3D: measure the landmarks, "
+                   "into OUT/nme.json, and write nothing else")  # fmt: skip
     p.add_argument("--no_check", action="store_true", help="take landmarks that look wrong, too")
     return p
 
@@ -80,7 +84,7 @@ def _run(args) -> int:
 
     outputs = tuple(name.strip() for name in args.outputs.split(",") if name.strip())
     files = FileOptions(outputs, args.texture, args.texture_size, args.neutral)
-    inputs = rec.find_inputs(args.input)
+    inputs = [] if args.nme else rec.find_inputs(args.input)
     options = FitOptions(photo_steps=args.steps)
     if args.method == "fit":
         reconstructor = rec.Reconstructor(
@@ -89,8 +93,10 @@ def _run(args) -> int:
     else:
         regressor = load_regressor(args.weights, args.model)
         reconstructor = rec.Reconstructor(
-            None, regressor, args.refine, options, min(args.batch_size, len(inputs))
+            None, regressor, args.refine, options, min(args.batch_size, len(inputs) or 8)
         )
+    if args.nme:
+        return _measure(reconstructor, args)
     if len(inputs) == 1:  # its error is the command's
         rec.read_photo(inputs[0], args.landmarks, not args.no_check)
     summary = rec.reconstruct_photos(
@@ -106,6 +112,21 @@ def _run(args) -> int:
     for paths in list(summary.written.values())[:1]:
         print(f"Look at: {', '.join(str(p) for p in paths)}")
     return 1 if summary.failed else 0
+
+
+def _measure(reconstructor, args) -> int:
+    from facejax.io.files import atomic_path
+    from facejax.pipelines.landmark_nme import aflw_nme
+    from facejax.train.describe import figure_rows, format_table
+
+    figures = aflw_nme(reconstructor, args.input, args.landmarks)
+    out = pathlib.Path(args.out) / "nme.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out) as path:
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+    print(format_table(figure_rows(figures)))
+    print(f"also in {out}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -103,6 +103,8 @@ def read_photo(
 def _landmark_file(image, given):
     if given and pathlib.Path(given).is_file():
         return pathlib.Path(given)
+    if given and not pathlib.Path(given).is_dir():
+        raise ValueError(f"--landmarks={given}: no such file or folder")
     folders = [pathlib.Path(given)] if given else [image.parent / p for p in _PLACES]
     for folder in folders:
         for suffix in SUFFIXES:

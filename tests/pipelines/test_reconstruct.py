@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 from facejax.data.alignment import AlignedPhoto
 from facejax.io.images import read_image, write_image
@@ -16,6 +16,7 @@ from facejax.io.landmarks import write_landmarks
 from facejax.io.meshes import load_mesh
 from facejax.pipelines import reconstruct as rec
 from facejax.pipelines.fit import FitOptions
+from facejax.pipelines.landmark_nme import aflw_nme
 from facejax.pipelines.photo_texture import make_texture, uv_topology
 from facejax.pipelines.reconstruction_files import OUTPUTS, FileOptions, write_reconstruction
 from facejax.pipelines.regressors import Regressor
@@ -274,6 +275,32 @@ def test_photos_of_one_person_share_an_identity(model, rng):
     assert np.abs(shared[0].coeffs.id - ids.mean(axis=0)).max() > 1e-3
 
 
+def test_nme_of_the_truth_is_zero_and_of_a_shift_its_length(model, folder, tmp_path):
+    true = truth(model)
+    coeffs = jnp.broadcast_to(fd.join(true), (2, fd.num_coefficients(model)))
+    method = rec.Reconstructor(
+        regressor=Regressor(model, 32, lambda crops: {"coeffs": coeffs}), batch_size=2
+    )
+    photo = rec.read_photo(folder / "photos" / "a.png")
+    marks = photo.aligned.transform.to_photo(np.asarray(draw(model, true)[2]))
+    area = np.prod(np.ptp(marks, axis=0))
+    shifts = np.array([[0, 0], [3, 4], [0, 0]])
+    for k, (shift, yaw) in enumerate(zip(shifts, (0.1, -0.2, 0.9), strict=True)):
+        write_image(tmp_path / "aflw" / f"{k}.png", photo.pixels)
+        (tmp_path / f"{k}.txt").write_bytes((folder / "photos" / "a.txt").read_bytes())
+        fields = dict(pt3d_68=(marks + shift).T, Pose_Para=np.array([[0, yaw, 0, 0, 0, 0, 1]]))
+        savemat(tmp_path / "aflw" / f"{k}.mat", fields)
+    found = aflw_nme(method, tmp_path / "aflw", tmp_path)
+    wanted = 100 * 5 / np.sqrt(area)
+    assert found["nme_percent"]["0-30"] == pytest.approx(wanted / 2, rel=1e-4)
+    assert found["nme_percent"]["30-60"] == pytest.approx(0, abs=1e-4)
+    assert found["nme_percent"]["mean"] == pytest.approx(wanted / 3, rel=1e-4)
+    assert found["num_faces"] == 3 and found["aligned_by"].endswith(str(tmp_path))
+    (tmp_path / "aflw" / "1.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="1.png: not a readable image"):
+        aflw_nme(method, tmp_path / "aflw", tmp_path)
+
+
 @pytest.mark.parametrize("image", PHOTOS)
 def test_landmarks_of_real_photos_come_back(image):
     photo = rec.read_photo(image)
@@ -326,6 +353,12 @@ def test_bad_commands(folder, tmp_path, capsys):
         capsys, f"--input={photos}", f"--out={photos}", "--method=fit", base[1]
     )
     (tmp_path / "empty").mkdir()
+    assert "no .mat files" in message(capsys, f"--input={tmp_path / 'empty'}", "--nme", *fit)
+    assert "no such file" in message(
+        capsys, f"--input={photos / 'a.png'}", "--landmarks=nowhere", *fit
+    )
+    assert "wanted some of glb, obj" in message(capsys, f"--input={photos}", "--outputs=x", *fit)
+    assert "texture size 3" in message(capsys, f"--input={photos}", "--texture_size=3", *fit)
     assert "found no images" in message(capsys, f"--input={tmp_path / 'empty'}", *fit)
     assert "found no landmarks" in message(capsys, f"--input={photos / 'c.png'}", *fit)
     assert "not a readable image" in message(capsys, f"--input={photos / 'b.png'}", *fit)
