@@ -7,7 +7,8 @@ python launch/compare_shapes.py truth.obj face.obj --same_vertices
 Landmark files hold `x y z` per line, in the unit of the mesh file: seven points (outer and inner
 corner of the right eye, inner and outer corner of the left eye, base of the nose, right and left
 mouth corner: those of the NoW benchmark) or the 68; right and left are the person's. --model takes
-the reconstruction's from the face model that it was made with.
+the reconstruction's from the face model that it was made with. (launch/reconstruct.py writes .glb
+in metres and NAME_mesh.obj, as the originals, in dm: --face_unit=dm.)
 
 now: distances of the scan's points to the reconstruction after alignment by seven landmarks and ICP
 with scale, around the face's middle (Sanyal et al. 2019). micc: mean distance to the nearest
@@ -26,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from facejax import cli  # noqa: E402
 
 _NOSE_BASE, _NOSE_TIP = 4, 30  # of seven points; of 68
-_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,8 +40,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--landmarks", help="of the scan, a text file")
     p.add_argument("--face_landmarks", help="of the reconstruction, a text file")
     p.add_argument("--model", help="face model of the reconstruction, instead of a file")
-    p.add_argument("--unit", choices=tuple(_MM_PER_UNIT), default="mm",
-                   help="of the scan and its landmarks; .glb is always metres (mm)")  # fmt: skip
+    for name, of in (("--unit", "scan"), ("--face_unit", "reconstruction")):
+        p.add_argument(name, choices=tuple(_MM_PER_UNIT), default="mm",
+                       help=f"of the {of} and its landmarks; .glb is always metres (mm)")  # fmt: skip
     p.add_argument("--same_vertices", action="store_true",
                    help="vertex k of one mesh is vertex k of the other")  # fmt: skip
     p.add_argument("--radius_mm", type=float, default=95.0, help="of micc's ball (95)")
@@ -78,14 +80,10 @@ def compare(args: argparse.Namespace) -> dict:
     """The figures, JSON-able."""
     import numpy as np
 
-    from facejax.io.meshes import load_mesh
     from facejax.metrics import reconstruction as measures
 
-    scan, face = (load_mesh(path) for path in (args.scan, args.face))
-    factor = 1.0 if pathlib.Path(args.scan).suffix.lower() == ".glb" else _MM_PER_UNIT[args.unit]
-    truth = factor * np.asarray(scan.vertices, np.float64)
-    vertices = np.asarray(face.vertices, np.float64)
-    triangles = np.asarray(face.topology.triangles)
+    truth, _ = _read(args.scan, args.unit)
+    vertices, triangles = _read(args.face, args.face_unit)
     if args.same_vertices:
         if truth.shape != vertices.shape:
             raise ValueError(
@@ -113,11 +111,22 @@ def compare(args: argparse.Namespace) -> dict:
     }
 
 
+def _read(path: str, unit: str):
+    """Vertices [V, 3] in millimetres, and triangles."""
+    import numpy as np
+
+    from facejax.io.meshes import load_mesh
+
+    mesh = load_mesh(path)
+    factor = 1.0 if pathlib.Path(path).suffix.lower() == ".glb" else _MM_PER_UNIT[unit]
+    return factor * np.asarray(mesh.vertices, np.float64), np.asarray(mesh.topology.triangles)
+
+
 def _face_points(args, vertices):
     import numpy as np
 
     if args.face_landmarks:
-        return read_points(args.face_landmarks)
+        return _MM_PER_UNIT[args.face_unit] * read_points(args.face_landmarks)
     from facejax.morphable import load_morphable
 
     model = load_morphable(args.model)
