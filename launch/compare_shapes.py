@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", help="face model of the reconstruction, instead of a file")
     for name, of in (("--unit", "scan"), ("--face_unit", "reconstruction")):
         p.add_argument(name, choices=tuple(_MM_PER_UNIT), default="mm",
-                       help=f"of the {of} and its landmarks; .glb is always metres (mm)")  # fmt: skip
+                       help=f"of the {of} and its landmarks; .glb is metres (mm)")  # fmt: skip
     p.add_argument("--same_vertices", action="store_true",
                    help="vertex k of one mesh is vertex k of the other")  # fmt: skip
     p.add_argument("--radius_mm", type=float, default=95.0, help="of micc's ball (95)")
@@ -92,7 +92,7 @@ def compare(args: argparse.Namespace) -> dict:
             )
         error = measures.vertex_error(vertices, truth)
         return {"vertices": {"mean_mm": float(error)}}
-    marks = _MM_PER_UNIT[args.unit] * read_points(args.landmarks)
+    marks = _mm_per_unit(args.scan, args.unit) * read_points(args.landmarks)
     seven, nose = seven_and_nose(marks)
     own, _ = seven_and_nose(_face_points(args, vertices))
     near = measures.now_distances(truth, seven, vertices, triangles, own)
@@ -111,6 +111,14 @@ def compare(args: argparse.Namespace) -> dict:
     }
 
 
+def _is_glb(path: str) -> bool:
+    return pathlib.Path(path).suffix.lower() in (".glb", ".gltf")
+
+
+def _mm_per_unit(path: str, unit: str) -> float:
+    return _MM_PER_UNIT["m" if _is_glb(path) else unit]
+
+
 def _read(path: str, unit: str):
     """Vertices [V, 3] in millimetres, and triangles."""
     import numpy as np
@@ -118,7 +126,8 @@ def _read(path: str, unit: str):
     from facejax.io.meshes import load_mesh
 
     mesh = load_mesh(path)
-    factor = 1.0 if pathlib.Path(path).suffix.lower() == ".glb" else _MM_PER_UNIT[unit]
+    # the reader takes .glb for metres, and all others for millimetres
+    factor = 1.0 if _is_glb(path) else _MM_PER_UNIT[unit]
     return factor * np.asarray(mesh.vertices, np.float64), np.asarray(mesh.topology.triangles)
 
 
@@ -126,7 +135,7 @@ def _face_points(args, vertices):
     import numpy as np
 
     if args.face_landmarks:
-        return _MM_PER_UNIT[args.face_unit] * read_points(args.face_landmarks)
+        return _mm_per_unit(args.face, args.face_unit) * read_points(args.face_landmarks)
     from facejax.morphable import load_morphable
 
     model = load_morphable(args.model)

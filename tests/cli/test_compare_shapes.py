@@ -31,6 +31,11 @@ def test_a_scan_in_another_frame_unit_and_topology(tmp_path, capsys):
         found = json.loads(out.read_text())
         assert found["now"]["points"] > 100
         assert max(found["now"]["mean_mm"], found["micc"]["mean_mm"]) < 1e-2
+    save_mesh(tmp_path / "scan.glb", dataclasses.replace(face, vertices=10 * scan.vertices))
+    np.savetxt(tmp_path / "metres.txt", moved[ids] / 100)
+    metres = [str(tmp_path / "scan.glb"), scan_args[1], f"--landmarks={tmp_path / 'metres.txt'}"]
+    assert compare_shapes.main([*metres, f"--model={tmp_path / 'model.npz'}", f"--out={out}"]) == 0
+    assert json.loads(out.read_text())["now"]["mean_mm"] < 1e-2
     assert "median_mm" in capsys.readouterr().out
     same = [str(tmp_path / "face.obj"), str(tmp_path / "face.obj"), "--same_vertices"]
     assert compare_shapes.main(same) == 0
