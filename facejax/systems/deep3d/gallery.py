@@ -1,6 +1,7 @@
 """Pictures of a Deep3D run: photos, and the reconstructions drawn over them."""
 
 import functools
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from facejax.io.images import add_text_labels, image_grid, to_uint8
 from facejax.render import draw_points
 from facejax.render.face_decoder import DecodedFace, render_face, split
 
+_log = logging.getLogger(__name__)
 _TILE = 160  # least side of a picture in a strip, pixels
 
 
@@ -34,7 +36,11 @@ class Gallery:
         """The photos of the strip: held-out synthetic ones, or the first of a folder."""
         system, num = self.system, self.system.config.gallery.num
         synthetic = system.config.data.source == "synthetic"
-        source = system.val_source or (system.held_out(num) if synthetic else system.source())
+        try:
+            source = system.val_source or (system.held_out(num) if synthetic else system.source())
+        except ValueError as error:  # the photos of a finished run may be gone
+            _log.warning("%s; rendered faces are shown instead", error)
+            source = system.held_out(num)
         index = np.arange(num) % len(source)
         return {k: np.asarray(v) for k, v in source.batch(index).items()}
 
