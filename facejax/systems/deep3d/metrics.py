@@ -275,14 +275,14 @@ def evaluate(system, params, workdir: pathlib.Path) -> dict[str, Any]:
       workdir: of the run.
     """
     c = system.config.evaluate
-    out: dict[str, Any] = {}
-    if c.num_faces:
-        out["synthetic"] = synthetic_figures(system, params, c.num_faces, c.get("num_scans", 0))
-    if system.val_source:
+    out: dict[str, Any] = dict.fromkeys(("synthetic", "photos", "aflw2000_3d"))
+    if system.val_source:  # first what reads files: what is wrong with them shows at once
         out["photos"] = photo_figures(system, params)
     if c.aflw_path:
         out["aflw2000_3d"] = aflw_figures(
             system, params, c.aflw_path, c.get("aflw_points", ""), workdir / "aflw2000_3d.npz"
         )
+    if c.num_faces:
+        out["synthetic"] = synthetic_figures(system, params, c.num_faces, c.get("num_scans", 0))
     write_image(workdir / "evaluation_faces.png", system.gallery.strip(params))
-    return out
+    return {name: figures for name, figures in out.items() if figures}
