@@ -18,7 +18,7 @@ PRESETS = ("default", "smoke", "paper-tf", "paper-pytorch", "gcn", "texture-gcn"
 
 
 def _default() -> ConfigDict:
-    c = common.train_config(system="deep3d", log_every=100, sample_kimg=8.0, checkpoint_kimg=8.0)
+    c = common.train_config(system="deep3d", log_every=100, sample_kimg=16.0, checkpoint_kimg=8.0)
     c.data = ConfigDict(
         dict(
             source="synthetic",  # 'folder' reads data.path
@@ -28,12 +28,14 @@ def _default() -> ConfigDict:
             model_path="",
             model_options=dict(rows=64, cols=64, n_id=40, n_alb=20, draws=200, texture_size=64),
             image_size=64,
-            num_examples=65536,
+            num_examples=262144,
             augment=False,  # shift, scale, turn and mirror; rendered photos vary enough
             ranges=dict(yaw_deg=40.0, pitch_deg=15.0, roll_deg=10.0),
         )
     )
-    c.model = ConfigDict(dict(depth=18, width=16, variant="torch", use_last_fc=False, init=""))
+    c.model = ConfigDict(
+        dict(depth=0, width=16, variant="compact", use_last_fc=False, pose_scale=0.2, init="")
+    )
     c.recognition = ConfigDict(
         dict(kind="none", weights="", size=48, width=16, features=64, depth=18)
     )
@@ -55,17 +57,20 @@ def _default() -> ConfigDict:
             photo=1.92,
             landmark=1.6e-3,
             perceptual=0.0,
-            coefficients=3e-4,
+            fit=1e-2,  # to the shape that the landmarks ask for; 0 as published
+            landmark_focus=1.0,  # of nose and inner lips; 20 as published
+            coefficients=3e-5,  # 3e-4 as published
             id=1.0,
-            exp=0.8,
+            exp=40.0,  # blendshape weights vary by 0.16; 0.8 as published, for unit variance
             tex=0.017,
             gamma=10.0,
             reflectance=5.0,
             form="pytorch",
             inner_face="visible",  # 'separate' rasterises once more, as the originals
             graph_landmark=1.6e-3,
-            graph_shape=100.0,
-            graph_normal=100.0,
+            graph_fit=1e-2,
+            graph_shape=10.0,  # 100 as published, and 100 for the normals
+            graph_normal=1.0,
             graph_photo=0.0,
             graph_perceptual=0.0,
             graph_smooth=0.0,
@@ -85,8 +90,8 @@ def _default() -> ConfigDict:
     )
     c.schedule = ConfigDict(
         dict(
-            warmup_kimg=16.0,  # R-Net on landmarks and priors alone: no renderer
-            rnet_kimg=40.0,
+            warmup_kimg=80.0,  # R-Net on landmarks and priors alone: no renderer
+            rnet_kimg=12.0,
             graph_kimg=3.0,
             joint=False,  # train R-Net on in the graph stage
             batch_size=32,
@@ -102,7 +107,7 @@ def _default() -> ConfigDict:
             rendered_share=0.1,  # of the stage, until the photo counts fully for the albedo
         )
     )
-    c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8, clip_norm=0.0))  # per array; 0 for none
+    c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8, clip_norm=1.0))  # per array; 0 for none
     c.gallery = ConfigDict(dict(num=8))
     c.evaluate = ConfigDict(
         dict(
@@ -120,13 +125,18 @@ def _published(name: str) -> ConfigDict:
     c.data.update(source="folder", image_size=224)
     for key in c.data.model_options:
         c.data.model_options[key] = 0  # the full model
-    c.model.update(depth=50, width=64, variant="torch" if name == "paper-pytorch" else "slim")
+    variant = "torch" if name == "paper-pytorch" else "slim"
+    c.model.update(depth=50, width=64, variant=variant, pose_scale=1.0)
     kind = "arcface" if name == "paper-pytorch" else "facenet"
     c.recognition = ConfigDict(
         dict(kind=kind, weights="", size=0, width=0, features=0, depth=0)
     )  # fmt: skip
     c.graph.update(order=6, residual=False, levels=4)
-    c.loss.update(perceptual=0.2, inner_face="separate")
+    c.loss.update(
+        fit=0.0, landmark_focus=20.0, coefficients=3e-4, exp=0.8, perceptual=0.2,
+        inner_face="separate", graph_fit=0.0, graph_shape=100.0, graph_normal=100.0,
+    )  # fmt: skip
+    c.optim.clip_norm = 0.0
     c.loss.form = "pytorch" if name == "paper-pytorch" else "tensorflow"
     c.schedule.update(
         warmup_kimg=0.0, rnet_kimg=0.0, graph_kimg=0.0, ramp_kimg=0.0, lr=1e-4, graph_lr=1e-4,
@@ -165,7 +175,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     if preset == "smoke":
         c.data.update(image_size=32, num_examples=64)
         c.data.model_options.update(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
-        c.model.update(depth=10, width=4)
+        c.model.width = 4
         c.graph.update(levels=2, order=2)
         c.schedule.update(
             warmup_kimg=0.016, rnet_kimg=0.016, graph_kimg=0.016, batch_size=8, graph_batch_size=8

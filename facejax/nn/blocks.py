@@ -100,9 +100,10 @@ def initial_batch_stats(init: Callable, *args) -> dict:
       *args: abstract or real inputs of the module.
 
     Returns:
-      The 'batch_stats' collection.
+      The 'batch_stats' collection; empty for a module without running statistics.
     """
-    tree = jax.eval_shape(lambda key, *a: init(key, *a), jax.random.key(0), *args)["batch_stats"]
+    variables = jax.eval_shape(lambda key, *a: init(key, *a), jax.random.key(0), *args)
+    tree = variables.get("batch_stats", {})
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: np.full(leaf.shape, path[-1].key == "var", np.float32), tree
     )

@@ -22,7 +22,7 @@ def albedo_loss(system, adversarial: float, params, state, batch, rng, scalars):
       state, batch, rng, scalars: see `Phase`; scalars has 'rendered'.
     """
     batch = system.augmented(batch, rng)
-    face, linear = system.refined(params, state, batch)
+    face, linear, _ = system.refined(params, state, batch)
     image, landmarks = batch["image"], batch["landmarks"]
     seen = texture.visible_colors(image, linear, system.camera.size, batch["mask"])
     terms = texture.texture_terms(face, linear, seen, system.mirror, system.model)
@@ -53,7 +53,7 @@ def critic_loss(system, params, state, batch, rng, scalars):
     """
     del scalars
     batch = system.augmented(batch, rng)
-    face, _ = system.refined(state.params["graph"], state, batch)
+    face, _, _ = system.refined(state.params["graph"], state, batch)
     fake = lax.stop_gradient(painted(system, face, batch))
     rng = jax.random.fold_in(rng, 1)  # other draws than those of the augmentation
     mix = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(rng, i)))(batch["index"])

@@ -135,7 +135,7 @@ def load_weights(
     return _NETWORKS[meta["part"]](**attributes), tree, meta
 
 
-def initial_rnet(net: networks.RNet, seed: int, path: str = "") -> dict[str, Any]:
+def initial_rnet(net: networks.RNet, seed: int, path: str = "", size: int = 32) -> dict[str, Any]:
     """{'params', 'batch_stats'} of an R-Net at the start of training.
 
     Args:
@@ -143,11 +143,12 @@ def initial_rnet(net: networks.RNet, seed: int, path: str = "") -> dict[str, Any
       seed: of what no file gives.
       path: '' or a file of launch/import_weights.py: part 'imagenet' (the ResNet below the heads)
         or 'rnet' (everything).
+      size: side of the images, see `networks.init_rnet`.
 
     Raises:
       ValueError: the file's network has another shape.
     """
-    variables = networks.init_rnet(net, seed)
+    variables = networks.init_rnet(net, seed, size)
     if not path:
         return variables
     _, loaded, meta = load_weights(path)

@@ -16,14 +16,17 @@ from facejax import losses
 from facejax.morphable import MorphableModel
 from facejax.render import interpolate, rasterize
 from facejax.render.face_decoder import (
+    MM_PER_DM,
     Coefficients,
     DecodedFace,
     Deep3DCamera,
     clip,
+    decode,
     front_weights,
     render_face,
     skin_weights,
 )
+from facejax.systems.deep3d.landmark_step import landmark_step
 
 _REFERENCE_SIZE = Deep3DCamera().size
 
@@ -36,13 +39,17 @@ class LossConfig:
       photo, landmark, perceptual, gamma, reflectance: of R-Net's terms.
       coefficients: of the prior, in which id, exp and tex weigh as the next three say.
       id, exp, tex: see `coefficients`.
+      landmark_focus: weight of nose bridge and inner lips among the landmarks.
+      fit: of the distance, in squared mm, to the shape that the landmarks ask for, see
+        `facejax.systems.deep3d.landmark_step`; the originals lack it.
       form: 'pytorch' or 'tensorflow', see `facejax.losses`.
       inner_face: what the photometric loss counts as rendered inner face: 'separate' draws it
         alone, as the originals do, 'visible' is what shows of it in the whole render and saves a
         rasterisation. They differ where hair or ears hide a cheek.
       graph_landmark, graph_shape, graph_normal: of the graph network's published terms.
-      graph_photo, graph_perceptual, graph_smooth: of terms that the original lacks: photo and
-        identity of the refined mesh, and the Laplacian of its offset from the linear model.
+      graph_photo, graph_perceptual, graph_smooth, graph_fit: of terms that the original lacks:
+        photo and identity of the refined mesh, the Laplacian of its offset from the linear model,
+        and `fit` of the refined mesh.
     """
 
     photo: float = 1.92
@@ -54,6 +61,8 @@ class LossConfig:
     tex: float = 0.017
     gamma: float = 10.0
     reflectance: float = 5.0
+    landmark_focus: float = 20.0
+    fit: float = 0.0
     form: str = "pytorch"
     inner_face: str = "separate"
     graph_landmark: float = 1.6e-3
@@ -62,9 +71,12 @@ class LossConfig:
     graph_photo: float = 0.0
     graph_perceptual: float = 0.0
     graph_smooth: float = 0.0
+    graph_fit: float = 0.0
 
 
-def landmark_terms(face: DecodedFace, landmarks: jax.Array, size: int) -> dict[str, jax.Array]:
+def landmark_terms(
+    face: DecodedFace, landmarks: jax.Array, size: int, focus: float = 20.0
+) -> dict[str, jax.Array]:
     """'landmark' (weighted, squared pixels of 224); for people its root 'landmark_px', and 'nme' in
     percent.
 
@@ -72,14 +84,45 @@ def landmark_terms(face: DecodedFace, landmarks: jax.Array, size: int) -> dict[s
       face: decoded, batch dims [B].
       landmarks: [B, 68, 2] pixels of the image, y up.
       size: side of the image.
+      focus: weight of nose bridge and inner lips.
     """
     scale = _REFERENCE_SIZE / size
-    term = losses.landmark(scale * face.landmarks_px, scale * landmarks)
+    weights = np.where(losses.LANDMARK_WEIGHTS > 1, focus, 1.0)
+    term = losses.landmark(scale * face.landmarks_px, scale * landmarks, weights)
     extent = jnp.max(landmarks, axis=-2) - jnp.min(landmarks, axis=-2)
     length = jnp.sqrt(jnp.prod(extent, axis=-1))
     distance = jnp.linalg.norm(face.landmarks_px - landmarks, axis=-1).mean(axis=-1)
     root = jnp.sqrt(lax.stop_gradient(term))
     return {"landmark": term, "landmark_px": root, "nme": 100 * jnp.mean(distance / length)}
+
+
+def fit_terms(
+    model: MorphableModel,
+    face: DecodedFace,
+    coeffs: Coefficients,
+    landmarks: jax.Array,
+    size: int,
+    cfg: LossConfig,
+    weight: float,
+) -> dict[str, jax.Array]:
+    """'fit': mean squared distance, mm^2, of a face to the shape that the landmarks ask for.
+
+    Args:
+      model: the face model.
+      face: decoded or refined, batch dims [B].
+      coeffs: R-Net's, from which that shape is found; no gradient flows into them.
+      landmarks: [B, 68, 2] pixels of the image, y up.
+      size: side of the image.
+      cfg: for the priors of identity and expression.
+      weight: of the term, which is left out for 0.
+    """
+    if not weight:
+        return {}
+    coeffs = lax.stop_gradient(coeffs)
+    wanted = landmark_step(model, coeffs, _REFERENCE_SIZE / size * landmarks, cfg.id, cfg.exp)
+    region = front_weights(model.topology)
+    squares = jnp.sum((face.shape - decode(model, wanted).shape) ** 2, axis=-1)
+    return {"fit": MM_PER_DM**2 * jnp.mean(squares @ (region / region.sum()))}
 
 
 def prior_terms(

@@ -15,8 +15,9 @@ from flax import linen as nn
 from facejax.geometry.hierarchy import MeshHierarchy
 from facejax.nn.blocks import initial_batch_stats
 from facejax.nn.chebyshev import ChebConv
+from facejax.nn.compact import CompactEncoder, compact_rule
 from facejax.nn.init import init_params
-from facejax.nn.resnet import ResNet, resnet_rule
+from facejax.nn.resnet import ResNet, num_features, resnet_rule
 
 # (name, numbers) in the order of the vector, for the Basel model of 2009
 SIZES = (
@@ -32,7 +33,7 @@ def coefficient_sizes(num_id: int, num_exp: int, num_albedo: int) -> tuple[tuple
 
 
 class RNet(nn.Module):
-    """Image to coefficients: a ResNet with one linear head per group of coefficients.
+    """Image to coefficients: an encoder with one linear head per group of coefficients.
 
     All heads start at zero: training has to begin with the mean face, frontal and centred, or the
     photometric and landmark losses pull it apart. Images are not normalised by a mean and a
@@ -42,9 +43,12 @@ class RNet(nn.Module):
     Attributes:
       sizes: (name, numbers) per head in the order of the vector, or a dict of them.
       depth: 18 or 50.
-      width: of the ResNet's first stage; 64 as published.
-      variant: 'torch' or 'slim', see `facejax.nn.resnet`.
+      width: of the encoder's first stage; 64 as published.
+      variant: 'torch' or 'slim', see `facejax.nn.resnet`; or 'compact', see `facejax.nn.compact`,
+        which has one depth: 0.
       use_last_fc: one head for the whole vector.
+      pose_scale: factor on angles and translation, 1 as published. They have to be more precise
+        than the other coefficients, yet Adam steps alike in all weights.
     """
 
     sizes: tuple[tuple[str, int], ...] = SIZES
@@ -52,6 +56,14 @@ class RNet(nn.Module):
     width: int = 64
     variant: str = "torch"
     use_last_fc: bool = False
+    pose_scale: float = 1.0
+
+    @property
+    def num_features(self) -> int:
+        """Length of the pooled features."""
+        if self.variant == "compact":
+            return CompactEncoder(self.width).num_features
+        return num_features(self.depth, self.width)
 
     @nn.compact
     def __call__(self, image: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
@@ -66,7 +78,14 @@ class RNet(nn.Module):
         """
         batch = image.shape[:-3]
         x = image.reshape(-1, *image.shape[-3:])
-        x = ResNet(self.depth, self.width, self.variant, name="backbone")(x, train)
+        if self.variant == "compact":
+            if self.depth:
+                raise ValueError(
+                    f"found the depth {self.depth} of an R-Net of variant 'compact', wanted 0"
+                )
+            x = CompactEncoder(self.width, name="backbone")(x)
+        else:
+            x = ResNet(self.depth, self.width, self.variant, name="backbone")(x, train)
         features = x.astype(jnp.float32)
         sizes = dict(self.sizes)
         if self.use_last_fc:
@@ -74,6 +93,10 @@ class RNet(nn.Module):
         else:
             heads = [_head(count, f"head_{name}")(features) for name, count in sizes.items()]
             vector = jnp.concatenate(heads, axis=-1)
+        if self.pose_scale != 1.0:
+            pose = [name in ("angles", "trans_xy", "trans_z") for name in sizes]
+            scale = np.repeat(np.where(pose, self.pose_scale, 1.0), list(sizes.values()))
+            vector = vector * scale.astype(np.float32)[None]
         return vector.reshape(*batch, -1), features.reshape(*batch, features.shape[-1])
 
 
@@ -86,11 +109,22 @@ def rnet_rule(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np
     return np.zeros(shape) if name.startswith("head") else resnet_rule(name, shape, rng)
 
 
-def init_rnet(net: RNet, seed: int) -> dict:
-    """Untrained {'params', 'batch_stats'} of an R-Net, as numpy arrays."""
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+def _compact_rnet_rule(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    return np.zeros(shape) if name.startswith("head") else compact_rule(name, shape, rng)
+
+
+def init_rnet(net: RNet, seed: int, size: int = 32) -> dict:
+    """Untrained {'params', 'batch_stats'} of an R-Net, as numpy arrays.
+
+    Args:
+      net: the module.
+      seed: any integer.
+      size: side of the images; only of the variant 'compact' do shapes depend on it.
+    """
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    rule = _compact_rnet_rule if net.variant == "compact" else rnet_rule
     return {
-        "params": init_params(net.init, seed, rnet_rule, image),
+        "params": init_params(net.init, seed, rule, image),
         "batch_stats": initial_batch_stats(net.init, image),
     }
 

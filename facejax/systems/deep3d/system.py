@@ -13,7 +13,6 @@ from jax import lax
 from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.morphable.hierarchy import cached_hierarchy
-from facejax.nn.resnet import num_features
 from facejax.render.face_decoder import Deep3DCamera, assemble, decode, num_coefficients, split
 from facejax.systems.deep3d import (
     albedo,
@@ -74,7 +73,7 @@ class Deep3DSystem:
         """The regressor for this face model."""
         c, m = self.config.model, self.model
         sizes = networks.coefficient_sizes(m.num_id, m.num_exp, m.num_alb)
-        return networks.RNet(sizes, c.depth, c.width, c.variant, c.use_last_fc)
+        return networks.RNet(sizes, **{k: v for k, v in c.items() if k != "init"})
 
     @property
     def rnet_size(self) -> int:
@@ -132,13 +131,13 @@ class Deep3DSystem:
 
     def init(self, seed: int):
         """Parameters, and what lies in aux."""
-        rnet = importer.initial_rnet(self.rnet, seed, self.config.model.init)
+        rnet = importer.initial_rnet(self.rnet, seed, self.config.model.init, self.camera.size)
         params = {"rnet": rnet["params"]}
         aux: dict[str, Any] = {"rnet_stats": rnet["batch_stats"]}
         if self._recognition:
             aux["recognition"] = self._recognition[1]
         if self.has_graph:
-            pooled = num_features(self.rnet.depth, self.rnet.width)
+            pooled = self.rnet.num_features
             if self.recognizer:
                 pooled += self.recognizer.num_pooled
             channels = {"shape": 3, "albedo": 7}.get(self.graph_net.target, 3)
@@ -218,7 +217,9 @@ class Deep3DSystem:
         )
         coeffs = split(vector, self.model)
         face = decode(self.model, coeffs, self.camera)
-        terms = losses.landmark_terms(face, batch["landmarks"], self.camera.size)
+        marks, size, cfg = batch["landmarks"], self.camera.size, self.loss
+        terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
+        terms |= losses.fit_terms(self.model, face, coeffs, marks, size, cfg, cfg.fit)
         terms |= losses.prior_terms(self.model, coeffs, face, self.loss)
         if rendered:
             terms |= self.rendered_terms(
@@ -227,7 +228,10 @@ class Deep3DSystem:
         if "coeffs" in batch:
             yaw = jnp.abs(vector - batch["coeffs"])[:, self._yaw_column]
             terms["yaw_deg"] = jnp.rad2deg(jnp.mean(yaw))
-        return losses.weighted_sum(terms, self.loss), (terms, {"rnet_stats": new["batch_stats"]})
+        return losses.weighted_sum(terms, self.loss), (
+            terms,
+            {"rnet_stats": new.get("batch_stats", {})},
+        )
 
     @property
     def _yaw_column(self) -> int:
@@ -287,20 +291,21 @@ class Deep3DSystem:
         return assemble(self.model, shape, albedo, coeffs, self.camera)
 
     def refined(self, params, state, batch):
-        """(face with the graph network's mesh, linear face) of a batch; R-Net is frozen."""
+        """(face with the graph network's mesh, linear face, its coefficients); R-Net is frozen."""
         vector, pooled = self.regress(state.params["rnet"], state.aux, batch["image"])
         coeffs = split(vector, self.model)
         linear = decode(self.model, coeffs, self.camera)
         arguments = (batch["image"], coeffs, linear, pooled, batch["mask"])
-        return self.refine(params, state.aux, *arguments), linear
+        return self.refine(params, state.aux, *arguments), linear, coeffs
 
     def _shape_loss(self, params, state, batch, rng, scalars):
         del scalars
-        batch, cfg = self.augmented(batch, rng), self.loss
-        face, linear = self.refined(params, state, batch)
-        terms = losses.landmark_terms(face, batch["landmarks"], self.camera.size)
-        before = losses.landmark_terms(linear, batch["landmarks"], self.camera.size)
-        terms["linear_nme"] = before["nme"]
+        batch, cfg, size = self.augmented(batch, rng), self.loss, self.camera.size
+        face, linear, coeffs = self.refined(params, state, batch)
+        marks = batch["landmarks"]
+        terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
+        terms |= losses.fit_terms(self.model, face, coeffs, marks, size, cfg, cfg.graph_fit)
+        terms["linear_nme"] = losses.landmark_terms(linear, marks, size)["nme"]
         terms |= losses.graph_terms(face, linear, self.model.topology.mesh, cfg)
         terms |= self.rendered_terms(face, batch, state.aux, cfg.graph_photo, cfg.graph_perceptual)
         return losses.weighted_sum(terms, cfg, "graph_"), (terms, {})

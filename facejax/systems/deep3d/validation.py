@@ -26,13 +26,14 @@ class Validation:
         system, cfg = self._system, self._system.loss
         out = system.predict(params, batch["image"])
         face = out["face"]
-        terms = losses.landmark_terms(face, batch["landmarks"], system.camera.size)
+        marks, size = batch["landmarks"], system.camera.size
+        terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
         terms |= losses.prior_terms(system.model, split(out["coeffs"], system.model), face, cfg)
         terms |= system.rendered_terms(face, batch, params, cfg.photo, cfg.perceptual)
         found = {f"rnet/{k}": v for k, v in terms.items()}
         found["rnet/loss"] = losses.weighted_sum(terms, cfg)
         if "refined" in out:
-            refined = losses.landmark_terms(out["refined"], batch["landmarks"], system.camera.size)
+            refined = losses.landmark_terms(out["refined"], marks, size, cfg.landmark_focus)
             found |= {f"graph/{k}": v for k, v in refined.items()}
         return found
 
