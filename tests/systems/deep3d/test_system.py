@@ -60,6 +60,8 @@ def seen():
         out = {f"{k}_mask": mask for k, (_, mask) in drawn.items()}
         picture, mask = drawn["visible"]
         out |= losses.landmark_terms(face, batch["landmarks"], size)
+        marks, cfg = batch["landmarks"], system.loss
+        out |= losses.fit_terms(system.model, face, coeffs, marks, size, cfg, 1.0)
         out["photo"] = losses.photo_term(picture, batch["image"], batch["mask"], mask, system.loss)
         out["colors"] = texture.visible_colors(ramp, face, size, jnp.ones((2, size, size)))
         return out | {"pixels": face.pixels, "normals": face.normals_posed}
@@ -74,6 +76,12 @@ def test_the_truth_costs_nothing_but_noise(seen):
     assert truth["landmark"] < 1e-4 and truth["nme"] < 1e-2
     assert truth["photo"] < 0.03 < 0.1 < mean["photo"]
     assert mean["nme"] > 4
+
+
+def test_landmarks_ask_for_the_true_shape(seen):
+    truth, mean = seen
+    # one step from the mean face in a wrong pose finds that the shape is wrong
+    assert 10 * truth["fit"] < mean["fit"] < 100
 
 
 def test_both_masks_of_the_inner_face_agree_on_a_frontal_face(seen):
