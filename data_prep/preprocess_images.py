@@ -21,6 +21,7 @@ does.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import json
 import pathlib
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--remove", action="store_true", help="with --img_folder: move bad photos to remove/"
     )
+    p.add_argument("--jobs", type=int, default=4, help="photos at a time (4)")
     p.add_argument("--keep_odd", action="store_true", help="use photos with odd points too")
     return p
 
@@ -172,20 +174,29 @@ def label_photo(image, number, args, out):
 
 def process(images, work, args, out) -> dict[str, str]:
     """Runs `work` on every image; image -> 'ok', 'five points only' or what went wrong."""
-    report, names = {}, {}
-    for number, image in enumerate(sets.progress(images, desc=f"preparing {out}")):
+    first = {image.stem: image for image in reversed(images)}
+
+    def state(number, image):
         try:
-            first = names.setdefault(image.stem, image)
-            if first != image:
-                raise ValueError(f"{image}: {first.name} has the same name; rename one of them")
-            report[str(image)] = "ok" if work(image, number, args, out) else "five points only"
+            if first[image.stem] != image:
+                other = first[image.stem].name
+                raise ValueError(f"{image}: {other} has the same name; rename one of them")
+            return "ok" if work(image, number, args, out) else "five points only"
         except Exception as error:  # whatever a damaged file makes Pillow raise
             known = isinstance(error, (ValueError, OSError, MemoryError))
             words = str(error) if known else f"{image}: {type(error).__name__}: {error}"
-            report[str(image)] = f"error: {words}"
+            return f"error: {words}"
+
+    # Pillow and numpy free the interpreter's lock for most of the work
+    pool = concurrent.futures.ThreadPoolExecutor(args.jobs)
+    try:
+        found = pool.map(state, range(len(images)), images)
+        states = list(sets.progress(found, desc=f"preparing {out}", total=len(images)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
+    report = {str(image): words for image, words in zip(images, states, strict=True)}
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    states = list(report.values())
     errors = [s for s in states if s.startswith("error")]
     print(
         f"{out}: {states.count('ok')} photos ready, {states.count('five points only')} with five "
@@ -217,6 +228,8 @@ def run(args: argparse.Namespace) -> int:
             "wanted either --img_path=FOLDER (makes crops) or --img_folder A B ... (labels photos "
             "in place); see --help"
         )
+    if args.jobs < 1:
+        raise ValueError(f"found --jobs={args.jobs}, wanted at least 1")
     reports = []
     if args.img_path:
         out = pathlib.Path(args.save_path)
