@@ -147,7 +147,8 @@ def make_texture(
 
 
 def _shading(mesh, face, gamma, atlas, weight):
-    """[T, T, 3] the light that falls on the surface, as a factor of its albedo.
+    """[T, T, 3] the light that falls on the surface, 1 on average: bright light on dark skin looks
+    like dim light on fair skin.
 
     Smooth, because the fitted creases lie beside the photo's; of one colour, because skin that is
     overexposed in one channel looks as if the light had another colour there.
@@ -166,7 +167,7 @@ def _shading(mesh, face, gamma, atlas, weight):
     relative = np.clip(light.mean(axis=1) / mean.mean(), *_SHADE).astype(np.float64)
     smooth = np.exp(linalg.splu(system.tocsc()).solve(np.log(relative)))
     baked = np.asarray(bake(atlas, smooth[:, None].astype(np.float32)))
-    return np.maximum(baked, _SHADE[0]) * mean  # beside the charts it is 0
+    return np.maximum(baked, _SHADE[0]) * mean / mean.mean()  # beside the charts it is 0
 
 
 def _laplacian(mesh):
