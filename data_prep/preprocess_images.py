@@ -264,7 +264,11 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     args = parser().parse_args(argv)
-    return cli.report_errors(lambda: run(args))
+    try:
+        return cli.report_errors(lambda: run(args))
+    except KeyboardInterrupt:
+        print("stopped; the same command begins again", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
