@@ -25,10 +25,12 @@ class Validation:
     def _terms(self, params, batch):
         system, cfg = self._system, self._system.loss
         out = system.predict(params, batch["image"])
-        face = out["face"]
+        face, coeffs = out["face"], split(out["coeffs"], system.model)
         marks, size = batch["landmarks"], system.camera.size
         terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
-        terms |= losses.prior_terms(system.model, split(out["coeffs"], system.model), face, cfg)
+        if cfg.fit:
+            terms["fit"] = losses.fit_term(system.model, face.shape, coeffs, marks, size, cfg)
+        terms |= losses.prior_terms(system.model, coeffs, face, cfg)
         terms |= system.rendered_terms(face, batch, params, cfg.photo, cfg.perceptual)
         found = {f"rnet/{k}": v for k, v in terms.items()}
         found["rnet/loss"] = losses.weighted_sum(terms, cfg)
