@@ -28,8 +28,7 @@ class Validation:
         face, coeffs = out["face"], split(out["coeffs"], system.model)
         marks, size = batch["landmarks"], system.camera.size
         terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
-        if cfg.fit:
-            terms["fit"] = losses.fit_term(system.model, face.shape, coeffs, marks, size, cfg)
+        terms |= losses.fit_terms(system.model, face, coeffs, marks, size, cfg, cfg.fit)
         terms |= losses.prior_terms(system.model, coeffs, face, cfg)
         terms |= system.rendered_terms(face, batch, params, cfg.photo, cfg.perceptual)
         found = {f"rnet/{k}": v for k, v in terms.items()}
