@@ -129,6 +129,28 @@ def test_the_plan_goes_through_the_stages():
     np.testing.assert_allclose(rates, [1e-4, 1e-4, 2e-5])
 
 
+@pytest.mark.parametrize("preset", ["paper-tf", "paper-pytorch", "gcn", "texture-gcn"])
+def test_published_recipes_have_the_published_numbers(preset):
+    config = load_config(f"{CONFIG}:{preset}")
+    wanted = dict(
+        photo=1.92, landmark=1.6e-3, landmark_focus=20.0, coefficients=3e-4, id=1.0, exp=0.8,
+        tex=0.017, gamma=10.0, reflectance=5.0, inner_face="separate", fit=0.0,
+        perceptual=0.2 if preset.startswith("paper") else 0.0,
+        form="pytorch" if preset == "paper-pytorch" else "tensorflow",
+        graph_landmark=1.6e-3, graph_shape=100.0, graph_normal=100.0, graph_fit=0.0,
+        graph_photo=0.0, graph_perceptual=0.0, graph_smooth=0.0,
+    )  # fmt: skip
+    assert config.loss.to_dict() == wanted
+    assert config.optim.to_dict() == dict(
+        b1=0.9, b2=0.999, eps=1e-8, clip_norm=5.0 if preset == "texture-gcn" else 0.0
+    )
+    assert config.texture.to_dict() == dict(
+        hidden=0.3, identity=0.2, symmetry=0.5, variance=0.01, decay=5e-4
+    )
+    assert (config.graph.order, config.graph.levels, config.graph.factor) == (6, 4, 4)
+    assert not config.graph.residual and config.graph.scale == 1.0
+
+
 REDUCED = dict(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
 
 
