@@ -20,9 +20,15 @@ class Validation:
 
     def __init__(self, system):
         self._system = system
-        self._run = jax.jit(self._terms)
+        self._run = jax.jit(self.terms)
 
-    def _terms(self, params, batch):
+    def terms(self, params: dict[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
+        """Loss terms of one batch, their weighted sum, and the graph network's landmarks.
+
+        Args:
+          params: what a checkpoint holds, see `Deep3DSystem.predict`.
+          batch: 'image', 'landmarks' and 'mask', as `PhotoFolder.batch` has them.
+        """
         system, cfg = self._system, self._system.loss
         out = system.predict(params, batch["image"])
         face, coeffs = out["face"], split(out["coeffs"], system.model)
