@@ -20,7 +20,7 @@ from facejax.render.platform import (
     take,
     zero_cotangent,
 )
-from facejax.render.rasterize import Fragments, corner_vertices
+from facejax.render.rasterize import Fragments, corner_rows, corner_vertices
 from facejax.render.topology import raster_topology
 
 
@@ -73,7 +73,7 @@ def interpolate_planes(
 
     Args:
       attributes: C planes [V].
-      tri: [3, F] int32.
+      tri: [F, 3] int32.
       ids: [H, W] int32, -1 for none.
       bary: three planes [H, W], 0 where ids is -1.
       cpu: which code path to take.
@@ -88,12 +88,13 @@ def interpolate_planes(
     def band(pixel, fresh, arrays, sums):
         del pixel, fresh
         mine, b = arrays
-        _, rows = _corner_rows(table, tri, mine, cpu)
+        flag = live(mine, cpu)
+        rows = corner_rows(table, corner_vertices(tri, mine, flag), flag)
 
         def mix():
             return [sum_products(b, [row[:, c] for row in rows]) for c in range(table.shape[1])]
 
-        return pin(live(mine, cpu), mix), sums
+        return pin(flag, mix), sums
 
     arrays = (ids.reshape(-1), [x.reshape(-1) for x in bary])
     out, _ = sum_over_bands(band, arrays, (), ids.size, cpu)
@@ -103,13 +104,6 @@ def interpolate_planes(
 def _table(attributes, ids, cpu):
     """[V, C]: a row is one load."""
     return pin(live(ids, cpu), lambda: jnp.stack([jnp.asarray(a) for a in attributes], axis=-1))
-
-
-def _corner_rows(table, tri, ids, cpu):
-    """The corners' vertices, three of [P], and their attributes, three of [P, C]."""
-    flag = live(ids, cpu)
-    vertex = corner_vertices(tri, ids, flag)
-    return vertex, pin(flag, lambda: [take(table, v) for v in vertex])
 
 
 def _interpolate_fwd(attributes, tri, ids, bary, cpu):
@@ -127,13 +121,14 @@ def _interpolate_bwd(cpu, residuals, grads):
         del pixel
         mine, b, g = arrays
         flag = live(mine, cpu)
-        vertex, rows = _corner_rows(table, tri, mine, cpu)
+        vertex = corner_vertices(tri, mine, flag)
+        rows = corner_rows(table, vertex, flag)
         grad_bary = pin(
             flag, lambda: [sum_products(g, [row[:, c] for c in range(len(g))]) for row in rows]
         )
         spare = spare_row(num, mine.shape[0])
-        for v, bk in zip(vertex, b, strict=True):
-            target = pin(flag, lambda v=v: jnp.where((mine >= 0) & fresh, v, spare))
+        for k, bk in enumerate(b):
+            target = pin(flag, lambda k=k: jnp.where((mine >= 0) & fresh, vertex[:, k], spare))
             sums = scatter_rows(sums, target, [bk * gc for gc in g], flag)
         return grad_bary, sums
 

@@ -105,7 +105,7 @@ def sum_over_bands(fn: Callable, arrays: Any, start: Any, total: int, cpu: bool)
     Small bands keep the many temporaries of a gradient in cache. One band on accelerators.
 
     Args:
-      fn: see above; `pixel` [N] int32 is the flat index, and where `fresh` [N] is False the pixel
+      fn: see above; `pixel` [N] int32 is the flat index, results are [N, ...], and where `fresh` [N] is False the pixel
         comes again in the next band: it may not go into the sums.
       arrays: pytree of [total].
       start: what the first band gets as its sums.
@@ -113,7 +113,7 @@ def sum_over_bands(fn: Callable, arrays: Any, start: Any, total: int, cpu: bool)
       cpu: whether to use bands.
 
     Returns:
-      Planes [total] and the last sums.
+      What `fn` returned for all pixels, [total, ...], and the last sums.
     """
     size = min(BAND_PIXELS, total) if cpu else total
     steps = -(-total // size)
@@ -134,7 +134,7 @@ def sum_over_bands(fn: Callable, arrays: Any, start: Any, total: int, cpu: bool)
         out = jax.tree.map(lambda o, x: lax.dynamic_update_slice_in_dim(o, x, low, 0), out, new)
         return out, sums
 
-    out = jax.tree.map(lambda s: jnp.zeros(total, s.dtype), shapes)
+    out = jax.tree.map(lambda s: jnp.zeros((total, *s.shape[1:]), s.dtype), shapes)
     return lax.fori_loop(0, steps, band, (out, start))
 
 

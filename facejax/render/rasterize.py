@@ -138,7 +138,7 @@ def triangle_ids(clip, topology: RasterTopology, size, *, cull="none", block=Non
         topology,
         height=height,
         width=width,
-        block=block or default_block(topology.tri.shape[1], height, width),
+        block=block or default_block(topology.tri.shape[0], height, width),
         chunk=chunk or (_CHUNK_CPU if cpu else _CHUNK_ACCELERATOR),
         cull=cull,
         cpu=cpu,
@@ -152,19 +152,17 @@ def pixel_ndc(pixel: jax.Array, height: int, width: int) -> tuple[jax.Array, jax
     return x, (row.astype(jnp.float32) + 0.5) * (2 / height) - 1
 
 
-def corner_vertices(tri: jax.Array, ids: jax.Array, flag) -> list[jax.Array]:
-    """The vertices of each pixel's triangle, three of [P]; those of triangle 0 on background."""
-    face = jnp.maximum(ids, 0)
-    return pin(flag, lambda: [take(t, face) for t in tri])
+def corner_vertices(tri: jax.Array, ids: jax.Array, flag) -> jax.Array:
+    """The vertices of each pixel's triangle, [P, 3]; those of triangle 0 on background."""
+    return pin(flag, lambda: take(tri, jnp.maximum(ids, 0)))
 
 
-def _corner_rows(clip, tri, ids, flag):
-    """The corners' vertices, three of [P], and their clip positions, three of [P, 4].
+def corner_rows(table: jax.Array, vertex: jax.Array, flag) -> list[jax.Array]:
+    """Rows of a table [V, C] at the vertices [P, 3], three of [P, C].
 
-    A row is one load; `_components` takes it apart, inside the function that needs it.
+    A row is one load; it is taken apart inside the function that needs its columns.
     """
-    vertex = corner_vertices(tri, ids, flag)
-    return vertex, pin(flag, lambda: [take(clip, v) for v in vertex])
+    return pin(flag, lambda: [take(table, vertex[:, k]) for k in range(3)])
 
 
 def _components(rows):
@@ -201,7 +199,7 @@ def barycentrics(
 
     Args:
       clip: planes x, y, z, w, [V] each, y along the rows.
-      tri: [3, F] int32.
+      tri: [F, 3] int32.
       ids: [H, W] int32, -1 for none.
       cpu: which code path to take.
       stacked: whether to return one array rather than planes.
@@ -211,45 +209,29 @@ def barycentrics(
     """
     height, width = ids.shape
     flag = live(ids, cpu)
-    flat = ids.reshape(-1)
-    total = flat.shape[0]
-    table = pin(flag, lambda: jnp.stack(clip, axis=-1))
-    size = min(BAND_PIXELS, total) if cpu else total
+    table = jnp.stack(clip, axis=-1)
 
-    def band(k, out):
-        # The last band reaches back rather than past the end.
-        start = jnp.minimum(k.astype(jnp.int32) * size, total - size)
-        mine = lax.dynamic_slice_in_dim(flat, start, size)
+    def band(pixel, fresh, mine, sums):
+        del fresh
+        rows = corner_rows(table, corner_vertices(tri, mine, flag), flag)
 
-        def work():
-            _, rows = _corner_rows(table, tri, mine, flag)
+        def edges():
+            return _cross_products(_components(rows), *pixel_ndc(pixel, height, width))[0]
 
-            def edges():
-                pixel = start + jnp.arange(size, dtype=jnp.int32)
-                return _cross_products(_components(rows), *pixel_ndc(pixel, height, width))[0]
+        a = pin(flag, edges)
 
-            a = pin(flag, edges)
+        def normalized():
+            q, hit = _components(rows), mine >= 0
+            inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
+            b = [ai * inverse for ai in a]
+            inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
+            z = jnp.where(inverse_w != 0, sum_products(b, q[2]) * inverse_w, 1.0)
+            return b, z
 
-            def normalized():
-                q, hit = _components(rows), mine >= 0
-                inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
-                b = [ai * inverse for ai in a]
-                inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
-                z = jnp.where(inverse_w != 0, sum_products(b, q[2]) * inverse_w, 1.0)
-                return b, z
+        b, z = pin(flag, normalized)
+        return (jnp.stack(b, axis=-1) if stacked else b, z), sums
 
-            b, z = pin(flag, normalized)
-            return jnp.stack(b, axis=-1) if stacked else b, z
-
-        zero = jnp.zeros(size, jnp.float32)
-        empty = jnp.zeros((size, 3), jnp.float32) if stacked else [zero] * 3
-        new = lax.cond(jnp.max(mine) >= 0, work, lambda: (empty, zero + 1))
-        return jax.tree.map(lambda o, x: lax.dynamic_update_slice_in_dim(o, x, start, 0), out, new)
-
-    plane = jnp.zeros(total, jnp.float32)
-    out = (jnp.zeros((total, 3), jnp.float32) if stacked else [plane] * 3, plane)
-    steps = -(-total // size)
-    out = band(jnp.int32(0), out) if steps == 1 else lax.fori_loop(0, steps, band, out)
+    out, _ = sum_over_bands(band, ids.reshape(-1), (), ids.size, cpu)
     return jax.tree.map(lambda x: x.reshape(height, width, *x.shape[1:]), out)
 
 
@@ -261,15 +243,15 @@ def _barycentrics_bwd(cpu, stacked, residuals, cotangents):
     clip, tri, ids = residuals
     height, width = ids.shape
     num = clip[0].shape[0]
-    table = pin(live(ids, cpu), lambda: jnp.stack(clip, axis=-1))
+    table = jnp.stack(clip, axis=-1)
     grad_bary = planes(cotangents[0]) if stacked else cotangents[0]
 
     def band(pixel, fresh, arrays, sums):
         mine, grad_b, grad_z = arrays
         flag = live(mine, cpu)
         hit = (mine >= 0) & fresh
-        vertex, rows = _corner_rows(table, tri, mine, flag)
-
+        vertex = corner_vertices(tri, mine, flag)
+        rows = corner_rows(table, vertex, flag)
         fx, fy = pin(flag, lambda: pixel_ndc(pixel, height, width))
 
         def gradients():
@@ -300,8 +282,8 @@ def _barycentrics_bwd(cpu, stacked, residuals, cotangents):
 
         per_pixel = pin(flag, gradients)
         spare = spare_row(num, mine.shape[0])
-        for k, v in enumerate(vertex):
-            target = pin(flag, lambda v=v: jnp.where(hit, v, spare))
+        for k in range(3):
+            target = pin(flag, lambda k=k: jnp.where(hit, vertex[:, k], spare))
             sums = scatter_rows(sums, target, [g[k] for g in per_pixel], flag)
         return (), sums
 

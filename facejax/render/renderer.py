@@ -295,7 +295,7 @@ class _Scene:
         if topology.uv is not None:
             uv, triangles = uv_layout(topology)
             uv_attributes["uv"] = [np.ascontiguousarray(c) for c in uv.T]
-            self.uv_tri = np.ascontiguousarray(triangles.T)
+            self.uv_tri = triangles
             if "normal_map" in surface and options.normal_map_space == "tangent":
                 tangents = shading.vertex_tangents(vertices, topology)
                 self.arrays["tangents"] = planes(tangents)

@@ -248,12 +248,12 @@ class _Pixels:
     def _scatter(self, total, p, force):
         triangle = pin(self.flag, lambda: take(self.ids, p))
         moved = (triangle >= 0) & (force != 0)
-        face = jnp.maximum(triangle, 0)
-        for t, b in zip(self.tri, self.bary, strict=True):
+        corners = pin(self.flag, lambda: take(self.tri, jnp.maximum(triangle, 0)))
+        for k, b in enumerate(self.bary):
             vertex, value = pin(
                 self.flag,
-                lambda t=t, b=b: (
-                    jnp.where(moved, take(t, face), self.num_vertices),
+                lambda k=k, b=b: (
+                    jnp.where(moved, corners[:, k], self.num_vertices),
                     take(b, p) * force,
                 ),
             )
@@ -307,7 +307,7 @@ def antialias_planes(
 ) -> list:
     """The core of `antialias` on planes; `clip` as in `barycentrics`."""
     height, width = ids.shape
-    if not topology.tri.shape[1]:
+    if not topology.tri.shape[0]:
         return image
     flag = live(ids, cpu)
 
@@ -335,8 +335,8 @@ def antialias_planes(
 
 def _silhouette_edges(x, y, topology):
     """Bit k: the edge facing corner k has no neighbour, or one folded under this triangle."""
-    corner_x = [take(x, t) for t in topology.tri]
-    corner_y = [take(y, t) for t in topology.tri]
+    corner_x = [take(x, t) for t in planes(topology.tri)]
+    corner_y = [take(y, t) for t in planes(topology.tri)]
     bits = 0
     for k, (a, b) in enumerate(_EDGES):
         across = topology.opposite[k]
@@ -366,8 +366,8 @@ def _blend_weights(axis, position, bits, topology, ids, depth, flag):
     origin_x = (columns + shift if axis else columns).reshape(-1)
     origin_y = (rows if axis else rows + shift).reshape(-1)
     edge_bits = pin(flag, lambda: jnp.where(differ, take(bits, face), 0))
-    vertex = pin(flag, lambda: [take(t, face) for t in topology.tri])
-    x, y = pin(flag, lambda: [[take(p, v) for v in vertex] for p in position])
+    vertex = pin(flag, lambda: take(topology.tri, face))
+    x, y = pin(flag, lambda: [[take(p, v) for v in planes(vertex)] for p in position])
     along, across = [a - origin_x for a in x], [a - origin_y for a in y]
     if not axis:
         along, across = across, along

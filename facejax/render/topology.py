@@ -9,10 +9,10 @@ from facejax.geometry.mesh import MeshTopology
 
 
 class RasterTopology(NamedTuple):
-    """Channel-first index arrays of F triangles; a pytree, passed to compiled functions as data.
+    """Index arrays of F triangles; a pytree, passed to compiled functions as data.
 
     Attributes:
-      tri: [3, F] int32, the triangles' own vertex order.
+      tri: [F, 3] int32, the triangles' own vertex order; pixels load rows of it.
       ordered: [3, F] int32, each column ascending: both triangles at an edge then evaluate it with
         identical arithmetic, so that no pixel falls between them.
       parity: [F] float32, +1 where `ordered` is an even permutation of `tri`, else -1.
@@ -79,7 +79,7 @@ def from_triangles(triangles: np.ndarray) -> RasterTopology:
     perm = np.argsort(t, axis=1, kind="stable")
     even = perm[:, 1] == (perm[:, 0] + 1) % 3
     return RasterTopology(
-        tri=np.ascontiguousarray(t.T),
+        tri=np.ascontiguousarray(t),
         ordered=np.ascontiguousarray(np.take_along_axis(t, perm, axis=1).T),
         parity=np.where(even, 1.0, -1.0).astype(np.float32),
         opposite=_opposite(t),

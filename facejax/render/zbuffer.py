@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from facejax.render.platform import live, pin, running, take
+from facejax.render.platform import live, pin, planes, running, take
 from facejax.render.topology import RasterTopology
 
 MAX_SIDE = 32767  # two pixel coordinates share an int32
@@ -30,6 +30,9 @@ _EMPTY = np.int64(2**63 - 1)
 _UNUSED = np.int32(-(2**31))  # sign bit: nothing to draw at this entry of a list
 _HALF = np.int32(0xFFFF)
 _MIN_W = 1e-8
+_RADIX = 8
+_GROUP = _RADIX**2  # triangles whose blocks are numbered in a row
+_SPARE = 64  # entries that share what belongs nowhere: writes to a single one wait for each other
 
 
 def default_block(num_triangles: int, height: int, width: int) -> tuple[int, int]:
@@ -60,7 +63,7 @@ class _Target(NamedTuple):
 class _Blocks(NamedTuple):
     """A list of N blocks to evaluate."""
 
-    vertices: list  # three vertices of (x w, y w, z w, w), [N] each
+    vertices: list  # three of [N, 4], (x w, y w, z w, w): a row is one load
     corner: jax.Array  # [N] int32, first column + 2^16 first row; negative for an unused entry
     triangle: jax.Array  # [N] int32
 
@@ -105,36 +108,43 @@ def depth_key(vertices: list, px: jax.Array, py: jax.Array) -> jax.Array:
 
 def _draw(target, zbuf, blocks):
     """All pixels of all blocks into the buffer: one pixel of every block at a time."""
-    columns = np.int32(target.block[1])
 
-    def place(k):
-        x, y = blocks.corner & _HALF, (blocks.corner & ~_UNUSED) >> np.int32(16)
-        return x + k % columns, y + k // columns
-
-    def one(k, zbuf):
-        k = _int32(k)
+    def one(offset, zbuf):
+        def place():
+            corner = (blocks.corner & ~_UNUSED) + offset
+            return corner & _HALF, corner >> np.int32(16)
 
         def depths():
-            x, y = place(k)
-            depth = depth_key(blocks.vertices, _float(x), _float(y))
+            x, y = place()
+            depth = depth_key([planes(v) for v in blocks.vertices], _float(x), _float(y))
             return jnp.where(blocks.corner >= 0, depth, _MISS)
 
         depth = pin(target.flag, depths)
         code = _int64(np.int32(-2) - blocks.triangle) & np.int64(0xFFFFFFFF)
         key = (_int64(depth) << np.int64(32)) | code
-        x, y = place(k)
+        x, y = place()
         pixel = y * np.int32(target.pitch) + x
         return zbuf.at[pixel].min(key, mode="promise_in_bounds", wrap_negative_indices=False)
 
-    count = target.block[0] * target.block[1]
-    return one(0, zbuf) if count == 1 else lax.fori_loop(0, count, one, zbuf)
+    rows, columns = target.block
+    if rows * columns == 1:
+        return one(np.int32(0), zbuf)
+
+    def step(carry):  # a division of the counter would be a kernel of its own
+        offset, zbuf = carry
+        row_ends = (offset & _HALF) == columns - 1
+        on = jnp.where(row_ends, np.int32(2**16 - columns + 1), np.int32(1))
+        return offset + on, one(offset, zbuf)
+
+    end = np.int32(rows << 16)
+    return lax.while_loop(lambda c: c[0] < end, step, (np.int32(0), zbuf))[1]
 
 
 def _boxes(target, vertices, parity, cull):
     """Bounding boxes of pixel centres cut into blocks: corner, and number of columns and rows.
 
     Packed as corner + 2^32 (columns + 2^16 rows); a triangle with some but not all w <= 0 gets the
-    whole screen and a negative corner, one that covers no pixel centre no blocks and the same.
+    whole screen and corner _UNUSED, one that covers no pixel centre no blocks and a negative one.
     """
     margin = 1e-3
 
@@ -146,6 +156,7 @@ def _boxes(target, vertices, parity, cull):
         ab = jnp.where(a > b, a, b)
         return jnp.where(ab > c, ab, c)
 
+    vertices = [planes(v) for v in vertices]
     w = [v[3] for v in vertices]
     inverse = [1 / wk for wk in w]
     x = [v[0] * i for v, i in zip(vertices, inverse, strict=True)]
@@ -172,30 +183,40 @@ def _boxes(target, vertices, parity, cull):
         return _int32(jnp.where(seen, a, jnp.where(crosses, float(screen), 0.0)))
 
     corner = pick(x_low, 0) | (pick(y_low, 0) << np.int32(16))
-    corner |= jnp.where(seen, np.int32(0), _UNUSED)
+    # What is not drawn still writes, but nothing, and not all to the same pixel.
+    spread = lax.iota(jnp.int32, area.shape[0]) & np.int32(_SPARE - 1)
+    corner |= jnp.where(seen, np.int32(0), _UNUSED | jnp.where(crosses, np.int32(0), spread))
     count = pick(across, -(-target.width // columns))
     count |= pick(down, -(-target.height // rows)) << np.int32(16)
     return (_int64(corner) & np.int64(0xFFFFFFFF)) | (_int64(count) << np.int64(32))
 
 
-def _draw_others(target, zbuf, first, packed, count, slots):
+def _draw_others(target, zbuf, first, packed, slots):
     """The blocks after the first (all, for triangles that cross the eye plane), `slots` at a time.
 
-    Triangle f owns the slots end[f] - others[f] to end[f] of a list that is never stored.
+    They form a list that is never stored. Triangle f owns its slots end[f] - others[f] to end[f].
+    The triangles are laid out as a matrix with _GROUP rows and take slots column by column: the
+    sums of a column need neither long shifts nor many passes.
     """
-    num = count.shape[0]
+    num = packed.shape[0]
+    columns = -(-num // _GROUP)
     screen = -(-target.height // target.block[0]) * -(-target.width // target.block[1])
     index = _int32 if num * screen + slots < 2**31 else _int64
 
-    def others():
-        total = (count & _HALF) * (count >> np.int32(16))
-        return index(total - (first.corner >= 0))
+    def counts():
+        size = _int32(packed >> np.int64(32))
+        blocks = index((size & _HALF) * (size >> np.int32(16)))
+        others = blocks - (_int32(packed) >= 0)
+        return jnp.pad(others, (0, _GROUP * columns - num)).reshape(_GROUP, columns)
 
-    others = pin(target.flag, others)
-    longest = jnp.max(others)
-    end = pin(target.flag, lambda: running(lax.add, others, np.int32(num)))
-    total = end[-1]
-    face = lax.iota(jnp.int32, num)
+    others = pin(target.flag, counts)
+    longest = jnp.max(pin(target.flag, lambda: jnp.max(others, axis=0)))
+    end = others
+    for step in (1, _RADIX):
+        end = pin(target.flag, functools.partial(_sum_of_rows, end, step))
+    upto = pin(target.flag, lambda: running(lax.add, end[-1], np.int32(columns)))
+    end = pin(target.flag, lambda: end + (upto - end[-1])[None])
+    total = end[-1, -1]
 
     def body(carry):
         start, zbuf = carry
@@ -203,18 +224,28 @@ def _draw_others(target, zbuf, first, packed, count, slots):
         def mark():
             begin = end - others - start
             here = (others > 0) & (end > start) & (begin < slots)
-            slot = _int32(jnp.where(here, jnp.clip(begin, 0, slots), slots))
-            marks = jnp.zeros(slots + 1, jnp.int32)
-            return marks.at[slot].max(face, mode="promise_in_bounds")[:slots]
+            row, column = (lax.broadcasted_iota(jnp.int32, end.shape, d) for d in (0, 1))
+            slot = jnp.where(
+                here, _int32(jnp.clip(begin, 0, slots)), slots + (column & (_SPARE - 1))
+            )
+            order = column * np.int32(_GROUP) + row
+            marks = jnp.zeros(slots + _SPARE, jnp.int32).at[slot.reshape(-1)]
+            return marks.max(order.reshape(-1), mode="promise_in_bounds")[:slots]
 
-        owner = running(lax.max, pin(target.flag, mark), jnp.minimum(longest, slots))
+        order = running(lax.max, pin(target.flag, mark), jnp.minimum(longest, slots))
+
+        def triangle():
+            row, column = order & np.int32(_GROUP - 1), order // np.int32(_GROUP)
+            return row * np.int32(columns) + column
+
+        owner = pin(target.flag, triangle)
 
         def corner():
             slot = lax.iota(jnp.int32, slots)
             box = take(packed, owner)
             size = _int32(box >> np.int64(32))
             columns = size & _HALF
-            left = _int32(take(end, owner) - start) - slot
+            left = _int32(take(end.reshape(-1), owner) - start) - slot
             number = columns * (size >> np.int32(16)) - left
             row = _int32(jnp.floor((_float(number) + 0.5) / _float(columns)))
             base = _int32(box) & ~_UNUSED
@@ -223,12 +254,20 @@ def _draw_others(target, zbuf, first, packed, count, slots):
             return jnp.where(slot < total - start, base + step, _UNUSED)
 
         def gathered():
-            vertices = [[take(a, owner) for a in v] for v in first.vertices]
+            vertices = [take(v, owner) for v in first.vertices]
             return _Blocks(vertices, corner(), first.triangle[0] + owner)
 
         return start + index(slots), _draw(target, zbuf, pin(target.flag, gathered))
 
     return lax.while_loop(lambda c: c[0] < total, body, (index(0), zbuf))[1]
+
+
+def _sum_of_rows(x, step):
+    """Each row plus the rows 1, 2 ... _RADIX - 1 steps above it."""
+    above = jnp.concatenate([jnp.zeros(((_RADIX - 1) * step, x.shape[1]), x.dtype), x])
+    return functools.reduce(
+        lax.add, [lax.dynamic_slice_in_dim(above, j * step, x.shape[0]) for j in range(_RADIX)]
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("height", "width", "block", "chunk", "cull", "cpu"))
@@ -258,7 +297,7 @@ def visible_triangles(
     Returns:
       [height, width] int32, -1 where nothing is hit.
     """
-    if not topology.tri.shape[1] or not clip[0].size:
+    if not topology.tri.shape[0] or not clip[0].size:
         return jnp.full((height, width), -1, jnp.int32)
     target = _Target(live(clip[0], cpu), height, width, block)
     # 64-bit keys whatever the global setting; none of them leaves this function.
@@ -267,7 +306,7 @@ def visible_triangles(
 
 
 def _nearest(clip, topology, target, chunk, cull):
-    num = topology.tri.shape[1]
+    num = topology.tri.shape[0]
     steps = -(-num // (3 * chunk))
     size = -(-num // steps)
     if size % 1024 == 0:  # arrays a multiple of 4 kB apart evict each other from the cache
@@ -276,9 +315,10 @@ def _nearest(clip, topology, target, chunk, cull):
     def screen():
         x, y, z, w = clip
         half_width, half_height = np.float32(target.width / 2), np.float32(target.height / 2)
-        return (x + w) * half_width - 0.5 * w, (y + w) * half_height - 0.5 * w, z, w
+        x, y = (x + w) * half_width - 0.5 * w, (y + w) * half_height - 0.5 * w
+        return jnp.stack([x, y, z, w], axis=-1)
 
-    position = pin(target.flag, screen)
+    position = screen()
 
     def some(k, zbuf):
         # The last chunk reaches back rather than past the end: drawing twice changes nothing.
@@ -287,16 +327,18 @@ def _nearest(clip, topology, target, chunk, cull):
         def rows(a):
             return lax.dynamic_slice_in_dim(jnp.asarray(a), low, size)
 
-        tri = [rows(t) for t in topology.ordered]
-        vertices = pin(target.flag, lambda: [[take(p, t) for p in position] for t in tri])
+        # Indices are cut out where they are used: XLA then does both in one pass.
+        vertices = pin(target.flag, lambda: [take(position, rows(t)) for t in topology.ordered])
         packed = pin(target.flag, lambda: _boxes(target, vertices, rows(topology.parity), cull))
-        corner, count = pin(target.flag, lambda: (_int32(packed), _int32(packed >> np.int64(32))))
+        corner = pin(target.flag, lambda: _int32(packed))
         first = _Blocks(vertices, corner, low + lax.iota(jnp.int32, size))
         zbuf = _draw(target, zbuf, first)
-        return _draw_others(target, zbuf, first, packed, count, chunk)
+        return _draw_others(target, zbuf, first, packed, chunk)
 
-    zbuf = lax.full((target.rows * target.pitch,), _EMPTY, jnp.int64)
+    length = target.rows * target.pitch
+    zbuf = lax.full((max(length, _SPARE),), _EMPTY, jnp.int64)
     zbuf = some(0, zbuf) if steps == 1 else lax.fori_loop(0, steps, some, zbuf)
+    zbuf = zbuf[:length]
     depth, code = _int32(zbuf >> np.int64(32)), _int32(zbuf)
     ids = jnp.where(depth == _MISS, np.int32(-1), np.int32(-2) - code)
     return ids.reshape(target.rows, target.pitch)[: target.height, : target.width]
