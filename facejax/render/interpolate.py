@@ -17,7 +17,6 @@ from facejax.render.platform import (
     spare_row,
     sum_over_bands,
     sum_products,
-    take,
     zero_cotangent,
 )
 from facejax.render.rasterize import Fragments, corner_rows, corner_vertices

@@ -105,8 +105,8 @@ def sum_over_bands(fn: Callable, arrays: Any, start: Any, total: int, cpu: bool)
     Small bands keep the many temporaries of a gradient in cache. One band on accelerators.
 
     Args:
-      fn: see above; `pixel` [N] int32 is the flat index, results are [N, ...], and where `fresh` [N] is False the pixel
-        comes again in the next band: it may not go into the sums.
+      fn: see above; `pixel` [N] int32 is the flat index, results are [N, ...]. Where `fresh` [N] is
+        False the pixel comes again in the next band: it may not go into the sums.
       arrays: pytree of [total].
       start: what the first band gets as its sums.
       total: number of pixels.

@@ -14,12 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax import lax
 
 from facejax.geometry.mesh import MeshTopology
 from facejax.render import platform
 from facejax.render.platform import (
-    BAND_PIXELS,
     empty_rows,
     live,
     map_images,
