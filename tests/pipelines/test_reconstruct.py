@@ -1,6 +1,4 @@
-import importlib.util
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,64 +6,24 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
-from scipy.io import loadmat, savemat
+from scipy.io import loadmat
 
 from facejax.data.alignment import AlignedPhoto
-from facejax.io.images import read_image, write_image
+from facejax.io.images import read_image
 from facejax.io.landmarks import write_landmarks
 from facejax.io.meshes import load_mesh
 from facejax.pipelines import reconstruct as rec
 from facejax.pipelines.fit import FitOptions
-from facejax.pipelines.landmark_nme import aflw_nme
 from facejax.pipelines.photo_texture import make_texture, uv_topology
 from facejax.pipelines.reconstruction_files import OUTPUTS, FileOptions, write_reconstruction
 from facejax.pipelines.regressors import Regressor
 from facejax.render import bake, uv_atlas
 from facejax.render import face_decoder as fd
 from tests.parity.golden import case_files
-from tests.pipelines.test_fit import draw, saved_model, truth
+from tests.pipelines.photos import LEFT, SIDE, TOP, WALL, command, message
+from tests.pipelines.test_fit import draw, truth
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-WALL = np.array([0.3, 0.5, 0.9], np.float32)
 PHOTOS = [*case_files("../data/photos", "*.jpg"), *case_files("../data/photos", "*.png")]
-LEFT, TOP, SIDE = 40, 30, 336  # of the crop in the photo: 1.5 photo pixels per crop pixel
-
-
-def command(*argv) -> int:
-    path = ROOT / "launch" / "reconstruct.py"
-    spec = importlib.util.spec_from_file_location("launch_reconstruct", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main([str(a) for a in argv])
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    return saved_model(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def model(saved):
-    return saved[0]
-
-
-@pytest.fixture(scope="module")
-def folder(saved):
-    """a.png and a.txt (a rendered face), b.png (no image), c.png (no landmarks), model.npz."""
-    model, folder = saved[0], saved[1].parent
-    image, mask, landmarks = (np.asarray(a) for a in draw(model, truth(model)))
-    image = Image.fromarray(np.uint8(255 * np.where(mask[..., None] > 0, image, WALL).clip(0, 1)))
-    image = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) / 255
-    photo = np.full((400, 420, 3), WALL, np.float32)
-    photo[TOP : TOP + SIDE, LEFT : LEFT + SIDE] = image
-    write_image(folder / "photos" / "a.png", photo)
-    points = SIDE / 224 * np.asarray(fd.five_points(landmarks))
-    # continuous points with y up to pixels counted from 0 at the top left
-    down = np.stack([points[:, 0] + LEFT, SIDE - points[:, 1] + TOP], axis=1) - 0.5
-    write_landmarks(folder / "photos" / "a.txt", down)
-    (folder / "photos" / "b.png").write_bytes(b"no image")
-    write_image(folder / "photos" / "c.png", photo)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -275,32 +233,6 @@ def test_photos_of_one_person_share_an_identity(model, rng):
     assert np.abs(shared[0].coeffs.id - ids.mean(axis=0)).max() > 1e-3
 
 
-def test_nme_of_the_truth_is_zero_and_of_a_shift_its_length(model, folder, tmp_path):
-    true = truth(model)
-    coeffs = jnp.broadcast_to(fd.join(true), (2, fd.num_coefficients(model)))
-    method = rec.Reconstructor(
-        regressor=Regressor(model, 32, lambda crops: {"coeffs": coeffs}), batch_size=2
-    )
-    photo = rec.read_photo(folder / "photos" / "a.png")
-    marks = photo.aligned.transform.to_photo(np.asarray(draw(model, true)[2]))
-    area = np.prod(np.ptp(marks, axis=0))
-    shifts = np.array([[0, 0], [3, 4], [0, 0]])
-    for k, (shift, yaw) in enumerate(zip(shifts, (0.1, -0.2, 0.9), strict=True)):
-        write_image(tmp_path / "aflw" / f"{k}.png", photo.pixels)
-        (tmp_path / f"{k}.txt").write_bytes((folder / "photos" / "a.txt").read_bytes())
-        fields = dict(pt3d_68=(marks + shift).T, Pose_Para=np.array([[0, yaw, 0, 0, 0, 0, 1]]))
-        savemat(tmp_path / "aflw" / f"{k}.mat", fields)
-    found = aflw_nme(method, tmp_path / "aflw", tmp_path)
-    wanted = 100 * 5 / np.sqrt(area)
-    assert found["nme_percent"]["0-30"] == pytest.approx(wanted / 2, rel=1e-4)
-    assert found["nme_percent"]["30-60"] == pytest.approx(0, abs=1e-4)
-    assert found["nme_percent"]["mean"] == pytest.approx(wanted / 3, rel=1e-4)
-    assert found["num_faces"] == 3 and found["aligned_by"].endswith(str(tmp_path))
-    (tmp_path / "aflw" / "1.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="1.png: not a readable image"):
-        aflw_nme(method, tmp_path / "aflw", tmp_path)
-
-
 @pytest.mark.parametrize("image", PHOTOS)
 def test_landmarks_of_real_photos_come_back(image):
     photo = rec.read_photo(image)
@@ -332,13 +264,6 @@ def test_models_without_a_layout_get_one(model):
     assert layout.uv[shape[:, 1].argmax(), 1] < layout.uv[shape[:, 1].argmin(), 1]
     eyes = topology.landmarks68[[36, 45]]
     assert layout.uv[eyes[0], 0] < layout.uv[eyes[1], 0]
-
-
-def message(capsys, *argv) -> str:
-    assert command(*argv) == 2
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error:")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 def test_bad_commands(folder, tmp_path, capsys):
@@ -381,21 +306,3 @@ def test_bad_commands(folder, tmp_path, capsys):
         capsys, one, f"--model={tmp_path / 'other.npz'}", *model
     )
     assert not out.exists()
-
-
-def test_weights_of_another_face_model(folder, tmp_path, capsys, monkeypatch):
-    net = type("Net", (), dict(sizes=(("id", 80), ("exp", 64), ("tex", 80)), variant="torch"))
-    from facejax.systems.deep3d import importer
-
-    (tmp_path / "rnet.npz").touch()
-    monkeypatch.setattr(importer, "load_weights", lambda path, part: (net, {}, {}))
-    base = (f"--input={folder / 'photos'}", f"--out={tmp_path}")
-    argv = (f"--weights={tmp_path / 'rnet.npz'}", *base)
-    text = message(capsys, *argv, f"--model={folder / 'model.npz'}")
-    assert "found (80, 64, 80)" in text and "(6, 45, 4)" in text
-    assert "need the face model" in message(capsys, *argv)
-    monkeypatch.undo()
-    np.savez(tmp_path / "rnet.npz", x=np.ones(3))
-    assert "wanted rnet" in message(capsys, *argv, f"--model={folder / 'model.npz'}")
-    (tmp_path / "run").mkdir()
-    assert "holds no run" in message(capsys, f"--weights={tmp_path / 'run'}", *base)
