@@ -66,6 +66,7 @@ def fit_photo(
     options: FitOptions = DEFAULT,
     start: fd.Coefficients | None = None,
     hold_identity: bool = False,
+    inside: np.ndarray | None = None,
 ) -> Fit:
     """Fits a face model to a photo crop.
 
@@ -77,6 +78,8 @@ def fit_photo(
       start: coefficients to begin with, for example a network's; the landmark stage is then left
         out. None begins with the mean face.
       hold_identity: the identity of `start` is kept.
+      inside: [224, 224] in [0, 1], where the crop shows the photo and not what lies beyond its
+        border; None for everywhere.
 
     Raises:
       ValueError: a crop or landmarks of another shape, coefficients of another model.
@@ -92,24 +95,29 @@ def fit_photo(
         start = fit_landmarks(model, targets, options)
     else:
         start = fd.split(fd.join(start), model)  # the lengths must be this model's
-    image, skin = photo_inputs(crop, options.size)
+    image, skin, inside = photo_inputs(crop, options.size, inside)
     if options.photo_steps:
-        coeffs, curves = fit_colors(model, start, image, skin, targets, options, hold_identity)
+        coeffs, curves = fit_colors(
+            model, start, image, skin, inside, targets, options, hold_identity
+        )
     else:
         coeffs, curves = start, {}
     return Fit(coeffs, landmark_error(model, coeffs, targets), curves)
 
 
-def photo_inputs(crop: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """([S, S, 3] photo, [S, S] skin weights), float32 in [0, 1], of a uint8 crop of 224."""
+def photo_inputs(
+    crop: np.ndarray, size: int, inside: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Photo [S, S, 3], skin weights and `inside` [S, S], float32 in [0, 1], of a crop of 224."""
     from PIL import Image
 
-    skin = skin_mask(crop)
-    small = [
+    inside = np.ones(crop.shape[:2]) if inside is None else inside
+    inside = np.uint8(np.rint(255 * inside))
+    image, skin, inside = (
         np.asarray(Image.fromarray(a).resize((size, size), Image.Resampling.BOX), np.float32) / 255
-        for a in (crop, skin)
-    ]
-    return small[0], small[1]
+        for a in (crop, skin_mask(crop), inside)
+    )
+    return image, skin * inside, inside
 
 
 def visible_weights(model: MorphableModel) -> np.ndarray:
@@ -166,6 +174,7 @@ def fit_colors(
     start: fd.Coefficients,
     image: jax.Array,
     skin: jax.Array,
+    inside: jax.Array,
     targets: Targets,
     options: FitOptions = DEFAULT,
     hold_identity: bool | jax.Array = False,
@@ -177,6 +186,7 @@ def fit_colors(
       start: without batch dims; its gamma is replaced where it is zero throughout.
       image: [S, S, 3] in [0, 1], S = options.size.
       skin: [S, S] in [0, 1].
+      inside: [S, S] in [0, 1], where there is a photo.
       targets: landmarks.
       options: steps and weights.
       hold_identity: whether the identity stays that of `start`.
@@ -211,7 +221,8 @@ def fit_colors(
         hit = (fragments.triangle_id >= 0).astype(jnp.float32)[..., None]
         planes = jnp.concatenate([interpolate(values, mesh, fragments), hit], axis=-1)
         planes = boundary_grad(planes, position, mesh, fragments)
-        color, weight, cover = planes[..., :3], planes[..., 3], planes[..., 4]
+        color = planes[..., :3]
+        weight, cover = planes[..., 3] * inside, planes[..., 4]
         difference = (color - image) * weight[..., None]
         # occluders such as hair and glasses count little: the error levels off
         error = jnp.tanh(distance(difference, 1.0) / 0.4) * 0.4

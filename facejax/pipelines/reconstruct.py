@@ -17,6 +17,7 @@ import numpy as np
 
 from facejax.data.alignment import (
     AlignedPhoto,
+    Transform,
     align_photo,
     check_landmarks5,
     landmarks5_from_68,
@@ -191,7 +192,13 @@ class Reconstructor:
     def _fit(self, found, hold_identity=False):
         aligned = found.photo.aligned
         fitted = fit.fit_photo(
-            self.model, aligned.crop, aligned.landmarks, self.options, found.coeffs, hold_identity
+            self.model,
+            aligned.crop,
+            aligned.landmarks,
+            self.options,
+            found.coeffs,
+            hold_identity,
+            aligned.transform and inside_photo(aligned.transform),
         )
         curves = {k: np.asarray(v) for k, v in fitted.curves.items()}
         return dataclasses.replace(found, coeffs=fitted.coeffs, curves=curves)
@@ -233,6 +240,15 @@ class Reconstructor:
             neutral_shape=np.asarray(neutral),
             curves=found.curves,
         )
+
+
+def inside_photo(transform: Transform) -> np.ndarray:
+    """1 where a crop shows the photo, 0 beyond its border; [224, 224] float64."""
+    left, top, right, bottom = transform.box
+    middle = (np.arange(transform.size) + 0.5) / transform.size
+    x, y = left + middle * (right - left), top + middle * (bottom - top)
+    x, y = (x > 0) & (x < transform.width), (y > 0) & (y < transform.height)
+    return np.float64(y[:, None] & x)
 
 
 @dataclasses.dataclass

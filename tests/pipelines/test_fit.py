@@ -119,6 +119,21 @@ def test_a_good_start_stays(model, photo):
     assert landmark_distance(model, refined.coeffs, landmarks).mean() < 1.0
 
 
+def test_what_lies_beyond_the_photo_does_not_count(model, photo):
+    crop, landmarks, true = photo
+    inside = np.broadcast_to(np.arange(224) < 130, (224, 224))
+    cut = crop * inside[..., None].astype(np.uint8)
+    image, mask, _ = (np.asarray(a) for a in draw(model, true))
+    hidden = (mask > 0) & ~inside
+
+    def error(**options):
+        found = fit.fit_photo(model, cut, landmarks, OPTIONS, **options)
+        drawn, cover, _ = (np.asarray(a) for a in draw(model, found.coeffs))
+        return np.abs(drawn - image)[hidden & (cover > 0)].mean()
+
+    assert error(inside=inside) < 0.75 * error()
+
+
 def test_targets():
     five = fit.make_targets(np.ones((5, 2)), OPTIONS)
     every = fit.make_targets(np.ones((68, 2)), OPTIONS)

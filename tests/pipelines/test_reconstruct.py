@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.io import loadmat
 
-from facejax.data.alignment import AlignedPhoto
+from facejax.data.alignment import AlignedPhoto, align_photo
 from facejax.io.images import read_image
 from facejax.io.landmarks import write_landmarks
 from facejax.io.meshes import load_mesh
@@ -231,6 +231,15 @@ def test_photos_of_one_person_share_an_identity(model, rng):
     # the face that turns away most counts least
     ids = np.stack([e.coeffs.id for e in single])
     assert np.abs(shared[0].coeffs.id - ids.mean(axis=0)).max() > 1e-3
+
+
+def test_the_photo_ends_where_the_crop_turns_black():
+    five = np.array([[20.0, 40], [60, 40], [40, 60], [25, 80], [55, 80]])
+    white = np.full((110, 90, 3), 255, np.uint8)
+    aligned = align_photo(white, five)
+    inside = rec.inside_photo(aligned.transform)
+    assert 0.2 < inside.mean() < 0.95
+    assert (inside == (aligned.crop[..., 0] > 127)).mean() > 0.99
 
 
 @pytest.mark.parametrize("image", PHOTOS)
