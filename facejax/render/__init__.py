@@ -1,5 +1,6 @@
 """Differentiable rendering: rasterise, interpolate, shade, silhouettes, UV maps."""
 
+from facejax.render.antialias import antialias
 from facejax.render.interpolate import interpolate
 from facejax.render.overlay import draw_points, draw_wireframe
 from facejax.render.rasterize import Fragments, rasterize
@@ -14,7 +15,7 @@ from facejax.render.shading import (
     sh_basis,
     shade,
 )
-from facejax.render.silhouette import antialias, boundary_grad
+from facejax.render.silhouette import boundary_grad
 from facejax.render.texture import texture
 from facejax.render.uv import UVAtlas, bake, unbake, uv_atlas
 

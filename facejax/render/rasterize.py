@@ -189,6 +189,40 @@ def _safe_inverse(x, where):
     return jnp.where(ok, 1 / jnp.where(ok, x, 1.0), 0.0)
 
 
+def barycentrics_at(table, tri, ids, pixel, height, width, flag):
+    """Vertices, barycentrics and ndc z of triangles at a list of flat pixel indices.
+
+    Args:
+      table: [V, 4], the planes of `barycentrics` as rows.
+      tri: [F, 3] int32.
+      ids: [N] int32, negative for none.
+      pixel: [N] int32.
+      height: of the image.
+      width: of the image.
+      flag: from `live`.
+
+    Returns:
+      (vertex, b, z): [N, 3], three of [N], [N]; b is 0 and z is 1 where there is no triangle.
+    """
+    vertex = corner_vertices(tri, ids, flag)
+    rows = corner_rows(table, vertex, flag)
+
+    def edges():
+        return _cross_products(_components(rows), *pixel_ndc(pixel, height, width))[0]
+
+    a = pin(flag, edges)
+
+    def normalized():
+        q, hit = _components(rows), ids >= 0
+        inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
+        b = [ai * inverse for ai in a]
+        inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
+        z = jnp.where(inverse_w != 0, sum_products(b, q[2]) * inverse_w, 1.0)
+        return b, z
+
+    return vertex, *pin(flag, normalized)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def barycentrics(
     clip: list, tri: jax.Array, ids: jax.Array, cpu: bool, stacked: bool = False
@@ -211,22 +245,7 @@ def barycentrics(
 
     def band(pixel, fresh, mine, sums):
         del fresh
-        rows = corner_rows(table, corner_vertices(tri, mine, flag), flag)
-
-        def edges():
-            return _cross_products(_components(rows), *pixel_ndc(pixel, height, width))[0]
-
-        a = pin(flag, edges)
-
-        def normalized():
-            q, hit = _components(rows), mine >= 0
-            inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
-            b = [ai * inverse for ai in a]
-            inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
-            z = jnp.where(inverse_w != 0, sum_products(b, q[2]) * inverse_w, 1.0)
-            return b, z
-
-        b, z = pin(flag, normalized)
+        _, b, z = barycentrics_at(table, tri, mine, pixel, height, width, flag)
         return (jnp.stack(b, axis=-1) if stacked else b, z), sums
 
     out, _ = sum_over_bands(band, ids.reshape(-1), (), ids.size, cpu)

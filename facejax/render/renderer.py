@@ -9,20 +9,20 @@ from flax import struct
 from jax import lax
 
 from facejax.geometry.camera import Camera, clip_from_object, depth_from_ndc
-from facejax.geometry.mesh import Mesh, vertex_normals
+from facejax.geometry.mesh import Mesh
 from facejax.image.color import linear_to_srgb, srgb_to_linear
 from facejax.render import platform, shading
-from facejax.render.interpolate import interpolate_planes
-from facejax.render.platform import live, map_images, pin, planes, sum_products, take
-from facejax.render.rasterize import barycentrics, image_clip, triangle_ids
-from facejax.render.scene import PLAIN_ALBEDO
-from facejax.render.silhouette import DEPTH_GAP, antialias_planes, boundary_planes
-from facejax.render.texture import texture_planes
-from facejax.render.topology import raster_topology, uv_layout
+from facejax.render.antialias import antialias_planes
+from facejax.render.deferred import DeferredShader
+from facejax.render.platform import live, map_images, pin, planes, take, zero_cotangent
+from facejax.render.rasterize import image_clip, triangle_ids
+from facejax.render.silhouette import DEPTH_GAP, OUTSIDE, boundary_images
+from facejax.render.topology import raster_topology
 
 BACKGROUND = (0.75, 0.78, 0.82)
 _BAND_PIXELS_CPU, _BAND_PIXELS_ACCELERATOR = 65536, 1 << 22
-_SILHOUETTES = ("boundary", "antialias", "none")
+# Rows beyond a band that its silhouettes depend on.
+_REACH = {"boundary": 3, "antialias": 1, "none": 0}
 _MESH_RANKS = dict(vertices=2, vertex_colors=2, texture=3, normal_map=3)
 _CAMERA_RANKS = dict(rotation=2, translation=1, focal=1, center=1, near=0, far=0)
 
@@ -153,7 +153,7 @@ def _pixel_labels(labels, ids, topology):
 
 def _check(mesh, options):
     for name, allowed in (
-        ("silhouette", _SILHOUETTES),
+        ("silhouette", tuple(_REACH)),
         ("cull", ("none", "back", "front")),
         ("color_space", ("srgb", "raw")),
         ("normal_map_space", ("object", "tangent")),
@@ -190,34 +190,17 @@ def _render_image(surface, camera, lights, background, *, topology, options):
     clip = _image_clip(camera, surface["vertices"], size)
     topo = raster_topology(topology)
     ids = triangle_ids(clip, topo, size, cull=options.cull, cpu=options.cpu)
-    scene = _Scene(surface, camera, lights, topology, options)
-    buffers = _in_bands(scene, clip, ids)
-    hit = ids >= 0
-    backdrop = _backdrop(background, size, options)
-    color = [jnp.where(hit, c, b) for c, b in zip(buffers["color"], backdrop, strict=True)]
-    color.append(hit.astype(jnp.float32))
-    depth = lax.stop_gradient(buffers["ndc_z"])
-    if options.silhouette == "boundary":
-        bary = lax.stop_gradient(buffers["bary"])
-        color = boundary_planes(
-            color, clip, topo.tri, ids, bary, depth, (options.depth_gap, options.cpu)
-        )
-    elif options.silhouette == "antialias":
-        color = antialias_planes(color, clip, topo, ids, depth, options.cpu)
-    *color, mask = color
-    image = _encode(color, scale, options.clip_colors, options.color_space)
-
-    def pick(plane):
-        return plane[scale // 2 :: scale, scale // 2 :: scale]
-
-    uv = buffers.get("uv")
+    shader = DeferredShader(topology, options.color_space, options.normal_map_space, options.cpu)
+    arrays = shader.arrays(surface, camera, lights, clip)
+    buffers = _in_bands(shader, arrays, ids, _backdrop(background, options), options)
+    (mask,), (ndc_z,) = buffers["mask"], buffers["ndc_z"]
     return RenderOutput(
-        image=image,
-        mask=_average(mask, scale),
-        depth=depth_from_ndc(camera, pick(buffers["ndc_z"])),
-        normal=jnp.stack([pick(n) for n in buffers["normal"]], axis=-1),
-        triangle_id=pick(ids),
-        uv=None if uv is None else jnp.stack([pick(x) for x in uv], axis=-1),
+        image=jnp.stack(buffers["image"], axis=-1),
+        mask=mask,
+        depth=depth_from_ndc(camera, ndc_z),
+        normal=jnp.stack(buffers["normal"], axis=-1),
+        triangle_id=_one_sample(ids, options.supersample),
+        uv=jnp.stack(buffers["uv"], axis=-1) if "uv" in buffers else None,
     )
 
 
@@ -229,25 +212,14 @@ def _image_clip(camera, vertices, size):
     return image_clip(jnp.stack(rows, axis=-1))
 
 
-def _backdrop(background, size, options):
+def _backdrop(background, options):
+    """The background as it is shaded: one colour, or an image of samples."""
     if options.color_space == "srgb":
         background = srgb_to_linear(background)
-    if background.ndim == 1:
-        return [jnp.broadcast_to(c, size) for c in planes(background)]
-    scale = options.supersample
-    return [jnp.repeat(jnp.repeat(c, scale, axis=0), scale, axis=1) for c in planes(background)]
-
-
-@functools.partial(jax.checkpoint, static_argnums=(1, 2, 3))
-def _encode(color, scale, clip_colors, color_space):
-    """Planes of shaded colour to the image; its intermediate planes are not kept for a gradient."""
-    color = [_average(c, scale) for c in color]
-    if clip_colors:
-        # not jnp.clip: a background of exactly 0 or 1 keeps its gradient, which silhouettes need
-        color = [jnp.where(c < 0, 0.0, jnp.where(c > 1, 1.0, c)) for c in color]
-    if color_space == "srgb":
-        color = [linear_to_srgb(c) for c in color]
-    return jnp.stack(color, axis=-1)
+    if background.ndim == 3:
+        for axis in (0, 1):
+            background = jnp.repeat(background, options.supersample, axis=axis)
+    return background
 
 
 def _average(plane, scale):
@@ -257,139 +229,78 @@ def _average(plane, scale):
     return plane.reshape(height // scale, scale, width // scale, scale).mean(axis=(1, 3))
 
 
-def _in_bands(scene, clip, ids):
-    """`scene.shade_rows` over the image, in bands of rows for large images."""
+def _one_sample(buffer, scale):
+    """The middle one of the samples of each pixel."""
+    return buffer[scale // 2 :: scale, scale // 2 :: scale]
+
+
+def _rows(shader, arrays, ids, backdrop, options, halo):
+    """The picture and its buffers in rows of samples, less `halo` of them at either end."""
+    buffers = shader.shade(arrays, ids, backdrop)
+    color, depth = buffers.pop("color"), lax.stop_gradient(buffers["ndc_z"][0])
+    clip, topology = arrays["clip"], raster_topology(shader.topology)
+    if options.silhouette == "boundary":
+        gap = (options.depth_gap, options.cpu)
+        color = boundary_images(color, clip, topology.tri, ids, depth, gap)
+    elif options.silhouette == "antialias":
+        color = antialias_planes(color, clip, topology, ids, depth, options.cpu)
+    own, scale = slice(halo, ids.shape[0] - halo), options.supersample
+
+    def picture():
+        *image, mask = [_average(c[own], scale) for c in color]
+        if options.clip_colors:
+            # not jnp.clip: a background of exactly 0 or 1 keeps its gradient, for silhouettes
+            image = [jnp.where(c < 0, 0.0, jnp.where(c > 1, 1.0, c)) for c in image]
+        if options.color_space == "srgb":
+            image = [linear_to_srgb(c) for c in image]
+        return dict(image=image, mask=[mask])
+
+    samples = {k: [_one_sample(x[own], scale) for x in v] for k, v in buffers.items()}
+    return samples | pin(live(ids, options.cpu), picture)
+
+
+def _in_bands(shader, arrays, ids, backdrop, options):
+    """`_rows` of the whole image: in bands for large images, computed again for the gradient."""
     height, width = ids.shape
-    limit = scene.options.band_pixels
-    if height * width <= limit:
-        return scene.shade_rows(scene.arrays, clip, ids)
-    num = -(-height // max(1, limit // width))
-    rows = -(-height // num)
-    padded = jnp.pad(ids, ((0, num * rows - height), (0, 0)), constant_values=-1)
+    if height * width <= options.band_pixels:
+        return _rows(shader, arrays, ids, backdrop, options, 0)
+    num = -(-height // max(1, options.band_pixels // width))
+    rows = -(-height // (num * options.supersample)) * options.supersample
+    num = -(-height // rows)
+    # Silhouettes look across the border: at the image itself for blending, else for the gradient.
+    reach = _REACH[options.silhouette]
+    blend_reach = reach if options.silhouette == "antialias" else 0
+    margin = (reach, num * rows - height + reach)
+    ids = jnp.pad(ids, (margin, (0, 0)), constant_values=OUTSIDE)
+    scenery = None
+    if backdrop.ndim == 3:
+        taken = jnp.arange(num)[:, None] * rows + jnp.arange(rows + 2 * reach)[None]
+        scenery = take(jnp.pad(backdrop, (margin, (0, 0), (0, 0))), taken)
 
-    @jax.checkpoint
-    def band(clip, arrays, ids, k):
-        x, y, z, w = clip  # a band is an image of its own: stretch it to the whole of clip space
-        y = (y + w * (1 - 2 * k * rows / height)) * (height / rows) - w
-        return scene.shade_rows(arrays, [x, y, z, w], ids)
+    def extended(arrays, backdrop, scenery, ids, k, halo):
+        start, size = k * rows + (reach - halo), rows + 2 * halo
+        mine = lax.dynamic_slice_in_dim(ids, start, size)
+        if scenery is not None:
+            backdrop = scenery[reach - halo :][:size]
+        clip = _stretched(arrays["clip"], (k * rows - halo).astype(jnp.float32), size, height)
+        return _rows(shader, arrays | dict(clip=clip), mine, backdrop, options, halo)
 
-    k = jnp.arange(num, dtype=jnp.float32)
-    out = lax.map(lambda a: band(clip, scene.arrays, *a), (padded.reshape(num, rows, width), k))
-    return jax.tree.map(lambda x: x.reshape(num * rows, width)[:height], out)
+    @jax.custom_vjp
+    def band(*args):
+        return extended(*args, halo=blend_reach)
 
+    def backward(args, cotangents):
+        _, pullback = jax.vjp(lambda *a: extended(*a, *args[3:], halo=reach), *args[:3])
+        return *pullback(cotangents), *(zero_cotangent(a) for a in args[3:])
 
-class _Scene:
-    """What shading one band needs; arrays are passed separately so that gradients reach them."""
-
-    def __init__(self, surface, camera, lights, topology, options):
-        self.topology, self.options = topology, options
-        vertices = jnp.asarray(surface["vertices"], jnp.float32)
-        self.arrays = dict(surface=surface, camera=camera, lights=lights)
-        attributes = dict(normal=planes(vertex_normals(vertices, topology)))
-        if "texture" not in surface and "vertex_colors" in surface:
-            attributes["albedo"] = planes(surface["vertex_colors"])
-        if any(isinstance(x, shading.DirectionalLight | shading.PointLight) for x in lights):
-            attributes["position"] = planes(vertices)
-        self.arrays["attributes"] = attributes
-        uv_attributes = {}
-        if topology.uv is not None:
-            uv, triangles = uv_layout(topology)
-            uv_attributes["uv"] = [np.ascontiguousarray(c) for c in uv.T]
-            self.uv_tri = triangles
-            if "normal_map" in surface and options.normal_map_space == "tangent":
-                tangents = shading.vertex_tangents(vertices, topology)
-                self.arrays["tangents"] = planes(tangents)
-        self.uv_attributes = uv_attributes
-        self.wrap = "repeat_u" if topology.uv_wraps_u else "clamp"
-
-    def shade_rows(self, arrays, clip, ids):
-        """Buffers of a band as planes: color, normal, bary, ndc_z, uv."""
-        cpu = self.options.cpu
-        tri = raster_topology(self.topology).tri
-        bary, ndc_z = barycentrics(clip, tri, ids, cpu)
-        values = _interpolate_all(arrays["attributes"], tri, ids, bary, cpu)
-        out = dict(bary=bary, ndc_z=ndc_z)
-        surface = arrays["surface"]
-        if self.topology.uv is not None:
-            out |= _interpolate_all(self.uv_attributes, self.uv_tri, ids, bary, cpu)
-        normal = self._normal(arrays, values["normal"], ids, bary, out.get("uv"))
-        out["normal"] = normal
-        albedo = self._albedo(surface, values, ids, out.get("uv"))
-        out["color"] = self._reflect(arrays, albedo, normal, values.get("position"))
-        return out
-
-    def _albedo(self, surface, values, ids, uv):
-        if "texture" in surface:
-            albedo = texture_planes(surface["texture"], *uv, self.wrap, self.options.cpu)
-        else:
-            plain = jnp.full(ids.shape, PLAIN_ALBEDO, jnp.float32)
-            albedo = values.get("albedo", [plain] * 3)
-        if self.options.color_space == "srgb":
-            albedo = [srgb_to_linear(a) for a in albedo]
-        return albedo
-
-    def _normal(self, arrays, normal, ids, bary, uv):
-        normal = shading.normalize_planes(normal)
-        surface = arrays["surface"]
-        if "normal_map" not in surface:
-            return normal
-        cpu = self.options.cpu
-        mapped = texture_planes(surface["normal_map"], *uv, self.wrap, cpu)
-        mapped = shading.normalize_planes(mapped)
-        if self.options.normal_map_space == "tangent":
-            tri = raster_topology(self.topology, "uv").tri
-            tangent = interpolate_planes(arrays["tangents"], tri, ids, bary, cpu)
-            flip = pin(live(ids, cpu), lambda: take(self._mirror(), jnp.maximum(ids, 0)))
-            mapped = shading.tangent_to_object(mapped, normal, tangent, flip)
-        return [jnp.where(ids >= 0, n, 0.0) for n in mapped]
-
-    def _mirror(self):
-        """Per triangle +1, or -1 where the UV layout (v down) shows it mirrored."""
-        uv, tri = uv_layout(self.topology)
-        (ax, ay), (bx, by), (cx, cy) = (uv[tri[:, k]].T for k in range(3))
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        return np.where(area > 0, -1.0, 1.0).astype(np.float32)
-
-    def _reflect(self, arrays, albedo, normal, position):
-        camera = arrays["camera"]
-        rotation = [planes(row) for row in camera.rotation]
-        shift = planes(camera.translation)
-        zero = jnp.zeros_like(normal[0])
-        position = position or [zero] * 3
-        total = None
-        for light in arrays["lights"]:
-            if light.frame == "camera":
-                n = [sum_products(row, normal) for row in rotation]
-                p = [sum_products(r, position) + t for r, t in zip(rotation, shift, strict=True)]
-                view = _toward_camera(camera, p)
-            else:
-                n, p = normal, position
-                view = _toward_camera_object(camera, rotation, shift, p)
-            new = light.reflect(albedo, n, p, view)
-            total = new if total is None else [a + b for a, b in zip(total, new, strict=True)]
-        return total
+    band.defvjp(lambda *args: (band(*args), args), backward)
+    steps = (scenery, jnp.arange(num, dtype=jnp.int32))
+    out = lax.map(lambda x: band(arrays, backdrop, x[0], ids, x[1]), steps)
+    shown = height // options.supersample
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:shown], out)
 
 
-def _toward_camera(camera, position):
-    """Unit vectors from camera-frame points to the viewer."""
-    zero = jnp.zeros_like(position[0])
-    if camera.kind == "orthographic":
-        return [zero, zero, zero + 1.0]
-    return shading.normalize_planes([-p for p in position])
-
-
-def _toward_camera_object(camera, rotation, shift, position):
-    """The same in object space, where the camera sits at -R^T t."""
-    zero = jnp.zeros_like(position[0])
-    if camera.kind == "orthographic":
-        return [zero + c for c in rotation[2]]
-    columns = list(zip(*rotation, strict=True))
-    eye = [-sum_products(column, shift) for column in columns]
-    return shading.normalize_planes([e - p for e, p in zip(eye, position, strict=True)])
-
-
-def _interpolate_all(attributes, tri, ids, bary, cpu):
-    """One interpolation for a dict of lists of planes."""
-    flat = [p for group in attributes.values() for p in group]
-    out = iter(interpolate_planes(flat, tri, ids, bary, cpu))
-    return {name: [next(out) for _ in group] for name, group in attributes.items()}
+def _stretched(clip, top, rows, height):
+    """Clip planes in which rows from `top` on are an image of their own."""
+    x, y, z, w = clip
+    return [x, (y + w * (1 - 2 * top / height)) * (height / rows) - w, z, w]

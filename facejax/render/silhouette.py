@@ -1,41 +1,45 @@
 """Gradients where one surface hides another.
 
-Triangle ids have no gradient, so without help a loss on pixels cannot move a silhouette. Two
-remedies: `boundary_grad` leaves the image alone and adds the gradient of the moving boundary; it
-works for triangles of any size and is the default. `antialias` blends the pixels that an edge
-cuts and differentiates the blend (Laine et al. 2020, nvdiffrast, arXiv 2011.03277); it makes the
-image smooth but needs silhouette edges of visible triangles, which meshes with sub-pixel
-triangles seldom offer.
+Triangle ids have no gradient, so without help a loss on pixels cannot move a silhouette.
+`boundary_grad` leaves the image alone and adds the gradient of the moving boundary; it works for
+triangles of any size and is the default. `antialias` (antialias.py) blends the image instead.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from facejax.geometry.mesh import MeshTopology
 from facejax.render import platform
 from facejax.render.platform import (
+    empty_rows,
     live,
     map_images,
     pin,
     planes,
     running,
+    scatter_rows,
+    spare_row,
+    sum_over_bands,
     take,
     zero_cotangent,
 )
-from facejax.render.rasterize import Fragments, checked_clip, image_clip
-from facejax.render.topology import RasterTopology, raster_topology
+from facejax.render.rasterize import Fragments, barycentrics_at, checked_clip, image_clip
+from facejax.render.topology import raster_topology
 
 DEPTH_GAP = 2e-3  # ndc; about 1.3 mm on the face for near/far at half and one and a half distance
+# A surface that recedes toward its contour like a root steps by 1.3 to 2.4 times the step before.
+_STEEPEST = 2.5
 # Between the last visible pixel and a smooth contour the surface recedes like the root of the
 # distance d, which is uniform in (0, 1) pixel: E sqrt(d) / (E sqrt(1 + d) - E sqrt(d)).
 _TO_CONTOUR = 1.207
 _RUN = 8  # pixels in a row that are visited together
-_RUNS_AT_ONCE = 512
+_RUNS_AT_ONCE = 256
 _MIN_W = 1e-8
-_EDGES = ((1, 2), (0, 2), (0, 1))  # edge k faces corner k
+OUTSIDE = -2  # triangle id of rows that are not in the image: no boundary toward them
 
 
 def boundary_grad(
@@ -60,179 +64,201 @@ def boundary_grad(
       clip: [..., V, 4], as given to `rasterize`.
       topology: the mesh's topology.
       fragments: of `clip`.
-      depth_gap: ndc difference beyond which neighbouring triangles count as separate surfaces.
+      depth_gap: ndc difference beyond which neighbouring triangles count as separate surfaces, on
+        top of what the slope of the surface beside them explains.
 
     Returns:
       [..., H, W, C], equal to `image`.
     """
     clip = checked_clip(clip, topology)
     tri = raster_topology(topology).tri
-    return _boundary_grad(
-        image, clip, tri, fragments, depth_gap=float(depth_gap), cpu=platform.on_cpu()
-    )
+    ids, depth = fragments.triangle_id, fragments.depth
+    options = (float(depth_gap), platform.on_cpu())
+    return _boundary_grad(image, clip, tri, ids, depth, options=options)
 
 
-@functools.partial(jax.jit, static_argnames=("depth_gap", "cpu"))
-def _boundary_grad(image, clip, tri, fragments, *, depth_gap, cpu):
-    def one(image, clip, fragments):
-        out = boundary_planes(
-            planes(image),
-            image_clip(clip),
-            tri,
-            fragments.triangle_id,
-            planes(lax.stop_gradient(fragments.barycentric)),
-            lax.stop_gradient(fragments.depth),
-            (depth_gap, cpu),
-        )
-        return jnp.stack(out, axis=-1)
+@functools.partial(jax.jit, static_argnames=("options",))
+def _boundary_grad(image, clip, tri, ids, depth, *, options):
+    def one(image, clip, ids, depth):
+        depth = lax.stop_gradient(depth)
+        return boundary_images([image], image_clip(clip), tri, ids, depth, options)[0]
 
-    return map_images(one, (image, clip, fragments), (3, 2, Fragments(2, 3, 2)), cpu)
+    return map_images(one, (image, clip, ids, depth), (3, 2, 2, 2), options[1])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
-def boundary_planes(image, clip, tri, ids, bary, depth, options):
-    """The core of `boundary_grad` on planes; `clip` as in `barycentrics`, options (gap, cpu)."""
-    del clip, tri, ids, bary, depth, options
-    return image
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def boundary_images(
+    images: list, clip: list, tri: jax.Array, ids: jax.Array, depth: jax.Array, options: tuple
+) -> list:
+    """The core of `boundary_grad`: images [H, W] or [H, W, C] of the same fragments.
+
+    `clip` is as in `barycentrics`, `options` are (depth_gap, cpu).
+    """
+    del clip, tri, ids, depth, options
+    return images
 
 
-def _boundary_fwd(image, clip, tri, ids, bary, depth, options):
+def _boundary_fwd(images, clip, tri, ids, depth, options):
     del options
-    return image, (image, clip, tri, ids, bary, depth)
-
-
-def _neighbours(axis):
-    """Slices of the first and the second pixel of every pair along an axis, and their paddings."""
-
-    def first(a):
-        return a[:, :-1] if axis else a[:-1]
-
-    def second(a):
-        return a[:, 1:] if axis else a[1:]
-
-    pads = (((0, 0), (0, 1)), ((0, 0), (1, 0))) if axis else (((0, 1), (0, 0)), ((1, 0), (0, 0)))
-    return first, second, *pads
+    return images, (images, clip, tri, ids, depth)
 
 
 def _boundary_bwd(options, residuals, grads):
-    depth_gap, cpu = options
-    image, clip, tri, ids, bary, depth = residuals
-    flag = live(ids, cpu)
+    images, clip, tri, ids, depth = residuals
     num = clip[0].shape[0]
-    image, grad, bary_flat, (z,) = (
-        [x.reshape(-1) for x in group] for group in (image, grads, bary, [depth])
-    )
-    pixels = _Pixels(ids, z, bary_flat, tri, depth_gap, num, flag)
-    sums = [jnp.zeros(num + 1, jnp.float32)] * 2
-    if ids.size:
-        sums = _over_boundary(
-            lambda p, sums: pixels.add_forces(p, image, grad, sums),
-            sums,
-            ids,
-            depth,
-            depth_gap,
-            flag,
-        )
+    pixels = _Pixels(images, grads, clip, tri, ids, depth, options)
+    sums = _over_boundary(pixels, empty_rows(num, 2)) if ids.size else empty_rows(num, 2)
     height, width = ids.shape
     x, y, _, w = clip
     ok = w > _MIN_W
     inverse = jnp.where(ok, 1 / jnp.where(ok, w, 1.0), 0.0)
-    gx, gy = sums[0][:num] * (width / 2) * inverse, sums[1][:num] * (height / 2) * inverse
+    gx, gy = (
+        s[:num] * (n / 2) * inverse for s, n in zip(planes(sums), (width, height), strict=True)
+    )
     touched = (gx != 0) | (gy != 0)  # zero times a NaN position would be NaN
     gw = jnp.where(touched, -(gx * x + gy * y) * inverse, 0.0)
-    grad_clip = [gx, gy, jnp.zeros_like(gx), gw]
-    rest = (zero_cotangent(a) for a in (tri, ids, bary, depth))
-    return grads, grad_clip, *rest
+    rest = (zero_cotangent(a) for a in (tri, ids, depth))
+    return grads, [gx, gy, jnp.zeros_like(gx), gw], *rest
 
 
-def _over_boundary(add, sums, ids, depth, depth_gap, flag):
-    """add(p, sums) for the pixels p before a boundary, in flat order; some others may come along.
+boundary_images.defvjp(_boundary_fwd, _boundary_bwd)
+
+
+def _over_boundary(pixels, sums):
+    """Adds the forces at all boundaries to the sums.
 
     Few pixels are at a boundary: on CPU the image is searched in short runs of pixels and only runs
-    with one are visited, some at a time; p may exceed the image there.
+    with one are visited, some at a time.
     """
-    size = ids.size
+    size, flag = pixels.ids.shape[0], pixels.flag
+    marks = pixels.search()
     if flag is None:
-        return add(jnp.arange(size, dtype=jnp.int32), sums)
+        return pixels.add_forces(lax.iota(jnp.int32, size), marks, sums)
     num_runs = -(-size // _RUN)
-
-    def search():
-        marked = jnp.zeros(ids.shape, bool)
-        for axis in (1, 0):
-            first, second, pad_first, _ = _neighbours(axis)
-            apart = _apart(first(ids), second(ids), first(depth), second(depth), depth_gap)
-            marked |= jnp.pad(apart, pad_first)
-        flat = jnp.pad(marked.reshape(-1), (0, num_runs * _RUN - size))
-        return flat.reshape(num_runs, _RUN).any(axis=1).astype(jnp.int32)
-
-    busy = pin(flag, search)
+    words = jnp.pad(marks, (0, num_runs * _RUN - size)).reshape(-1, 4)
+    words = lax.bitcast_convert_type(words, jnp.int32).reshape(num_runs, _RUN // 4)
+    busy = pin(flag, lambda: ((words[:, 0] | words[:, 1]) != 0).astype(jnp.int32))
     end = running(lax.add, busy, num_runs)
-    total = end[-1]
     slot = jnp.where(busy > 0, end - 1, num_runs)
     runs = jnp.full(num_runs + _RUNS_AT_ONCE, num_runs, jnp.int32)  # the rest lies past the image
-    runs = pin(flag, lambda: runs.at[slot].min(jnp.arange(num_runs, dtype=jnp.int32)))
+    runs = pin(flag, lambda: runs.at[slot].min(lax.iota(jnp.int32, num_runs)))
 
     def body(carry):
         k, sums = carry
         mine = lax.dynamic_slice_in_dim(runs, k * _RUNS_AT_ONCE, _RUNS_AT_ONCE)
-        p = mine[:, None] * _RUN + jnp.arange(_RUN, dtype=jnp.int32)[None]
-        return k + 1, add(pin(flag, lambda: p.reshape(-1)), sums)
+
+        def places():
+            p = (mine[:, None] * _RUN + jnp.arange(_RUN, dtype=jnp.int32)[None]).reshape(-1)
+            inside = p < size
+            p = jnp.where(inside, p, 0)
+            return p, jnp.where(inside, take(marks, p), 0)
+
+        return k + 1, pixels.add_forces(*pin(flag, places), sums)
 
     start = (jnp.int32(0), sums)
-    return lax.while_loop(lambda c: c[0] * _RUNS_AT_ONCE < total, body, start)[1]
-
-
-def _apart(i0, i1, z0, z1, depth_gap):
-    """Whether two neighbouring pixels see different surfaces, at least one of them a triangle's."""
-    return (i0 != i1) & ((i0 < 0) | (i1 < 0) | (jnp.abs(z0 - z1) > depth_gap))
+    return lax.while_loop(lambda c: c[0] * _RUNS_AT_ONCE < end[-1], body, start)[1]
 
 
 class _Pixels:
-    """An image's fragments, read at lists of flat pixel indices."""
+    """Images, their cotangents and their fragments, read at flat pixel indices."""
 
-    def __init__(self, ids, depth, bary, tri, depth_gap, num_vertices, flag):
+    def __init__(self, images, grads, clip, tri, ids, depth, options):
         self.height, self.width = ids.shape
-        self.ids, self.depth, self.bary, self.tri = ids.reshape(-1), depth, bary, tri
-        self.depth_gap, self.num_vertices, self.flag = depth_gap, num_vertices, flag
+        self.depth_gap, self.cpu = options
+        self.flag = live(ids, self.cpu)
+        self.ids, self.depth, self.tri = ids.reshape(-1), depth.reshape(-1), tri
+        self.images, self.grads = ([x.reshape(ids.size, -1) for x in g] for g in (images, grads))
+        self.clip = jnp.stack(clip, axis=-1)
 
-    def add_forces(self, p, image, grad, sums):
-        """Adds dL / d(screen position) of the vertices next to boundaries after pixels p."""
-        inside = p < self.ids.shape[0]
-        p = jnp.where(inside, p, 0)
-        column, row = p % self.width, p // self.width
-        room = [(column, self.width), (row, self.height)]
-        out = []
-        for (place, length), step, total in zip(room, (1, self.width), sums, strict=True):
-            out.append(self._along(p, inside, place, length, step, image, grad, total))
-        return out
+    def _axes(self, p):
+        """Along rows and along columns: place in the line, its length, step to the next pixel."""
+        row = p // self.width
+        return (p - row * self.width, self.width, 1), (row, self.height, self.width)
 
-    def _along(self, p, inside, place, length, step, image, grad, total):
-        valid = inside & (place + 1 < length)
-        q = jnp.where(valid, p + step, p)
-        i0, i1, z0, z1 = pin(
-            self.flag, lambda: [take(a, x) for a in (self.ids, self.depth) for x in (p, q)]
+    def search(self):
+        """[P] int8, bit 0 for a boundary toward the next pixel in the row, bit 1 in the column."""
+        margin = (self.width, 2 * self.width)
+        ids, depth = jnp.pad(self.ids, margin, constant_values=OUTSIDE), jnp.pad(self.depth, margin)
+
+        def band(pixel, fresh, arrays, sums):
+            del fresh, arrays
+
+            def at(a, offset):
+                start = pixel[0] + (self.width + offset)
+                return lax.dynamic_slice_in_dim(a, start, pixel.shape[0])
+
+            def marks():
+                out = 0
+                for bit, (place, length, step) in enumerate(self._axes(pixel)):
+                    apart = self._apart(
+                        [at(ids, k * step) for k in (-1, 0, 1, 2)],
+                        [at(depth, k * step) for k in (-1, 0, 1, 2)],
+                        [(place + k >= 0) & (place + k < length) for k in (-1, 0, 1, 2)],
+                    )
+                    out = out | (apart.astype(jnp.int8) << np.int8(bit))
+                return out
+
+            return pin(self.flag, marks), sums
+
+        return sum_over_bands(band, (), (), self.ids.size, self.cpu)[0]
+
+    def _apart(self, ids, depth, inside):
+        """Whether the second and third of four pixels in a line see different surfaces.
+
+        At least one of them has to be a triangle's; between two, the depth has to step by more than
+        the gap and what a continuous surface would, judging by the steps before and after.
+        """
+        hit = [(i >= 0) & s for i, s in zip(ids, inside, strict=True)]
+        before, jump, after = (
+            jnp.where(hit[k] & hit[k + 1], depth[k + 1] - depth[k], 0.0) for k in range(3)
         )
+        sign = jnp.sign(jump)
+        slope = jnp.maximum(jnp.maximum(sign * before, sign * after), 0.0)
+        torn = jnp.abs(jump) > self.depth_gap + _STEEPEST * slope
+        apart = (ids[1] != ids[2]) & (torn | ~(hit[1] & hit[2]))
+        return apart & inside[2] & (ids[1] != OUTSIDE) & (ids[2] != OUTSIDE)
 
-        def boundary_gain():
+    def add_forces(self, p, marks, sums):
+        """Adds dL / d(screen position) of the vertices at the boundaries after pixels p."""
+        forces = []
+        for bit, axis in enumerate(self._axes(p)):
+            point, force = self._along(p, (marks >> bit) & 1 > 0, *axis)
+            none = jnp.zeros_like(force)
+            forces.append((point, force, none) if bit == 0 else (point, none, force))
+        point, fx, fy = (jnp.concatenate(x) for x in zip(*forces, strict=True))
+        return self._scatter(sums, point, fx, fy)
+
+    def _along(self, p, here, place, length, step):
+        """Pixels on the surface that moves and the forces there, two for each of p."""
+
+        def gains():
+            q = jnp.where(here, p + step, p)
             total = 0.0
-            for c, g in zip(image, grad, strict=True):
-                total = total + (take(c, p) - take(c, q)) * (0.5 * (take(g, p) + take(g, q)))
-            return jnp.where(valid & _apart(i0, i1, z0, z1, self.depth_gap), total, 0.0)
+            for image, grad in zip(self.images, self.grads, strict=True):
+                (c0, c1), (g0, g1) = ([take(a, x) for x in (p, q)] for a in (image, grad))
+                for c in range(image.shape[-1]):
+                    total = total + (c0[:, c] - c1[:, c]) * (0.5 * (g0[:, c] + g1[:, c]))
+            i0, i1, z0, z1 = [take(a, x) for a in (self.ids, self.depth) for x in (p, q)]
+            return jnp.where(here, total, 0.0), (i0 < 0) | ((i1 >= 0) & (z1 <= z0))
+
+        gain, q_is_nearer = pin(self.flag, gains)
 
         def places():
-            q_is_nearer = (i0 < 0) | ((i1 >= 0) & (z1 <= z0))
-            occluder = jnp.where(q_is_nearer, q, p)
+            occluder = jnp.where(here & q_is_nearer, p + step, p)
             inward = jnp.where(q_is_nearer, step, -step)
             left = jnp.where(q_is_nearer, length - 2 - place, place)  # pixels further inside
-            inner = jnp.where(left >= 1, occluder + inward, occluder)
-            return occluder, inner, jnp.where(left >= 2, inner + inward, inner), left >= 2
+            inner = jnp.where(here & (left >= 1), occluder + inward, occluder)
+            after = jnp.where(here & (left >= 2), inner + inward, inner)
+            return occluder, inner, after, left >= 2
 
-        gain = pin(self.flag, boundary_gain)
         occluder, inner, after, room = pin(self.flag, places)
-        recedes = pin(self.flag, lambda: room & self._recedes(occluder, inner, after))
-        extra = jnp.where(recedes, _TO_CONTOUR * gain, 0.0)
-        total = self._scatter(total, occluder, gain + extra)
-        return self._scatter(total, inner, -extra)
+
+        def extrapolated():
+            recedes = room & self._recedes(occluder, inner, after)
+            return jnp.where(recedes, _TO_CONTOUR * gain, 0.0)
+
+        extra = pin(self.flag, extrapolated)
+        return jnp.concatenate([occluder, inner]), jnp.concatenate([gain + extra, -extra])
 
     def _recedes(self, occluder, inner, after):
         """Whether a smooth surface curves away toward its contour at the occluder."""
@@ -245,142 +271,16 @@ class _Pixels:
         )
         return smooth & (take(self.ids, inner) >= 0) & (take(self.ids, after) >= 0)
 
-    def _scatter(self, total, p, force):
-        triangle = pin(self.flag, lambda: take(self.ids, p))
-        moved = (triangle >= 0) & (force != 0)
-        corners = pin(self.flag, lambda: take(self.tri, jnp.maximum(triangle, 0)))
-        for k, b in enumerate(self.bary):
-            vertex, value = pin(
-                self.flag,
-                lambda k=k, b=b: (
-                    jnp.where(moved, corners[:, k], self.num_vertices),
-                    take(b, p) * force,
-                ),
-            )
-            total = total.at[vertex].add(value, mode="promise_in_bounds")
-        return total
-
-
-boundary_planes.defvjp(_boundary_fwd, _boundary_bwd)
-
-
-def antialias(
-    image: jax.Array, clip: jax.Array, topology: MeshTopology, fragments: Fragments
-) -> jax.Array:
-    """Blends the pixels that silhouette edges cut; differentiable in image and positions.
-
-    Laine et al. 2020, section 3.6: at every pair of neighbouring pixels with different triangles,
-    the nearer triangle's silhouette edge that crosses the segment between the two centres decides
-    how much of one colour goes to the other.
-
-    Args:
-      image: [..., H, W, C].
-      clip: [..., V, 4], as given to `rasterize`.
-      topology: the mesh's topology.
-      fragments: of `clip`.
-
-    Returns:
-      [..., H, W, C].
-    """
-    clip = checked_clip(clip, topology)
-    return _antialias(image, clip, raster_topology(topology), fragments, cpu=platform.on_cpu())
-
-
-@functools.partial(jax.jit, static_argnames=("cpu",))
-def _antialias(image, clip, topology, fragments, *, cpu):
-    def one(image, clip, fragments):
-        out = antialias_planes(
-            planes(image),
-            image_clip(clip),
-            topology,
-            fragments.triangle_id,
-            lax.stop_gradient(fragments.depth),
-            cpu,
+    def _scatter(self, sums, p, fx, fy):
+        flag = self.flag
+        triangle = pin(flag, lambda: take(self.ids, p))
+        vertex, bary, _ = barycentrics_at(
+            self.clip, self.tri, triangle, p, self.height, self.width, flag
         )
-        return jnp.stack(out, axis=-1)
-
-    return map_images(one, (image, clip, fragments), (3, 2, Fragments(2, 3, 2)), cpu)
-
-
-def antialias_planes(
-    image: list, clip: list, topology: RasterTopology, ids: jax.Array, depth: jax.Array, cpu: bool
-) -> list:
-    """The core of `antialias` on planes; `clip` as in `barycentrics`."""
-    height, width = ids.shape
-    if not topology.tri.shape[0]:
-        return image
-    flag = live(ids, cpu)
-
-    def screen():
-        ok = clip[3] > _MIN_W
-        inverse = 1 / jnp.where(ok, clip[3], 1.0)
-        x = (clip[0] * inverse + 1) * (width / 2) - 0.5
-        return x, (clip[1] * inverse + 1) * (height / 2) - 0.5
-
-    position = pin(flag, screen)
-    bits = pin(flag, lambda: _silhouette_edges(*lax.stop_gradient(position), topology))
-    out = list(image)
-    for axis in (1, 0):
-        first, second, pad_first, pad_second = _neighbours(axis)
-        alpha = _blend_weights(axis, position, bits, topology, ids, depth, flag)
-        for c, plane in enumerate(image):
-            step = alpha * (second(plane) - first(plane))
-            out[c] = (
-                out[c]
-                + jnp.pad(jnp.where(alpha > 0, step, 0.0), pad_first)
-                + jnp.pad(jnp.where(alpha > 0, 0.0, step), pad_second)
-            )
-    return out
-
-
-def _silhouette_edges(x, y, topology):
-    """Bit k: the edge facing corner k has no neighbour, or one folded under this triangle."""
-    corner_x = [take(x, t) for t in planes(topology.tri)]
-    corner_y = [take(y, t) for t in planes(topology.tri)]
-    bits = 0
-    for k, (a, b) in enumerate(_EDGES):
-        across = topology.opposite[k]
-        other = jnp.maximum(across, 0)
-
-        def side(px, py, a=a, b=b):
-            return (corner_x[b] - corner_x[a]) * (py - corner_y[a]) - (
-                corner_y[b] - corner_y[a]
-            ) * (px - corner_x[a])
-
-        folded = side(take(x, other), take(y, other)) * side(corner_x[k], corner_y[k]) > 0
-        bits = bits | jnp.where((across < 0) | folded, 1 << k, 0)
-    return bits
-
-
-def _blend_weights(axis, position, bits, topology, ids, depth, flag):
-    """Signed weight per pixel pair: > 0 moves the second colour into the first pixel, < 0 back."""
-    first, second, _, _ = _neighbours(axis)
-    i0, i1 = first(ids), second(ids)
-    use_second = (i0 < 0) | ((i1 >= 0) & (second(depth) <= first(depth)))
-    shape = i0.shape
-    differ = ((i0 != i1) & ((i0 >= 0) | (i1 >= 0))).reshape(-1)
-    face = jnp.maximum(jnp.where(use_second, i1, i0), 0).reshape(-1)
-    rows = lax.broadcasted_iota(jnp.float32, shape, 0)
-    columns = lax.broadcasted_iota(jnp.float32, shape, 1)
-    shift = use_second.astype(jnp.float32)
-    origin_x = (columns + shift if axis else columns).reshape(-1)
-    origin_y = (rows if axis else rows + shift).reshape(-1)
-    edge_bits = pin(flag, lambda: jnp.where(differ, take(bits, face), 0))
-    vertex = pin(flag, lambda: take(topology.tri, face))
-    x, y = pin(flag, lambda: [[take(p, v) for v in planes(vertex)] for p in position])
-    along, across = [a - origin_x for a in x], [a - origin_y for a in y]
-    if not axis:
-        along, across = across, along
-    direction = jnp.where(use_second, -1.0, 1.0).reshape(-1)
-    best = jnp.full(face.shape, -jnp.inf, jnp.float32)
-    for k, (a, b) in enumerate(_EDGES):
-        rise, run = across[b] - across[a], along[b] - along[a]
-        cuts = ((across[a] < 0) != (across[b] < 0)) & (jnp.abs(rise) >= jnp.abs(run))
-        cuts &= (edge_bits >> k) & 1 == 1
-        slope = run / jnp.where(cuts, rise, 1.0)
-        crossing = direction * (along[a] - across[a] * slope)
-        # The edge by which the triangle ends toward its neighbour is the farthest crossing.
-        cuts &= (crossing > -1 / 16) & (crossing < 17 / 16) & (crossing > best)
-        best = jnp.where(cuts, crossing, best)
-    crossing = jnp.clip(jnp.where(best > -1, best, 0.5), 0.0, 1.0)
-    return (direction * (0.5 - crossing)).reshape(shape)
+        num = self.clip.shape[0]
+        spare = spare_row(num, p.shape[0])
+        moved = pin(flag, lambda: (triangle >= 0) & ((fx != 0) | (fy != 0)))
+        for k, b in enumerate(bary):
+            target = pin(flag, lambda k=k: jnp.where(moved, vertex[:, k], spare))
+            sums = scatter_rows(sums, target, [b * fx, b * fy], flag)
+        return sums
