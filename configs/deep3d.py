@@ -54,8 +54,8 @@ def _default() -> ConfigDict:
     )
     c.loss = ConfigDict(
         dict(
-            # a tenth of the published weights of photo, gamma and reflectance: beside landmarks that
-            # are exact, more of the photo makes the shapes worse
+            # photo, gamma and reflectance have a tenth of their published weights: beside landmarks
+            # that are exact, more of the photo makes the shapes worse
             photo=0.2,
             landmark=1.6e-3,
             perceptual=0.0,
@@ -135,8 +135,9 @@ def _published(name: str) -> ConfigDict:
     )  # fmt: skip
     c.graph.update(order=6, residual=False, levels=4)
     c.loss.update(
-        photo=1.92, gamma=10.0, reflectance=5.0, fit=0.0, landmark_focus=20.0, coefficients=3e-4, exp=0.8, perceptual=0.2,
-        inner_face="separate", graph_fit=0.0, graph_shape=100.0, graph_normal=100.0,
+        photo=1.92, gamma=10.0, reflectance=5.0, fit=0.0, landmark_focus=20.0,
+        coefficients=3e-4, exp=0.8, perceptual=0.2, inner_face="separate",
+        graph_fit=0.0, graph_shape=100.0, graph_normal=100.0,
     )  # fmt: skip
     c.optim.clip_norm = 0.0
     c.loss.form = "pytorch" if name == "paper-pytorch" else "tensorflow"
