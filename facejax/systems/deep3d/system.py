@@ -261,7 +261,8 @@ class Deep3DSystem:
 
     def regress(self, params, aux, image: jax.Array) -> tuple[jax.Array, jax.Array]:
         """R-Net as it is used: coefficients [B, n] and its pooled features, of [B, S, S, 3]."""
-        variables = {"params": params, "batch_stats": aux["rnet_stats"]}
+        stats = aux.get("rnet_stats", {})  # a network without any leaves no entry in checkpoints
+        variables = {"params": params, "batch_stats": stats}
         return self.rnet.apply(variables, self.network_image(image))
 
     def refine(self, params, aux, image, coeffs, face, pooled, skin=None):
