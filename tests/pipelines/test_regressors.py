@@ -1,13 +1,22 @@
+import pathlib
+
 import jax
 import numpy as np
+import pytest
 from scipy.io import loadmat
 
+from facejax.cli import load_config, make_system
+from facejax.io.checkpoints import Checkpoints
 from facejax.morphable.bfm09 import front_from_model, write_bfm_front
+from facejax.pipelines.regressors import load_regressor
 from facejax.render import face_decoder as fd
 from facejax.systems.deep3d import networks, published
+from facejax.train.run_folder import write_config
 from launch.import_weights import main as import_weights
 from tests.pipelines.photos import command, message
 from tests.systems.deep3d.test_importer import torch_run
+
+CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "deep3d.py"
 
 
 def test_published_weights_and_a_basel_file(model, folder, tmp_path):
@@ -42,6 +51,25 @@ def test_published_weights_and_a_basel_file(model, folder, tmp_path):
     assert np.abs(swapped - wanted).max() > 1e-2 * scale
     np.testing.assert_allclose(mat["coeff"], wanted, rtol=1e-4, atol=1e-5 * scale)
     assert mat["face_shape"].shape == (model.num_vertices, 3)
+
+
+def test_a_run_folder(tmp_path):
+    """Of the default's network, whose empty running statistics a checkpoint does not hold."""
+    config = load_config(f"{CONFIG}:smoke")
+    config.schedule.graph_kimg = 0.0
+    system = make_system(config)
+    params, aux = system.init(0)
+    write_config(tmp_path, config)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(3, {"params": params, "ema": {}, "aux": aux}, {"step": 3})
+    regressor = load_regressor(tmp_path)
+    assert regressor.size == config.data.image_size
+    assert regressor.model.topology.digest == system.model.topology.digest
+    image = np.full((1, regressor.size, regressor.size, 3), 0.5, np.float32)
+    found = regressor.predict(image)["coeffs"]
+    assert found.shape == (1, fd.num_coefficients(system.model)) and np.isfinite(found).all()
+    with pytest.raises(ValueError, match="trained for the face model"):
+        load_regressor(tmp_path, "procedural")
 
 
 def test_weights_of_another_face_model(folder, tmp_path, capsys, monkeypatch):
