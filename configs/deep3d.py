@@ -92,15 +92,15 @@ def _default() -> ConfigDict:
     )
     c.schedule = ConfigDict(
         dict(
-            warmup_kimg=112.0,  # R-Net on landmarks and priors alone: no renderer
+            warmup_kimg=104.0,  # R-Net on landmarks and priors alone: no renderer
             rnet_kimg=24.0,
-            graph_kimg=3.0,
+            graph_kimg=4.0,
             joint=False,  # train R-Net on in the graph stage
             batch_size=32,
             graph_batch_size=8,
             lr=2e-3,
-            graph_lr=1e-3,
-            ramp_kimg=2.0,  # the learning rate rises from zero
+            graph_lr=2e-3,
+            ramp_kimg=0.5,  # the learning rate rises from zero
             # or 'step': lr_final after a share lr_step of the stage; 'linear': falls from there to
             # lr_final; or 'exponential'
             lr_decay="cosine",
