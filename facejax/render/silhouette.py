@@ -231,33 +231,38 @@ class _Pixels:
     def _along(self, p, here, place, length, step):
         """Pixels on the surface that moves and the forces there, two for each of p."""
 
-        def gains():
-            q = jnp.where(here, p + step, p)
-            total = 0.0
-            for image, grad in zip(self.images, self.grads, strict=True):
-                (c0, c1), (g0, g1) = ([take(a, x) for x in (p, q)] for a in (image, grad))
-                for c in range(image.shape[-1]):
-                    total = total + (c0[:, c] - c1[:, c]) * (0.5 * (g0[:, c] + g1[:, c]))
-            i0, i1, z0, z1 = [take(a, x) for a in (self.ids, self.depth) for x in (p, q)]
-            return jnp.where(here, total, 0.0), (i0 < 0) | ((i1 >= 0) & (z1 <= z0))
-
-        gain, q_is_nearer = pin(self.flag, gains)
-
         def places():
-            occluder = jnp.where(here & q_is_nearer, p + step, p)
+            q = jnp.where(here, p + step, p)
+            i0, i1, z0, z1 = [take(a, x) for a in (self.ids, self.depth) for x in (p, q)]
+            q_is_nearer = (i0 < 0) | ((i1 >= 0) & (z1 <= z0))
+            occluder = jnp.where(q_is_nearer, q, p)
             inward = jnp.where(q_is_nearer, step, -step)
             left = jnp.where(q_is_nearer, length - 2 - place, place)  # pixels further inside
             inner = jnp.where(here & (left >= 1), occluder + inward, occluder)
             after = jnp.where(here & (left >= 2), inner + inward, inner)
-            return occluder, inner, after, left >= 2
+            return q, inward > 0, occluder, inner, after, left >= 2
 
-        occluder, inner, after, room = pin(self.flag, places)
+        q, q_is_nearer, occluder, inner, after, room = pin(self.flag, places)
+        to_contour = pin(
+            self.flag,
+            lambda: jnp.where(room & self._recedes(occluder, inner, after), _TO_CONTOUR, 0.0),
+        )
 
-        def extrapolated():
-            recedes = room & self._recedes(occluder, inner, after)
-            return jnp.where(recedes, _TO_CONTOUR * gain, 0.0)
+        def gains():
+            beyond = jnp.where(q_is_nearer, -to_contour, to_contour)
+            total = 0.0
+            for image, grad in zip(self.images, self.grads, strict=True):
+                (c0, c1, near, inside), (g0, g1) = (
+                    [take(image, x) for x in (p, q, occluder, inner)],
+                    [take(grad, x) for x in (p, q)],
+                )
+                for c in range(image.shape[-1]):
+                    jump = c0[:, c] - c1[:, c] + beyond * (near[:, c] - inside[:, c])
+                    total = total + jump * (0.5 * (g0[:, c] + g1[:, c]))
+            return jnp.where(here, total, 0.0)
 
-        extra = pin(self.flag, extrapolated)
+        gain = pin(self.flag, gains)
+        extra = to_contour * gain
         return jnp.concatenate([occluder, inner]), jnp.concatenate([gain + extra, -extra])
 
     def _recedes(self, occluder, inner, after):
