@@ -1,3 +1,5 @@
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from facejax.geometry.mesh import MeshTopology
 from facejax.render import platform
 from facejax.render.interpolate import interpolate
 from facejax.render.rasterize import Fragments, _rasterize, rasterize
+from tests.benchmarks.bench_render import milliseconds, numpy_zbuffer
 from tests.oracles import meshes
 from tests.oracles import rasterizer as oracle
 
@@ -58,7 +61,7 @@ def test_accelerator_path_is_identical(rng, monkeypatch):
     np.testing.assert_allclose(got.barycentric[0], want.barycentric, atol=1e-5)
 
 
-@pytest.mark.parametrize("what", ["lattice", "jittered", "fan"])
+@pytest.mark.parametrize("what", ["lattice", "jittered", "seams", "fan"])
 def test_watertight(rng, what):
     size = (16, 16)
     if what == "fan":
@@ -69,9 +72,11 @@ def test_watertight(rng, what):
     else:
         xy, triangles = meshes.grid(17, 17)
         xy = xy * 17 / 16 + 1 / 16  # vertices and edges fall exactly on pixel centres
-        if what == "jittered":
+        if what != "lattice":
             inner = (np.abs(xy) < 1).all(axis=1)
             xy[inner] += rng.uniform(-0.04, 0.04, (inner.sum(), 2))
+        if what == "seams":  # no two triangles share an index
+            xy, triangles = xy[triangles].reshape(-1, 2), np.arange(triangles.size).reshape(-1, 3)
     clip = np.concatenate([xy, 0 * xy[:, :1], 0 * xy[:, :1] + 1], axis=1).astype(np.float32)
     ids = ids_of(rasterize(clip, MeshTopology(triangles, len(xy)), size))
     assert (ids >= 0).all()
@@ -121,13 +126,23 @@ def test_one_pixel_one_triangle_and_no_triangle():
     assert (ids_of(none) == -1).all() and (np.asarray(none.depth) == 1).all()
 
 
-@pytest.mark.parametrize("block", [(1, 1), (4, 4)])
+@pytest.mark.parametrize("block", [(1, 1), (3, 3), (4, 4)])  # (2, 2) is what None picks here
 def test_block_and_chunk_do_not_change_the_result(rng, block):
     clip, topology = meshes.soup(rng, 400, 2.0)  # many blocks per triangle: several chunks of 256
     want = ids_of(rasterize(clip, topology, SIZE, chunk=16384))
     np.testing.assert_array_equal(
         ids_of(rasterize(clip, topology, SIZE, block=block, chunk=256)), want
     )
+
+
+def test_a_triangle_over_a_million_pixels_and_ten_thousand_huge_ones(rng):
+    clip = np.array([[-4, -3, 0, 1], [4, -3, 0, 1], [0, 5, 0.5, 1]], np.float32)
+    assert (ids_of(rasterize(clip, MeshTopology([[0, 1, 2]], 3), (1024, 1024))) == 0).all()
+    clip, topology = meshes.soup(rng, 10_000, 4.0)
+    depth = rng.permutation(np.linspace(-0.9, 0.9, 10_000)).astype(np.float32)
+    clip[:, 2] = np.repeat(depth, 3) * clip[:, 3]  # one plane each: float32 can tell them apart
+    want = oracle.rasterize(clip, topology.triangles, *SIZE)[0]
+    assert (ids_of(rasterize(clip, topology, SIZE)) != want).sum() <= 2  # at an edge
 
 
 @pytest.mark.parametrize("batch", [(3,), (2, 2)])
@@ -229,6 +244,21 @@ def test_lowers_for_accelerators_without_a_device(rng, monkeypatch, target):
     clips = np.stack([clip, clip])
     lowered = jax.jit(jax.value_and_grad(loss)).trace(clips).lower(lowering_platforms=(target,))
     assert "scatter" in lowered.as_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="timing: set FACEJAX_SLOW=1")
+def test_fifty_times_faster_than_a_loop_over_triangles():
+    vertices, topology = meshes.sphere(100, 200)
+    clip = np.concatenate([0.9 * vertices, np.ones((len(vertices), 1))], axis=1).astype(np.float32)
+    fast = jax.jit(lambda clip: rasterize(clip, topology, (224, 224)))
+    turns = {
+        "fast": lambda: jax.block_until_ready(fast(clip)),
+        "slow": lambda: numpy_zbuffer(clip, topology.triangles, 224, 224),
+    }
+    turns["fast"]()
+    times = milliseconds(turns, repeats=3)
+    assert times["slow"] > 50 * times["fast"], times
 
 
 def test_default_backend_of_the_tests_is_cpu():

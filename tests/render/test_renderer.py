@@ -224,3 +224,17 @@ def test_a_background_at_the_end_of_the_range_keeps_its_silhouette_gradient(rng)
     below, exact = (float(slope(jnp.float32(0), jnp.float32(w))) for w in (0.9999, 1.0))
     assert abs(below) > 0.01
     np.testing.assert_allclose(exact, below, rtol=5e-3)
+
+
+def test_a_megapixel_gradient_needs_less_than_64_mb_of_temporaries(rng):
+    mesh, camera = ball(rng), Camera.look_at()
+    mesh = mesh.replace(topology=MeshTopology(mesh.topology.triangles, mesh.topology.num_vertices))
+
+    def loss(vertices, colors):
+        moved = mesh.replace(vertices=vertices, vertex_colors=colors)
+        out = render(moved, camera, None, (1024, 1024))
+        return jnp.mean(out.image**2) + jnp.mean(out.mask)
+
+    program = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    memory = program.lower(mesh.vertices, mesh.vertex_colors).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 64 * 2**20
