@@ -131,11 +131,14 @@ def test_supersampling_is_the_average_of_a_larger_linear_image(rng):
     assert set(np.unique(small.mask)) - {0.0, 1.0}
 
 
-def test_bands_change_neither_image_nor_gradient(rng):
+@pytest.mark.parametrize("silhouette", ["boundary", "antialias"])
+def test_bands_change_neither_image_nor_gradient(rng, silhouette):
     mesh, camera = ball(rng), Camera.look_at()
+    photo = jnp.asarray(rng.uniform(size=(*SIZE, 3)), jnp.float32)
+    options = dict(background=photo, silhouette=silhouette)
 
     def loss(mesh, band_pixels):
-        out = render(mesh, camera, None, SIZE, band_pixels=band_pixels)
+        out = render(mesh, camera, None, SIZE, band_pixels=band_pixels, **options)
         return jnp.sum(out.image**2) + jnp.sum(out.mask), out
 
     def run(band_pixels):
