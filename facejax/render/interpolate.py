@@ -82,7 +82,7 @@ def interpolate_planes(
     """
     if not attributes:
         return []
-    table = _table(attributes, ids, cpu)
+    table = jnp.stack(attributes, axis=-1)  # a row is one load
 
     def band(pixel, fresh, arrays, sums):
         del pixel, fresh
@@ -100,11 +100,6 @@ def interpolate_planes(
     return [x.reshape(ids.shape) for x in out]
 
 
-def _table(attributes, ids, cpu):
-    """[V, C]: a row is one load."""
-    return pin(live(ids, cpu), lambda: jnp.stack([jnp.asarray(a) for a in attributes], axis=-1))
-
-
 def _interpolate_fwd(attributes, tri, ids, bary, cpu):
     return interpolate_planes(attributes, tri, ids, bary, cpu), (attributes, tri, ids, bary)
 
@@ -114,7 +109,7 @@ def _interpolate_bwd(cpu, residuals, grads):
     if not attributes:
         return [], zero_cotangent(tri), zero_cotangent(ids), [jnp.zeros(ids.shape)] * 3
     num = attributes[0].shape[0]
-    table = _table(attributes, ids, cpu)
+    table = jnp.stack(attributes, axis=-1)
 
     def band(pixel, fresh, arrays, sums):
         del pixel
@@ -126,9 +121,10 @@ def _interpolate_bwd(cpu, residuals, grads):
             flag, lambda: [sum_products(g, [row[:, c] for c in range(len(g))]) for row in rows]
         )
         spare = spare_row(num, mine.shape[0])
+        together = pin(flag, lambda: jnp.stack(g, axis=-1))
         for k, bk in enumerate(b):
             target = pin(flag, lambda k=k: jnp.where((mine >= 0) & fresh, vertex[:, k], spare))
-            sums = scatter_rows(sums, target, [bk * gc for gc in g], flag)
+            sums = scatter_rows(sums, target, together * bk[:, None])
         return grad_bary, sums
 
     flat = [[x.reshape(-1) for x in group] for group in ([ids], bary, grads)]

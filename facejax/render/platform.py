@@ -75,14 +75,11 @@ def take(a: jax.Array, index: jax.Array) -> jax.Array:
     return jnp.asarray(a).at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def scatter_rows(
-    total: jax.Array, index: jax.Array, values: Sequence[jax.Array], flag: jax.Array | None
-) -> jax.Array:
-    """Adds values[c] to column c of total at the rows `index`, [N, C].
+def scatter_rows(total: jax.Array, index: jax.Array, rows: jax.Array) -> jax.Array:
+    """Adds rows [N, C] to those of `total` at `index` [N].
 
     One scatter of whole rows costs little more than one of a single column.
     """
-    rows = pin(flag, lambda: jnp.stack(values, axis=-1))
     return total.at[index].add(rows, mode="promise_in_bounds")
 
 

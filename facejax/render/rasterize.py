@@ -301,7 +301,8 @@ def _barycentrics_bwd(cpu, stacked, residuals, cotangents):
         spare = spare_row(num, mine.shape[0])
         for k in range(3):
             target = pin(flag, lambda k=k: jnp.where(hit, vertex[:, k], spare))
-            sums = scatter_rows(sums, target, [g[k] for g in per_pixel], flag)
+            rows = pin(flag, lambda k=k: jnp.stack([g[k] for g in per_pixel], axis=-1))
+            sums = scatter_rows(sums, target, rows)
         return (), sums
 
     arrays = (ids.reshape(-1), [g.reshape(-1) for g in grad_bary], cotangents[1].reshape(-1))

@@ -290,5 +290,6 @@ class _Pixels:
         moved = pin(flag, lambda: (triangle >= 0) & ((fx != 0) | (fy != 0)))
         for k, b in enumerate(bary):
             target = pin(flag, lambda k=k: jnp.where(moved, vertex[:, k], spare))
-            sums = scatter_rows(sums, target, [b * fx, b * fy], flag)
+            rows = pin(flag, lambda b=b: jnp.stack([b * fx, b * fy], axis=-1))
+            sums = scatter_rows(sums, target, rows)
         return sums

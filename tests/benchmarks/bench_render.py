@@ -16,7 +16,9 @@ one face per pixel) and nvdiffrast (needs a GPU). Two more can be given:
                        int width, int height, int* ids, float* bary, float* depth);
         clip [V, 4], tri [F, 3], ids [H, W], bary [H, W, 3], depth [H, W], all allocated here;
     --reference FILE    a Python file with topology(tri), rasterize(clip, topology, H, W) and
-        barycentrics(clip, topology, ids), timed compiled, and its compile time compared.
+        barycentrics(clip, topology, ids) -> (three planes, depth), timed compiled, and its compile
+        time compared; with interpolate(columns [C, V], topology, ids, planes) and
+        boundary_grad(image, clip, topology, ids, planes, depth) its backward pass too.
 
 Repetitions of all competitors are interleaved; NPROC=1 keeps XLA to one thread. Process time, not
 wall time: other work on the machine disturbs it less.
@@ -146,8 +148,8 @@ def library_forward(path, clip, triangles, size):
     return forward
 
 
-def reference_forward(path, clip, triangles, size):
-    """(compiled forward pass of the module of `--reference`, seconds to compile)."""
+def reference_passes(path, clip, columns, triangles, size):
+    """Compiled (forward, forward and backward or None) of the module of `--reference`."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -157,7 +159,16 @@ def reference_forward(path, clip, triangles, size):
         ids = module.rasterize(clip, topology, *size)
         return ids, module.barycentrics(clip, topology, ids)
 
-    return compiled(forward, clip)[:2]
+    def loss(clip, columns):
+        ids, (bary, depth) = forward(clip)
+        image = module.interpolate(columns, topology, ids, bary)
+        fixed = jax.lax.stop_gradient((bary, depth))
+        return jnp.mean(module.boundary_grad(image, clip, topology, ids, *fixed) ** 2)
+
+    both = None
+    if hasattr(module, "boundary_grad"):
+        both = compiled(jax.value_and_grad(loss, argnums=(0, 1)), clip, columns.T)
+    return compiled(forward, clip), both
 
 
 def load_mesh(source):
@@ -198,12 +209,23 @@ def measure(source, size, args):
         others[args.library.stem] = library_forward(args.library, flat, topology.triangles, size)
     notes = []
     if args.reference:
-        program, seconds = reference_forward(args.reference, clip, topology.triangles, size)
-        others[args.reference.stem] = program
-        notes.append(f"compiles in {forward_seconds / seconds:.2f} of its time")
+        name_of = args.reference.stem
+        passes = reference_passes(args.reference, clip, columns, topology.triangles, size)
+        others[name_of] = passes[0][0]
+        notes.append(f"forward compiles in {forward_seconds / passes[0][1]:.2f} of its time")
+        if passes[1]:
+            notes.append(f"f+b in {both_seconds / passes[1][1]:.2f}, {passes[1][2]:.1f} MB")
     for fn in others.values():
         fn()
-    times = milliseconds({"forward": forward, "both": both, **others}, args.repeats)
+    # In turns of their own: after large temporaries the next program pays for the page faults.
+    times = milliseconds({"forward": forward, **others}, args.repeats)
+    turns = {"both": both}
+    if args.reference and passes[1]:
+        turns["reference both"] = passes[1][0]
+    times |= milliseconds(turns, args.repeats)
+    if "reference both" in times:
+        ratio = times["reference both"] / times["both"]
+        notes.append(f"its f+b {times['reference both']:.4g} ms = {ratio:.3g}x of ours")
     if size[0] == _BATCH_SIZE:
         poses = clip * jnp.linspace(1.0, 0.9, _BATCH)[:, None, None] ** jnp.array([1, 1, 0, 0])
         batch = compiled(rasterized, poses)[0]
