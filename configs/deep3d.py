@@ -99,7 +99,7 @@ def _default() -> ConfigDict:
             batch_size=32,
             graph_batch_size=8,
             lr=2e-3,
-            graph_lr=2e-3,
+            graph_lr=1e-3,
             ramp_kimg=0.5,  # the learning rate rises from zero
             # or 'step': lr_final after a share lr_step of the stage; 'linear': falls from there to
             # lr_final; or 'exponential'

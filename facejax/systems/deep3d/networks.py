@@ -250,7 +250,9 @@ class GraphNet(nn.Module):
       scale: the output lies in (-scale, scale) and the first three input channels are divided by
         it. Vertices in decimetres of a face, and colours in [-1, 1], need 1.
       residual: add the output to the input's first three channels, and start at zero: an untrained
-        net then returns the face model's mesh. The published networks do not.
+        net then returns the face model's mesh. ELU for both targets: six channels reach the last
+        convolution, and where ReLU lets all of them die the offsets are zero for good. The
+        published networks do not.
     """
 
     target: str = "shape"
@@ -286,7 +288,8 @@ class GraphNet(nn.Module):
                 f"found {values.shape[-2]} vertices and a hierarchy of {hierarchy.sizes}; wanted "
                 "the hierarchy of this mesh, of at least two levels"
             )
-        act, (decoder, refiner) = _ACTIVATIONS[self.target], WIDTHS[self.variant]
+        act = nn.elu if self.residual else _ACTIVATIONS[self.target]
+        decoder, refiner = WIDTHS[self.variant]
         plain = self.variant == "normal"
         base = values[..., :3]
         x = jnp.concatenate([base / self.scale, values[..., 3:]], axis=-1)
