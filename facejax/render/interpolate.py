@@ -122,10 +122,10 @@ def _interpolate_bwd(cpu, residuals, grads):
         )
         spare = spare_row(num, mine.shape[0])
         together = pin(flag, lambda: jnp.stack(g, axis=-1))
-        for k, bk in enumerate(b):
-            target = pin(flag, lambda k=k: jnp.where((mine >= 0) & fresh, vertex[:, k], spare))
-            sums = scatter_rows(sums, target, together * bk[:, None])
-        return grad_bary, sums
+        hit = ((mine >= 0) & fresh)[:, None]
+        target = pin(flag, lambda: jnp.where(hit, vertex, spare[:, None]))
+        shares = pin(flag, lambda: jnp.concatenate([together * bk[:, None] for bk in b], axis=1))
+        return grad_bary, scatter_rows(sums, target, shares)
 
     flat = [[x.reshape(-1) for x in group] for group in ([ids], bary, grads)]
     arrays = (flat[0][0], flat[1], flat[2])

@@ -76,11 +76,12 @@ def take(a: jax.Array, index: jax.Array) -> jax.Array:
 
 
 def scatter_rows(total: jax.Array, index: jax.Array, rows: jax.Array) -> jax.Array:
-    """Adds rows [N, C] to those of `total` at `index` [N].
+    """Adds rows [N, 3 C] to the rows [C] of `total` at `index` [N, 3].
 
     One scatter of whole rows costs little more than one of a single column.
     """
-    return total.at[index].add(rows, mode="promise_in_bounds")
+    rows = rows.reshape(-1, total.shape[1])
+    return total.at[index.reshape(-1)].add(rows, mode="promise_in_bounds")
 
 
 def empty_rows(length: int, columns: int) -> jax.Array:

@@ -299,10 +299,9 @@ def _barycentrics_bwd(cpu, stacked, residuals, cotangents):
 
         per_pixel = pin(flag, gradients)
         spare = spare_row(num, mine.shape[0])
-        for k in range(3):
-            target = pin(flag, lambda k=k: jnp.where(hit, vertex[:, k], spare))
-            rows = pin(flag, lambda k=k: jnp.stack([g[k] for g in per_pixel], axis=-1))
-            sums = scatter_rows(sums, target, rows)
+        target = pin(flag, lambda: jnp.where(hit[:, None], vertex, spare[:, None]))
+        rows = pin(flag, lambda: jnp.stack([g[k] for k in range(3) for g in per_pixel], axis=-1))
+        sums = scatter_rows(sums, target, rows)
         return (), sums
 
     arrays = (ids.reshape(-1), [g.reshape(-1) for g in grad_bary], cotangents[1].reshape(-1))

@@ -288,8 +288,6 @@ class _Pixels:
         num = self.clip.shape[0]
         spare = spare_row(num, p.shape[0])
         moved = pin(flag, lambda: (triangle >= 0) & ((fx != 0) | (fy != 0)))
-        for k, b in enumerate(bary):
-            target = pin(flag, lambda k=k: jnp.where(moved, vertex[:, k], spare))
-            rows = pin(flag, lambda b=b: jnp.stack([b * fx, b * fy], axis=-1))
-            sums = scatter_rows(sums, target, rows)
-        return sums
+        target = pin(flag, lambda: jnp.where(moved[:, None], vertex, spare[:, None]))
+        rows = pin(flag, lambda: jnp.stack([b * f for b in bary for f in (fx, fy)], axis=-1))
+        return scatter_rows(sums, target, rows)

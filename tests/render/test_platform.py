@@ -35,12 +35,13 @@ def test_planes_and_scatter_rows(rng):
     x = rng.normal(size=(2, 3, 4)).astype(np.float32)
     np.testing.assert_array_equal(np.stack(platform.planes(x), axis=-1), x)
     assert platform.planes(x[..., :0]) == []
-    spare = platform.spare_row(3, 3)
+    spare = platform.spare_row(3, 2)
     assert (spare >= 3).all()
-    index = jnp.where(jnp.array([True, True, False]), jnp.array([2, 2, 0]), spare)
-    values = [jnp.array([1.0, 2, 4]), jnp.array([8.0, 16, 32])]
-    got = platform.scatter_rows(platform.empty_rows(3, 2), index, values, None)
-    np.testing.assert_array_equal(got[:3], [[0, 0], [0, 0], [3, 24]])
+    corners = jnp.array([[2, 0, 2], [1, 1, 1]])
+    index = jnp.where(jnp.array([True, False])[:, None], corners, spare[:, None])
+    rows = jnp.array([[1.0, 8, 2, 16, 4, 32], [64.0] * 6])  # three corners of two columns each
+    got = platform.scatter_rows(platform.empty_rows(3, 2), index, rows)
+    np.testing.assert_array_equal(got[:3], [[2, 16], [0, 0], [5, 40]])
 
 
 @pytest.mark.parametrize("total", [20001, 500])  # several bands, the first one short; one band
