@@ -3,7 +3,7 @@
 python launch/main.py --config=configs/deep3d.py --workdir=runs/deep3d
 
 The default trains on photos of procedural faces, rendered on the fly: 64 pixels, two CPU cores,
-about eight minutes. Presets (`--config=configs/deep3d.py:NAME`): smoke (seconds); the published
+about ten minutes. Presets (`--config=configs/deep3d.py:NAME`): smoke (seconds); the published
 recipes paper-tf and paper-pytorch (R-Net), gcn (graph network on shapes, R-Net frozen) and
 texture-gcn (graph network on albedo). Those want prepared photos and a face model,
 --config.data.path=FOLDER --config.data.model_path=BFM_model_front.mat, and imported weights:

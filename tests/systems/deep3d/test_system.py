@@ -199,8 +199,8 @@ def test_a_step_of_every_published_recipe(preset):
     new, metrics = jax.jit(step).lower(*arguments).compile(FAST)(*arguments)
     assert all(np.isfinite(v) for v in metrics.values()), metrics
     assert metrics[f"{group}/grad_norm"] > 0 and metrics[f"{group}/skipped"] == 0
-    root = metrics[f"{group}/landmark_px"]
-    np.testing.assert_allclose(root**2, metrics[f"{group}/landmark"], rtol=1e-5)
+    root, mean = metrics[f"{group}/landmark_px"], metrics[f"{group}/landmark"]
+    assert 0.9 * mean < root**2 < 1.00001 * mean  # a mean of roots is below the root of the mean
     assert changed(state, new) == {group}  # a frozen R-Net stays
 
 
