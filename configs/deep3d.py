@@ -30,7 +30,15 @@ def _default() -> ConfigDict:
             image_size=64,
             num_examples=262144,
             augment=False,  # shift, scale, turn and mirror; rendered photos vary enough
-            ranges=dict(yaw_deg=40.0, pitch_deg=15.0, roll_deg=10.0),
+            ranges=dict(  # see facejax/data/synthetic_photos.py; wide, for the sake of real photos
+                yaw_deg=40.0,
+                pitch_deg=15.0,
+                roll_deg=10.0,
+                brightness=0.4,
+                tint=0.07,
+                contrast=0.5,
+                covered=0.6,
+            ),
         )
     )
     c.model = ConfigDict(

@@ -1,7 +1,8 @@
 """Photo crops of random faces of a morphable model, rendered on the device while training.
 
 The crops are those of the Deep3D family (`facejax.render.face_decoder`): identity, expression,
-albedo, pose and light are drawn at random, and everything behind the face is smooth noise.
+albedo, pose and light are drawn at random, everything behind the face is smooth noise, and patches
+of noise may cover its border as hair, ears and collars do.
 """
 
 import dataclasses
@@ -26,6 +27,8 @@ from facejax.render.face_decoder import (
 
 _IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
 _BACKGROUND_GRIDS = (2, 6)  # cells along a side of the two layers of noise
+_COVER_GRIDS = (4, 16)  # of the border's shape and of its texture
+_FACE_HALF_SIZE = (0.62, 0.8)  # of the ellipse around a face, in halves of the crop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,7 @@ class PhotoRanges:
       tint: of a channel's light around the others, standard deviation as a share.
       contrast: largest strength of the light that depends on direction.
       noise: standard deviation of each colour value.
+      covered: share of the photos in which something covers parts of the face's border.
     """
 
     yaw_deg: float = 40.0
@@ -55,6 +59,7 @@ class PhotoRanges:
     tint: float = 0.05
     contrast: float = 0.3
     noise: float = 0.01
+    covered: float = 0.0
 
 
 def _random_light(rng: np.random.Generator, ranges: PhotoRanges) -> np.ndarray:
@@ -75,7 +80,7 @@ def _random_light(rng: np.random.Generator, ranges: PhotoRanges) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames="camera")
-def _photos(model, skin, coeffs, indices, seed, noise, *, camera):
+def _photos(model, skin, coeffs, indices, seed, noise, covered, *, camera):
     """Images, landmarks and skin masks of a batch; compiled once for all sources of a model."""
     mesh, size = model.topology.mesh, camera.size
     face = decode(model, coeffs, camera)
@@ -84,9 +89,11 @@ def _photos(model, skin, coeffs, indices, seed, noise, *, camera):
     drawn = interpolate(jnp.concatenate([face.color, skin], axis=-1), mesh, fragments)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(indices)
     behind, grain = jax.vmap(lambda key: _nuisance(key, size))(keys)
+    cover, cloth = jax.vmap(lambda key: _cover(jax.random.fold_in(key, 1), size, covered))(keys)
     hit = (fragments.triangle_id >= 0)[..., None]
-    image = jnp.where(hit, drawn[..., :3], behind) + noise * grain
-    return jnp.clip(image, 0.0, 1.0), face.landmarks_px, drawn[..., 3]
+    image = jnp.where(cover, cloth, jnp.where(hit, drawn[..., :3], behind)) + noise * grain
+    mask = jnp.where(cover[..., 0], 0.0, drawn[..., 3])
+    return jnp.clip(image, 0.0, 1.0), face.landmarks_px, mask
 
 
 def _nuisance(key, size):
@@ -97,6 +104,22 @@ def _nuisance(key, size):
         layer = jax.random.uniform(layer_key, (cells, cells, 3), minval=-0.2, maxval=0.2)
         behind = behind + jax.image.resize(layer, (size, size, 3), "cubic")
     return behind, jax.random.normal(for_noise, (size, size, 3))
+
+
+def _cover(key, size, share):
+    """What hides the outside of a wobbly ellipse: where [S, S, 1], and its colours [S, S, 3]."""
+    for_one, for_reach, for_shape, for_color, for_texture = jax.random.split(key, 5)
+    x = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2 / size) - 1
+    wide, high = _FACE_HALF_SIZE
+    radius = jnp.sqrt((x[None, :] / wide) ** 2 + (x[:, None] / high) ** 2)[..., None]
+    cells, fine = _COVER_GRIDS
+    wobble = jax.random.uniform(for_shape, (cells, cells, 1), minval=-0.35, maxval=0.35)
+    radius = radius + jax.image.resize(wobble, (size, size, 1), "cubic")
+    reach = jax.random.uniform(for_reach, minval=1.0, maxval=1.5)
+    here = jax.random.uniform(for_one) < share
+    color = jax.random.uniform(for_color, (1, 1, 3), maxval=0.9)
+    texture = jax.random.uniform(for_texture, (fine, fine, 1), minval=-0.2, maxval=0.2)
+    return here & (radius > reach), color + jax.image.resize(texture, (size, size, 1), "cubic")
 
 
 class SyntheticPhotoSource:
@@ -200,7 +223,7 @@ class SyntheticPhotoSource:
         coeffs = self.draws(indices)
         image, landmarks, mask = _photos(
             self._model, self._skin, coeffs, indices.astype(np.int32), np.int32(self._seed),
-            np.float32(self._ranges.noise), camera=self.camera,
+            np.float32(self._ranges.noise), np.float32(self._ranges.covered), camera=self.camera,
         )  # fmt: skip
         return {
             "image": image,

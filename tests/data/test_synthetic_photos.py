@@ -59,6 +59,17 @@ def test_ranges_are_kept(model):
     assert not drawn.trans[:, :2].any() and 0.09 < np.abs(drawn.trans[:, 2]).max() <= 0.1
 
 
+def test_covered_photos_differ_only_around_the_face(model, source, batch):
+    covered = SyntheticPhotoSource(
+        model, 48, 40, seed=3, num_identities=5, ranges=PhotoRanges(covered=1.0)
+    ).batch(np.array([0, 5, 7, 12]))
+    np.testing.assert_array_equal(covered["landmarks"], batch["landmarks"])
+    differs = np.abs(np.asarray(covered["image"] - batch["image"])).max(axis=-1) > 0.01
+    assert differs[:, :3, :3].all() and differs.mean(axis=(1, 2)).min() > 0.2
+    assert not differs[:, 20:28, 20:28].any()
+    np.testing.assert_array_equal(covered["mask"], np.where(differs, 0, batch["mask"]))
+
+
 def test_face_crops_put_the_eyes_where_the_template_has_them(source, batch):
     # a picture of its own coordinates: x right and y down of every pixel
     rows, columns = np.indices((48, 48), np.float32)
