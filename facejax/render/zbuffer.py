@@ -338,7 +338,10 @@ def _nearest(clip, topology, target, chunk, cull):
     length = target.rows * target.pitch
     zbuf = lax.full((max(length, _SPARE),), _EMPTY, jnp.int64)
     zbuf = some(0, zbuf) if steps == 1 else lax.fori_loop(0, steps, some, zbuf)
-    zbuf = zbuf[:length]
-    depth, code = _int32(zbuf >> np.int64(32)), _int32(zbuf)
-    ids = jnp.where(depth == _MISS, np.int32(-1), np.int32(-2) - code)
-    return ids.reshape(target.rows, target.pitch)[: target.height, : target.width]
+
+    def ids():
+        depth, code = (_int32(x[:length]) for x in (zbuf >> np.int64(32), zbuf))
+        ids = jnp.where(depth == _MISS, np.int32(-1), np.int32(-2) - code)
+        return ids.reshape(target.rows, target.pitch)[: target.height, : target.width]
+
+    return pin(target.flag, ids)  # or XLA makes them once per shape that somebody reads them in
