@@ -264,11 +264,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
-        return cli.report_errors(lambda: run(args))
-    except KeyboardInterrupt:
-        print("stopped; the same command begins again", file=sys.stderr)
-        return 130
+    return cli.report_errors(lambda: run(args), stopped="stopped; the same command begins again")
 
 
 if __name__ == "__main__":

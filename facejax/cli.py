@@ -310,16 +310,22 @@ def setup_logging() -> None:
     logger.propagate = False
 
 
-def report_errors(function: Callable[[], int]) -> int:
+def report_errors(function: Callable[[], int], stopped: str | None = None) -> int:
     """The exit code of a function whose errors become one message on stderr.
 
     FACEJAX_TRACEBACK=1 in the environment shows where an error comes from.
 
     Args:
       function: does the work and returns an exit code.
+      stopped: what Ctrl-C prints, with exit code 130; None lets the interruption through.
     """
     try:
         return function()
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        print(stopped, file=sys.stderr)
+        return 130
     except (UsageError, ValueError, OSError) as error:
         if os.environ.get("FACEJAX_TRACEBACK"):
             raise
@@ -334,7 +340,7 @@ def run_command(work: Callable[[], int], stopped: str | None = None) -> int:
 
     Args:
       work: does the work and returns an exit code.
-      stopped: what Ctrl-C prints, with exit code 130; None lets the interruption through.
+      stopped: see `report_errors`.
     """
 
     def prepared() -> int:
@@ -342,13 +348,7 @@ def run_command(work: Callable[[], int], stopped: str | None = None) -> int:
         setup_logging()
         return work()
 
-    try:
-        return report_errors(prepared)
-    except KeyboardInterrupt:
-        if stopped is None:
-            raise
-        print(stopped, file=sys.stderr)
-        return 130
+    return report_errors(prepared, stopped)
 
 
 def main(argv: list[str], doc: str | None = None) -> int:

@@ -95,10 +95,8 @@ def compare(args: argparse.Namespace) -> dict:
     marks = _mm_per_unit(args.scan, args.unit) * read_points(args.landmarks)
     seven, nose = seven_and_nose(marks)
     own, _ = seven_and_nose(_face_points(args, vertices))
-    near = measures.now_distances(truth, seven, vertices, triangles, own)
-    start = measures.align(seven, own, scale=True)
-    plane = measures.cropped_point_to_plane(
-        truth, nose, vertices, triangles, args.radius_mm, initial=start
+    near, plane = measures.scan_distances(
+        truth, seven, nose, vertices, triangles, own, args.radius_mm
     )
     return {
         "now": {

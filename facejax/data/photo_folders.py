@@ -137,6 +137,26 @@ def flip_y(points: np.ndarray, height: int) -> np.ndarray:
     return np.stack([points[..., 0], height - 1 - points[..., 1]], axis=-1)
 
 
+def read_aligned(
+    path: str | os.PathLike, landmarks: np.ndarray, size: int = CROP_SIZE
+) -> tuple[np.ndarray, AlignedPhoto]:
+    """A photo's pixels [H, W, 3] uint8, and its crop.
+
+    Args:
+      path: the image.
+      landmarks: as for `align_photo`.
+      size: side of the crop.
+
+    Raises:
+      ValueError: it cannot be read or aligned; the message names the file.
+    """
+    pixels = read_pixels(path)
+    try:
+        return pixels, align_photo(pixels, landmarks, size)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def load_photo(files: PhotoFiles) -> tuple[AlignedPhoto, np.ndarray]:
     """A prepared face as the networks want it.
 

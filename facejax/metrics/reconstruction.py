@@ -326,6 +326,36 @@ def now_distances(
     return scan_to_mesh(motion.apply(region), vertices, triangles) / motion.scale
 
 
+def scan_distances(
+    scan: np.ndarray,
+    scan_landmarks: np.ndarray,
+    nose_tip: np.ndarray,
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    landmarks: np.ndarray,
+    radius_mm: float = 95.0,
+    max_points: int = 2000,
+) -> tuple[np.ndarray, float]:
+    """`now_distances` and `cropped_point_to_plane` of one face, which starts from the landmarks.
+
+    Args:
+      scan: [N, 3] mm.
+      scan_landmarks: [7, 3] mm, see `now_region`.
+      nose_tip: [3] mm, the scan's.
+      vertices: [V, 3] of the reconstruction, mm.
+      triangles: [F, 3].
+      landmarks: [7, 3] of the reconstruction.
+      radius_mm: of the ball around the nose tip.
+      max_points: of the scan used for the alignments; all are measured.
+    """
+    near = now_distances(scan, scan_landmarks, vertices, triangles, landmarks, max_points)
+    start = align(scan_landmarks, landmarks, scale=True)
+    plane = cropped_point_to_plane(
+        scan, nose_tip, vertices, triangles, radius_mm, start, max_points
+    )
+    return near, plane
+
+
 def coefficient_correlation(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Pearson correlation over faces of every coefficient, [D]; NaN where one does not vary.
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from facejax.data.aflw2000 import read_aflw2000, read_detections
-from facejax.data.alignment import align_photo, landmarks5_from_68
-from facejax.data.photo_folders import read_pixels
+from facejax.data.alignment import landmarks5_from_68
+from facejax.data.photo_folders import read_aligned
 from facejax.pipelines.reconstruct import Photo, Reconstructor
 from facejax.pipelines.reconstruction_files import photo_landmarks
 from facejax.systems.deep3d.metrics import faces_per_bin, landmark_figures
@@ -56,9 +56,5 @@ def aflw_nme(
 
 
 def _photo(path: pathlib.Path, points: np.ndarray) -> Photo:
-    pixels = read_pixels(path)
     five = landmarks5_from_68(points) if len(points) == 68 else points
-    try:
-        return Photo(path, pixels, align_photo(pixels, five))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return Photo(path, *read_aligned(path, five))

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 
 from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_detections
-from facejax.data.alignment import align_photo
-from facejax.data.photo_folders import read_pixels
+from facejax.data.photo_folders import read_aligned
 from facejax.io.images import write_image
 from facejax.metrics import reconstruction as measures
 from facejax.render.face_decoder import MM_PER_DM, decode, front_weights, split
@@ -105,18 +104,12 @@ def scan_figures(
     for name, mesh in meshes.items():
         near, planes = [], []
         for found, true in zip(mesh.astype(np.float64), truth.astype(np.float64), strict=True):
-            scan = true[region > 0.5]
-            near.append(
-                measures.now_distances(
-                    scan, true[seven], found, triangles, found[seven], _ICP_POINTS
-                )
-            )
-            start = measures.align(true[seven], found[seven], scale=True)
-            planes.append(
-                measures.cropped_point_to_plane(
-                    scan, true[tip], found, triangles, initial=start, max_points=_ICP_POINTS
-                )
-            )
+            distances, plane = measures.scan_distances(
+                true[region > 0.5], true[seven], true[tip], found, triangles, found[seven],
+                max_points=_ICP_POINTS,
+            )  # fmt: skip
+            near.append(distances)
+            planes.append(plane)
         each = np.concatenate(near)
         out["scan_to_mesh_mm"][name] = {
             "median": float(np.median(each)), "mean": float(each.mean()), "std": float(each.std())
@@ -205,7 +198,7 @@ def aflw_figures(
     for start in range(0, len(photos), _BATCH):
         some = slice(start, start + _BATCH)
         aligned = [
-            _aligned(photo.image, marks, system.camera.size)
+            read_aligned(photo.image, marks, system.camera.size)[1]
             for photo, marks in zip(photos[some], given[some], strict=True)
         ]
         out = predict(np.stack([a.crop.astype(np.float32) / 255 for a in aligned]))
@@ -233,14 +226,6 @@ def aflw_figures(
         "faces": counts,
         "nme_percent": {m: landmark_figures(p, truth, yaw_rad) for m, p in predicted.items()},
     }
-
-
-def _aligned(image: pathlib.Path, landmarks: np.ndarray, size: int):
-    pixels = read_pixels(image)
-    try:
-        return align_photo(pixels, landmarks, size)
-    except ValueError as error:
-        raise ValueError(f"{image}: {error}") from error
 
 
 def photo_figures(system, params) -> dict[str, Any]:

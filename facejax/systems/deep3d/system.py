@@ -217,21 +217,12 @@ class Deep3DSystem:
         )
         coeffs = split(vector, self.model)
         face = decode(self.model, coeffs, self.camera)
-        marks, size, cfg = batch["landmarks"], self.camera.size, self.loss
-        terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
-        terms |= losses.fit_terms(self.model, face, coeffs, marks, size, cfg, cfg.fit)
-        terms |= losses.prior_terms(self.model, coeffs, face, self.loss)
-        if rendered:
-            terms |= self.rendered_terms(
-                face, batch, state.aux, self.loss.photo, self.loss.perceptual
-            )
+        terms = self.rnet_terms(face, coeffs, batch, state.aux, rendered)
         if "coeffs" in batch:
             yaw = jnp.abs(vector - batch["coeffs"])[:, self._yaw_column]
             terms["yaw_deg"] = jnp.rad2deg(jnp.mean(yaw))
-        return losses.weighted_sum(terms, self.loss), (
-            terms,
-            {"rnet_stats": new.get("batch_stats", {})},
-        )
+        stats = {"rnet_stats": new.get("batch_stats", {})}
+        return losses.weighted_sum(terms, self.loss), (terms, stats)
 
     @property
     def _yaw_column(self) -> int:
@@ -240,6 +231,16 @@ class Deep3DSystem:
     def network_image(self, image: jax.Array) -> jax.Array:
         """What R-Net takes: RGB in [0, 1], or BGR in [0, 255] for the TensorFlow variant."""
         return 255.0 * image[..., ::-1] if self.rnet.variant == "slim" else image
+
+    def rnet_terms(self, face, coeffs, batch, aux, rendered: bool = True):
+        """All terms of R-Net's loss, those of the render as far as asked for."""
+        marks, size, cfg = batch["landmarks"], self.camera.size, self.loss
+        terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
+        terms |= losses.fit_terms(self.model, face, coeffs, marks, size, cfg, cfg.fit)
+        terms |= losses.prior_terms(self.model, coeffs, face, cfg)
+        if rendered:
+            terms |= self.rendered_terms(face, batch, aux, cfg.photo, cfg.perceptual)
+        return terms
 
     def rendered_terms(self, face, batch, aux, photo: float, perceptual: float):
         """'photo' and 'perceptual', as far as they have a weight."""

@@ -32,14 +32,11 @@ class Validation:
         system, cfg = self._system, self._system.loss
         out = system.predict(params, batch["image"])
         face, coeffs = out["face"], split(out["coeffs"], system.model)
-        marks, size = batch["landmarks"], system.camera.size
-        terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
-        terms |= losses.fit_terms(system.model, face, coeffs, marks, size, cfg, cfg.fit)
-        terms |= losses.prior_terms(system.model, coeffs, face, cfg)
-        terms |= system.rendered_terms(face, batch, params, cfg.photo, cfg.perceptual)
+        terms = system.rnet_terms(face, coeffs, batch, params)
         found = {f"rnet/{k}": v for k, v in terms.items()}
         found["rnet/loss"] = losses.weighted_sum(terms, cfg)
         if "refined" in out:
+            marks, size = batch["landmarks"], system.camera.size
             refined = losses.landmark_terms(out["refined"], marks, size, cfg.landmark_focus)
             found |= {f"graph/{k}": v for k, v in refined.items()}
         return found
