@@ -1,0 +1,116 @@
+"""Systems by name, and trained runs: one way in for every command and pipeline that uses a run."""
+
+import dataclasses
+import difflib
+import importlib
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from facejax.io.checkpoints import Checkpoints
+from facejax.train.run_folder import read_config
+from facejax.train.system import System
+
+_PACKAGE = "facejax.systems"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained run.
+
+    Attributes:
+      folder: of the run.
+      config: resolved, as the run was trained.
+      system: made from it.
+      params: {name: tree of numpy arrays} as the networks are used: the moving average of a group
+        where there is one, its parameters elsewhere, and the entries of aux.
+      meta: of the checkpoint: 'step', 'images', ...
+    """
+
+    folder: pathlib.Path
+    config: ConfigDict
+    system: System
+    params: dict[str, Any]
+    meta: dict[str, Any]
+
+
+def find_systems() -> dict[str, pathlib.Path]:
+    """{name: folder} of every system that can be imported, in order of their names."""
+    package = importlib.import_module(_PACKAGE)
+    found: dict[str, pathlib.Path] = {}
+    for place in package.__path__:
+        for file in sorted(pathlib.Path(place).glob("*/system.py")):
+            found.setdefault(file.parent.name, file.parent)
+    return dict(sorted(found.items()))
+
+
+def system_module(name: str, part: str = "system") -> Any:
+    """A module of a system's folder: facejax.systems.NAME.PART.
+
+    Raises:
+      ValueError: there is no such system.
+    """
+    found = find_systems()
+    if name not in found:
+        near = difflib.get_close_matches(str(name), list(found), n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"config.system: no system {name!r}.{hint} Found: {', '.join(found)}")
+    return importlib.import_module(f"{_PACKAGE}.{name}.{part}")
+
+
+def make_system(config: Any) -> System:
+    """The system that a configuration names in `config.system`.
+
+    Raises:
+      ValueError: there is no such system.
+    """
+    return system_module(config.system).make_system(config)
+
+
+def read_run_config(folder: str | pathlib.Path, system: str | None = None) -> ConfigDict:
+    """The configuration of a run folder, for commands that use what was trained.
+
+    Args:
+      folder: of a run.
+      system: the run must be of this system; None takes any.
+
+    Raises:
+      ValueError: the folder holds no run, one of another system, or a damaged config.json.
+    """
+    config = read_config(folder)
+    if config is None or "system" not in config:
+        name = system or "SYSTEM"
+        raise ValueError(
+            f"{pathlib.Path(folder) / 'config.json'} is missing: {folder} holds no run. Train one "
+            f"with `python launch/main.py --config=configs/{name}.py --workdir={folder}`"
+        )
+    if system is not None and config["system"] != system:
+        raise ValueError(f"{folder} holds a run of {config['system']!r}, wanted {system!r}")
+    return ConfigDict(config)
+
+
+def load_run(folder: str | pathlib.Path, system: str | None = None, step: int | None = None) -> Run:
+    """Reads config.json and a checkpoint; needs none of the training data.
+
+    Args:
+      folder: of the run.
+      system: the run must be of this system; None takes any.
+      step: which checkpoint; None takes the newest good one.
+
+    Raises:
+      ValueError: the folder holds no run, one of another system, or no checkpoint yet.
+      CheckpointError: no checkpoint can be read.
+    """
+    folder = pathlib.Path(folder)
+    config = read_run_config(folder, system)
+    checkpoints, only = Checkpoints(folder / "checkpoints"), ("params", "ema", "aux")
+    if step is not None:
+        found = checkpoints.restore(step, only=only)
+    else:
+        found = checkpoints.restore_latest(only=only)
+    if found is None:
+        raise ValueError(f"{folder} has no checkpoint yet: train first, or wait for the first one")
+    tree, meta = found
+    params = {**tree.get("aux", {}), **tree.get("params", {}), **tree.get("ema", {})}
+    return Run(folder, config, make_system(config), params, meta)
