@@ -4,11 +4,12 @@ import os
 import pathlib
 
 from facejax.data.packed import PackedSource
+from facejax.data.source import Source
 from facejax.data.uvmaps import KINDS, UVCodec
 from facejax.io.tfrecord_images import MultiResolutionTFRecords
 
 
-class TFRecordSource(MultiResolutionTFRecords):
+class TFRecordSource(MultiResolutionTFRecords, Source):
     """Multi-resolution TFRecords of UV maps.
 
     Attributes:
@@ -17,6 +18,9 @@ class TFRecordSource(MultiResolutionTFRecords):
       names: numbers, as records have no names.
       label_names: 'label0', ...
     """
+
+    in_threads = True
+    draw = MultiResolutionTFRecords.batch
 
     def __init__(self, folder: str | os.PathLike, skip_corrupt: bool = False):
         """Opens a set.

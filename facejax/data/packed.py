@@ -203,7 +203,7 @@ def _read_meta(folder: pathlib.Path) -> dict[str, Any]:
     return meta
 
 
-class PackedSource:
+class PackedSource(Source):
     """Reads a packed set; every file is checked for its size when the set is opened.
 
     Attributes:
@@ -280,7 +280,9 @@ class PackedSource:
         """[r, r] bool, true inside the UV layout."""
         return self.codec.mask(resolution)
 
-    def batch(self, indices: np.ndarray, resolution: int | None = None) -> dict[str, np.ndarray]:
+    in_threads = True
+
+    def draw(self, indices: np.ndarray, resolution: int | None = None) -> dict[str, np.ndarray]:
         """Examples by number.
 
         Args:

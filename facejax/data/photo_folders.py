@@ -11,7 +11,6 @@ In all of them the 68 landmarks are pixels of the image they belong to, with y U
 `data_prep/preprocess_images.py` writes them.
 """
 
-import concurrent.futures
 import dataclasses
 import json
 import logging
@@ -21,14 +20,13 @@ import pathlib
 import numpy as np
 
 from facejax.data.alignment import CROP_SIZE, AlignedPhoto, Transform, align_photo
-from facejax.data.source import check_indices
+from facejax.data.source import Source, check_indices
 from facejax.image.skin import skin_mask
 from facejax.io.files import atomic_path
 from facejax.io.images import read_image, write_image
 from facejax.io.landmarks import read_landmarks, write_landmarks
 
 _log = logging.getLogger(__name__)
-_THREADS = 4  # that read images
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LISTS = ("images.txt", "landmarks.txt", "masks.txt")
 _LANDMARK_FOLDERS = {"lm_bin": True, "lm": True, "landmarks": False}  # name -> crops?
@@ -191,13 +189,15 @@ def load_photo(files: PhotoFiles) -> tuple[AlignedPhoto, np.ndarray]:
     return photo, skin_mask(photo.crop) if mask is None else mask
 
 
-class PhotoFolder:
+class PhotoFolder(Source):
     """Training examples from prepared photos; a `facejax.data.source.Source`.
 
     Attributes:
       meta: JSON-able description.
       files: the faces, in order.
     """
+
+    in_threads = True  # Pillow frees the GIL
 
     def __init__(self, path: str | os.PathLike, size: int = CROP_SIZE):
         """Looks the files up; images are read when asked for.
@@ -216,7 +216,7 @@ class PhotoFolder:
     def __len__(self) -> int:
         return len(self.files)
 
-    def batch(self, indices: np.ndarray) -> dict:
+    def draw(self, indices: np.ndarray) -> dict:
         """Examples by number.
 
         Args:
@@ -227,8 +227,7 @@ class PhotoFolder:
           in [0, 1]; float32.
         """
         files = [self.files[i] for i in check_indices(indices, len(self))]
-        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:  # Pillow frees the GIL
-            faces = list(pool.map(load_photo, files))
+        faces = [load_photo(file) for file in files]
         ratio = self._size / CROP_SIZE
         landmarks = np.stack([photo.landmarks for photo, _ in faces]) * ratio
         return {

@@ -1,38 +1,71 @@
 """What the trainer asks of a data set."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 
-@runtime_checkable
-class Source(Protocol):
-    """A finite, indexable set of examples.
+class Source:
+    """A finite, indexable set of examples, made in two halves.
 
-    Example i is the same on every call, for every number of devices and in every process: which
-    examples make a batch is the business of `IndexSampler`, not of the source.
+    `draw` is the host's: numpy, from a disk or from random numbers. `make` is the devices': pure
+    and traced, so that every device makes the examples of its own rows. A source that only reads
+    needs `draw` alone. Example i is the same on every call, for every number of devices and in
+    every process: which examples make a batch is the business of `IndexSampler`.
 
     Attributes:
       meta: JSON-able description: channels, encoding, scales, model id, ...
+      in_threads: whether `draw` gains from threads, each with a share of the indices: it reads and
+        decodes files.
     """
 
     meta: dict[str, Any]
+    in_threads = False
 
     def __len__(self) -> int:
         """The number of examples."""
-        ...
+        raise NotImplementedError
 
-    def batch(self, indices: np.ndarray, **stage: Any) -> dict[str, Any]:
-        """Examples by number.
+    def draw(self, indices: np.ndarray, **stage: Any) -> dict[str, Any]:
+        """What is drawn or read on the host.
 
         Args:
           indices: [B] int64 in 0 .. len(self) - 1; repeats are allowed.
           **stage: what is static in the compiled step, e.g. `resolution=32`.
 
         Returns:
-          Arrays with leading axis B.
+          {name: numpy array (or tree of them) with leading axis B}; a pure function of the
+          arguments.
         """
-        ...
+        raise NotImplementedError
+
+    def tables(self, **stage: Any) -> Any:
+        """Arrays that `make` reads, the same for all examples: placed once per stage."""
+        del stage
+        return {}
+
+    def make(self, tables: Any, drawn: dict[str, Any], **stage: Any) -> dict[str, Any]:
+        """The examples of what was drawn; pure, traced, knows nothing of devices.
+
+        Args:
+          tables: as `tables` returns them.
+          drawn: as `draw` returns it, of any number of examples.
+          **stage: as for `draw`.
+
+        Returns:
+          {name: array with leading axis B}.
+        """
+        del tables, stage
+        return drawn
+
+    def batch(self, indices: np.ndarray, **stage: Any) -> dict[str, Any]:
+        """Examples by number, on the default device; see `draw` for the arguments."""
+        return self.make(self.tables(**stage), self.draw(indices, **stage), **stage)
+
+
+def is_made(source: Source) -> bool:
+    """Whether a source has a second half."""
+    return type(source).make is not Source.make
 
 
 def check_indices(indices: np.ndarray, num_examples: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.data.source import check_indices
+from facejax.data.source import Source, check_indices
 from facejax.morphable import MorphableModel, sample_coefficients
 from facejax.render import interpolate, rasterize
 from facejax.render.face_decoder import (
@@ -122,7 +122,7 @@ def _cover(key, size, share):
     return here & (radius > reach), color + jax.image.resize(texture, (size, size, 1), "cubic")
 
 
-class SyntheticPhotoSource:
+class SyntheticPhotoSource(Source):
     """A `Source` of rendered photo crops with everything that made them.
 
     Example i is a pure function of (seed, i). With `num_identities`, example i shows person
@@ -163,7 +163,7 @@ class SyntheticPhotoSource:
         self._num_examples, self._seed = int(num_examples), int(seed)
         self.num_identities = int(num_identities or num_examples)
         self.camera = Deep3DCamera().resized(size)
-        self._skin = jnp.asarray(skin_weights(model.topology))[:, None]
+        self._skin = skin_weights(model.topology)[:, None]
         self.meta: dict[str, Any] = {
             "source": "synthetic_photos",
             "size": size,
@@ -209,26 +209,45 @@ class SyntheticPhotoSource:
         columns = zip(*rows, strict=True)
         return Coefficients(*(np.stack(c).astype(np.float32) for c in columns))
 
-    def batch(self, indices: np.ndarray) -> dict[str, Any]:
-        """Examples by number.
+    def draw(self, indices: np.ndarray) -> dict[str, Any]:
+        """What was drawn for examples, by number.
 
         Args:
           indices: [B] int64.
 
         Returns:
+          'coeffs' (`draws`), 'example' and 'identity' [B] int32.
+        """
+        indices = check_indices(indices, len(self))
+        return {
+            "coeffs": self.draws(indices),
+            "example": indices.astype(np.int32),
+            "identity": self.identities(indices),
+        }
+
+    def tables(self) -> Any:
+        """The face model, and its skin [V, 1]."""
+        return self._model, self._skin
+
+    def make(self, tables: Any, drawn: dict[str, Any]) -> dict[str, Any]:
+        """Renders photos.
+
+        Args:
+          tables: of `tables`.
+          drawn: of `draw`.
+
+        Returns:
           'image' [B, S, S, 3] in [0, 1], 'landmarks' [B, 68, 2] pixels with y UP, 'mask' [B, S, S]
           (visible skin, in [0, 1]), 'coeffs' [B, n] (`face_decoder.join`), 'identity' [B] int32.
         """
-        indices = check_indices(indices, len(self))
-        coeffs = self.draws(indices)
         image, landmarks, mask = _photos(
-            self._model, self._skin, coeffs, indices.astype(np.int32), np.int32(self._seed),
+            *tables, drawn["coeffs"], drawn["example"], np.int32(self._seed),
             np.float32(self._ranges.noise), np.float32(self._ranges.covered), camera=self.camera,
         )  # fmt: skip
         return {
             "image": image,
             "landmarks": landmarks,
             "mask": mask,
-            "coeffs": np.asarray(join(coeffs)),
-            "identity": self.identities(indices),
+            "coeffs": join(drawn["coeffs"]),
+            "identity": drawn["identity"],
         }

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.data.source import check_indices
+from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, log2_resolution, masked_downsample2, pyramid
 from facejax.geometry.math import safe_normalize
 from facejax.geometry.mesh import MeshTopology
@@ -126,7 +126,7 @@ def _texture_columns(model: MorphableModel, atlas: UVAtlas) -> np.ndarray:
     return maps.reshape(resolution, resolution, *columns.shape[2:])
 
 
-class MorphableUVSource:
+class MorphableUVSource(Source):
     """A `Source` of UV maps of random faces: texture, shape and normals, with expression labels.
 
     Example i is a pure function of (seed, i): its draws come from numpy's counter-based Philox
@@ -196,7 +196,6 @@ class MorphableUVSource:
             "label_names": list(self.label_names),
             "codec": self.codec.to_dict(),
         }
-        self._tables: dict[int, tuple[jax.Array, jax.Array, jax.Array]] = {}
         self._step = jax.jit(self._maps)
 
     def _make_codec(self, model: MorphableModel, encoding: str, scales: dict) -> UVCodec:
@@ -207,7 +206,7 @@ class MorphableUVSource:
         inside = shape[mask]  # [texels, 3, 1 + K]
         center = (inside[..., 0].min(0) + inside[..., 0].max(0)) / 2
         drawn = self.draws(np.arange(min(_EXTENT_EXAMPLES, len(self))))
-        extent = np.abs(inside @ self._columns_of(*drawn)[0] - center[:, None]).max() / 0.95
+        extent = np.abs(inside @ self._columns_of(*drawn)["shape"].T - center[:, None]).max() / 0.95
         return UVCodec.from_mean(
             np.concatenate(mean, axis=-1),
             mask,
@@ -247,15 +246,13 @@ class MorphableUVSource:
             albedo[row] = np.clip(rng.standard_normal(self._num_alb), -ALBEDO_CLIP, ALBEDO_CLIP)
         return Coefficients(identity, labels @ self._presets, albedo), labels
 
-    def _columns_of(
-        self, coeffs: Coefficients, labels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What multiplies the columns of shapes, [1 + D_id + 7, B], and of albedo."""
-        one = np.ones((1, len(labels)), np.float32)
-        return (
-            np.concatenate([one, coeffs.id.T, labels.T]),
-            np.concatenate([one, coeffs.alb.T]),
-        )
+    def _columns_of(self, coeffs: Coefficients, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """What multiplies the columns of shapes, [B, 1 + D_id + 7], and of albedo."""
+        one = np.ones((len(labels), 1), np.float32)
+        return {
+            "shape": np.concatenate([one, coeffs.id, labels], axis=1),
+            "albedo": np.concatenate([one, coeffs.alb], axis=1),
+        }
 
     def _normal_map(self, atlas: UVAtlas, vertices: jax.Array) -> jax.Array:
         """[V, 3, B] mm -> unit normals at the top resolution, [R, R, 3, B]."""
@@ -284,27 +281,40 @@ class MorphableUVSource:
             *(jnp.moveaxis(value.reshape(size, size, 3, batch), -1, 0) for value in values)
         )
 
-    def batch(
-        self, indices: np.ndarray, resolution: int | None = None, with_coeffs: bool = False
-    ) -> dict[str, Any]:
-        """Examples by number.
+    def draw(self, indices: np.ndarray, resolution: int | None = None) -> dict[str, np.ndarray]:
+        """What multiplies the tables, by number.
 
         Args:
           indices: [B] int64.
           resolution: one of `resolutions`, or None for the highest.
-          with_coeffs: add 'coeffs', the `Coefficients` of the face model.
 
         Returns:
-          'maps' [B, r, r, C] float32 network channels, 'labels' [B, 7] float32.
+          'shape' [B, 1 + D_id + 7], 'albedo' [B, 1 + D_alb], 'labels' [B, 7], float32.
         """
+        self._checked(resolution)
+        coeffs, labels = self.draws(check_indices(indices, len(self)))
+        return self._columns_of(coeffs, labels) | {"labels": labels}
+
+    def _checked(self, resolution: int | None) -> int:
         resolution = self.resolutions[-1] if resolution is None else resolution
         if resolution not in self.resolutions:
             raise ValueError(
                 f"this source makes {self.resolutions} px, found a request for {resolution} px"
             )
-        coeffs, labels = self.draws(check_indices(indices, len(self)))
-        out = {"maps": self._bake(coeffs, labels, resolution), "labels": labels}
-        return out | {"coeffs": coeffs} if with_coeffs else out
+        return resolution
+
+    def tables(self, resolution: int | None = None) -> Any:
+        """The atlas, and the bases of vertices, shape and texture maps at a resolution."""
+        resolution = self._checked(resolution)
+        return self._atlas, (self._vertices, self._shape[resolution], self._texture[resolution])
+
+    def make(
+        self, tables: Any, drawn: dict[str, Any], resolution: int | None = None
+    ) -> dict[str, Any]:
+        """'maps' [B, r, r, C] float32 network channels and 'labels' [B, 7]; see `draw`."""
+        del resolution  # the tables have it
+        maps = self._step(*tables, drawn["shape"].T, drawn["albedo"].T)
+        return {"maps": maps, "labels": drawn["labels"]}
 
     def labelled(self, indices: np.ndarray, labels: np.ndarray) -> jax.Array:
         """The same people with other expressions, [B, R, R, C] at the top resolution.
@@ -314,7 +324,8 @@ class MorphableUVSource:
           labels: [B, 7] float32, probability vectors over `label_names`.
         """
         coeffs, _ = self.draws(check_indices(indices, len(self)))
-        return self._bake(coeffs, labels, self.resolutions[-1])
+        drawn = self._columns_of(coeffs, labels) | {"labels": labels}
+        return self.make(self.tables(), drawn)["maps"]
 
     def shape_basis(self, resolution: int) -> tuple[np.ndarray, np.ndarray]:
         """The linear model of shape maps at one of `resolutions`, mm.
@@ -324,13 +335,3 @@ class MorphableUVSource:
         """
         columns = np.moveaxis(np.asarray(self._shape[resolution]), -1, 0)
         return columns[1 : 1 + self._num_id], columns[1 + self._num_id :]
-
-    def _bake(self, coeffs: Coefficients, labels: np.ndarray, resolution: int) -> jax.Array:
-        if resolution not in self._tables:
-            self._tables[resolution] = (
-                self._vertices,
-                jnp.asarray(self._shape[resolution]),
-                jnp.asarray(self._texture[resolution]),
-            )
-        columns = self._columns_of(coeffs, labels)
-        return self._step(self._atlas, self._tables[resolution], *columns)

@@ -17,7 +17,7 @@ import numpy as np
 
 from facejax.data.map_files import IMAGE_SUFFIXES, read_labels
 from facejax.data.original_sets import read_pixels
-from facejax.data.source import check_indices
+from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
 
 VERSION = "1.0.0"
@@ -310,7 +310,7 @@ def write_tfds_images(
     return _build(folder, spec, len(files), reader, codec, names, num_shards, jobs)
 
 
-class TfdsSource:
+class TfdsSource(Source):
     """A `Source` over such a data set; lower resolutions are made when they are asked for.
 
     Attributes:
@@ -319,6 +319,8 @@ class TfdsSource:
       label_names: L names.
       resolutions: 4 up to the stored one.
     """
+
+    in_threads = True
 
     def __init__(self, name: str, data_dir: str | os.PathLike = ""):
         """Opens a set.
@@ -359,7 +361,7 @@ class TfdsSource:
     def __len__(self) -> int:
         return len(self._data)
 
-    def batch(self, indices: np.ndarray, resolution: int | None = None) -> dict[str, np.ndarray]:
+    def draw(self, indices: np.ndarray, resolution: int | None = None) -> dict[str, np.ndarray]:
         """'maps' [B, r, r, C] and 'labels' [B, L] of examples by number; r the highest by default.
 
         Raises:

@@ -1,8 +1,9 @@
 """The only place that knows devices: where arrays live, how steps compile, who loads what.
 
-'jit' lays the batch out over a one-dimensional mesh and lets the compiler insert the collectives.
-'pmap' runs the same step once per device and averages gradients and metrics explicitly. State
-trees look the same in both (no device axis), so a run may change from one to the other.
+One function, the step of one device, runs on every device with its rows of the batch, under
+`jax.shard_map` over the axis 'data' (or under `jax.pmap`); gradients, metrics and declared
+statistics are averaged explicitly, everything else stays on its device. State trees look the same
+in both forms (no device axis), so a run may change from one to the other.
 """
 
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from jax.sharding import PartitionSpec as P
 
 from facejax.data.sampler import process_slice
 from facejax.nn.devices import AXIS
-from facejax.train.step import make_train_step
+from facejax.train.step import make_phase_step
 from facejax.train.system import Stage, System
 
-MODES = ("jit", "pmap")
+MODES = ("shard_map", "pmap")
+_OLD_NAMES = {"jit": "shard_map"}  # in the configuration of older runs
 
 
 def initialize(
@@ -78,11 +80,12 @@ class Parallel:
     """Data parallelism over devices and processes.
 
     Attributes:
-      mode: 'jit' or 'pmap'.
+      mode: 'shard_map' or 'pmap'.
       devices: those of the run, over all processes.
     """
 
-    def __init__(self, mode: str = "jit", devices: list | None = None):
+    def __init__(self, mode: str = "shard_map", devices: list | None = None):
+        mode = _OLD_NAMES.get(mode, mode)
         if mode not in MODES:
             raise ValueError(f"parallel must be one of {MODES}, found {mode!r}")
         self.mode = mode
@@ -90,29 +93,33 @@ class Parallel:
         mesh = jax.make_mesh(
             (len(self.devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices
         )
+        self._mesh = mesh
         self._replicated = NamedSharding(mesh, P())
         self._sharded = NamedSharding(mesh, P(AXIS))
+        self._placed: dict[int, tuple[Any, jax.Array]] = {}
 
     @property
     def num_devices(self) -> int:
         """How many devices share the batch."""
         return len(self.devices)
 
-    def check_batch_size(self, batch_size: int, accumulate: int = 1) -> None:
+    def check_batch_size(self, batch_size: int, accumulate: int = 1, together: int = 1) -> None:
         """Raises a ValueError unless every device gets the same whole number of microbatches.
 
         Args:
           batch_size: of the global batch.
           accumulate: the number of microbatches.
+          together: a microbatch of a device must be a multiple of it, see `System.device_batch`.
         """
-        unit = self.num_devices * accumulate
+        unit = self.num_devices * accumulate * together
         if batch_size % unit:
             below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
             nearest = f"{below} or {above}" if below else f"{above}"
+            groups = f" in groups of {together}" if together > 1 else ""
             raise ValueError(
                 f"a batch of {batch_size} does not divide over {self.num_devices} device(s) with "
-                f"{accumulate} microbatch(es) each: wanted a multiple of {unit}; the nearest batch "
-                f"sizes are {nearest}"
+                f"{accumulate} microbatch(es) each{groups}: wanted a multiple of {unit}; the "
+                f"nearest batch sizes are {nearest}"
             )
 
     def rows(self, batch_size: int) -> slice:
@@ -128,10 +135,28 @@ class Parallel:
 
         def put(x):
             # A copy: on CPU a device array may be the memory of the numpy array it came from.
-            x = np.array(x)
-            return jax.make_array_from_process_local_data(self._replicated, x, x.shape)
+            return self._replicate(np.array(x))
 
         return jax.tree.map(put, tree)
+
+    def put_frozen(self, tree: Any) -> Any:
+        """Arrays that no step changes, replicated; an array that was put before is not put again.
+
+        Args:
+          tree: arrays, the same in every process.
+        """
+
+        def put(x):
+            known = self._placed.get(id(x))
+            if known is None:
+                # `x` is kept, lest another array gets its id
+                known = self._placed[id(x)] = (x, self._replicate(np.asarray(x)))
+            return known[1]
+
+        return jax.tree.map(put, tree)
+
+    def _replicate(self, x: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(self._replicated, x, x.shape)
 
     def to_local(self, tree: Any) -> Any:
         """A copy on the first device of this process, for what only one process does."""
@@ -140,6 +165,10 @@ class Parallel:
             return jax.device_put(np.array(x), jax.local_devices()[0])
 
         return jax.tree.map(copy, tree)
+
+    def view_local(self, tree: Any) -> Any:
+        """What `put_frozen` made as arrays of one device of this process, without a copy."""
+        return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
     def put_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The rows of this process to the global batch on devices.
@@ -162,50 +191,64 @@ class Parallel:
 
         return {name: put(value) for name, value in batch.items()}
 
-    def wrap(self, system: System, stage: Stage, active: tuple[str, ...], accumulate: int = 1):
-        """The step of a stage as a function of arrays made by `put_state` and `put_batch`.
+    def wrap(self, system: System, stage: Stage, phase: str, accumulate: int = 1) -> Callable:
+        """The step of a phase as a function of arrays made by the `put_...` methods.
 
         The first argument is donated: use the state that comes back.
 
         Args:
           system: what is trained.
           stage: the static part; its batch size must divide.
-          active: names of the phases that run.
+          phase: its name.
           accumulate: the number of microbatches.
 
         Returns:
-          A jitted (or pmapped) (state, batch, scalars) -> (state, metrics); it has `lower`.
+          (state, frozen, batch, scalars) -> (state, metrics); it has `lower`.
         """
-        self.check_batch_size(stage.batch_size, accumulate)
-        if self.mode == "jit":
-            step = make_train_step(
-                system, stage, active, accumulate=accumulate, shards=self.num_devices
-            )
-            return jax.jit(
-                step,
-                donate_argnums=0,
-                in_shardings=(self._replicated, self._sharded, self._replicated),
-                out_shardings=(self._replicated, self._replicated),
-            )
-        step = make_train_step(
-            system, stage, active, reduce=_mean_over_devices, accumulate=accumulate
-        )
-        return jax.pmap(
-            step,
-            axis_name=AXIS,
-            devices=self.devices,
-            in_axes=(None, 0, None),
-            out_axes=(None, None),
-            donate_argnums=0,
-        )
+        together = system.device_batch(stage) if hasattr(system, "device_batch") else 1
+        self.check_batch_size(stage.batch_size, accumulate, together)
+        alone = self.num_devices == 1
+        reduce = {} if alone else {"reduce": _mean_over_devices}
+        step = make_phase_step(system, stage, phase, accumulate=accumulate, **reduce)
+        # state, frozen, batch, scalars
+        return self._spread(step, (None, None, AXIS, None), (None, None), donate=0)
 
-    def compile(
-        self,
-        system: System,
-        stage: Stage,
-        active: tuple[str, ...],
-        accumulate: int,
-        arguments: tuple,
-    ) -> Callable:
-        """`wrap`, compiled ahead for the shapes of (state, batch, scalars); never recompiles."""
-        return self.wrap(system, stage, active, accumulate).lower(*arguments).compile()
+    def wrap_examples(self, make: Callable) -> Callable:
+        """(tables, drawn) -> examples, every device making those of its own rows.
+
+        Args:
+          make: see `facejax.data.source.Source.make`; the stage's keywords are bound.
+        """
+
+        def examples(tables, drawn):
+            made = make(tables, {k: v for k, v in drawn.items() if k != "index"})
+            return {**made, "index": drawn["index"]}
+
+        return self._spread(examples, (None, AXIS), AXIS)
+
+    def _spread(self, function: Callable, inputs, outputs, donate: int | None = None) -> Callable:
+        """A function of one device, compiled to run on all; None is replicated, AXIS is rows."""
+        donated = () if donate is None else (donate,)
+        if self.mode == "pmap":
+            axis = {None: None, AXIS: 0}
+            outer = tuple(axis[o] for o in outputs) if isinstance(outputs, tuple) else axis[outputs]
+            return jax.pmap(
+                function, axis_name=AXIS, devices=self.devices,
+                in_axes=tuple(axis[i] for i in inputs), out_axes=outer, donate_argnums=donated,
+            )  # fmt: skip
+
+        def both(names, kinds):
+            found = tuple(kinds[n] for n in (names if isinstance(names, tuple) else (names,)))
+            return found if isinstance(names, tuple) else found[0]
+
+        specs, places = {None: P(), AXIS: P(AXIS)}, {None: self._replicated, AXIS: self._sharded}
+        if self.num_devices > 1:
+            # Gradients of replicated parameters are each device's own: `reduce` averages them.
+            function = jax.shard_map(
+                function, mesh=self._mesh, check_vma=False,
+                in_specs=both(inputs, specs), out_specs=both(outputs, specs),
+            )  # fmt: skip
+        return jax.jit(
+            function, donate_argnums=donated,
+            in_shardings=both(inputs, places), out_shardings=both(outputs, places),
+        )  # fmt: skip

@@ -29,12 +29,22 @@ class TrainState:
     aux: dict[str, Any]
     rng: jax.Array
 
-    def ema_params(self) -> dict[str, Any]:
+    def as_used(self) -> dict[str, Any]:
         """{group: tree}: the moving average where there is one, the parameters elsewhere.
 
         With the entries of `aux`, among them running statistics, which inference needs too.
         """
-        return {**self.aux, **self.params, **self.ema}
+        return as_used(self.params, self.ema, self.aux)
+
+
+def as_used(params: dict, ema: dict, aux: dict, frozen: dict | None = None) -> dict[str, Any]:
+    """What `System.predict` takes: of every group its moving average where it has one.
+
+    Args:
+      params, ema, aux: of a state or of a checkpoint.
+      frozen: {name: tree}, see `System.frozen`.
+    """
+    return {**(frozen or {}), **aux, **params, **ema}
 
 
 def init_state(system: System, seed: int) -> TrainState:
@@ -46,6 +56,13 @@ def init_state(system: System, seed: int) -> TrainState:
     """
     params, aux = system.init(seed)
     params, aux = jax.device_get((params, aux))
+    frozen = set(system.frozen()) if hasattr(system, "frozen") else set()
+    names = [*params, *aux, *frozen]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"names of groups {sorted(params)}, aux {sorted(aux)} and frozen {sorted(frozen)} must "
+            "differ"
+        )
     unknown = set(system.ema_groups) - set(params)
     if unknown:
         raise ValueError(
@@ -68,7 +85,7 @@ def init_optimizers(system: System, params: dict[str, Any]) -> dict[str, Any]:
 
     Args:
       system: whose optimisers.
-      params: {group: tree}, numpy or replicated arrays.
+      params: {group: tree} of the groups that start afresh, numpy or replicated arrays.
     """
 
     def init(params):

@@ -1,4 +1,8 @@
-"""One training step: the phases of a stage, in order. Knows nothing of devices, disk or time."""
+"""One training step: the phases of a stage, in order. Knows nothing of devices, disk or time.
+
+Every phase is a program of its own, so that lazy phases, which run on some steps only, multiply
+nothing: a stage compiles as many programs as it has phases.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.render.platform import on_cpu
 from facejax.train.state import TrainState
-from facejax.train.system import Phase, Stage, System
+from facejax.train.system import LossInputs, Phase, Stage, System
 
 
 def active_phases(phases: tuple[Phase, ...], step: int) -> tuple[str, ...]:
@@ -17,68 +22,69 @@ def active_phases(phases: tuple[Phase, ...], step: int) -> tuple[str, ...]:
     return tuple(phase.name for phase in phases if step % phase.every == 0)
 
 
-def traced_scalars(scalars: dict[str, float]) -> dict[str, np.ndarray]:
-    """The scalars of a plan as float32 arrays: new values never compile a new program."""
-    return {name: np.asarray(value, np.float32) for name, value in scalars.items()}
+def traced_scalars(scalars: dict[str, float], step: int) -> dict[str, np.ndarray]:
+    """The scalars of a plan as float32 arrays, and 'step' as int32.
+
+    New values never compile a new program.
+    """
+    traced = {name: np.asarray(value, np.float32) for name, value in scalars.items()}
+    return traced | {"step": np.asarray(step, np.int32)}
 
 
-def split_microbatches(batch: dict[str, Any], count: int, shards: int = 1) -> dict[str, Any]:
+def split_microbatches(batch: dict[str, Any], count: int) -> dict[str, Any]:
     """Contiguous microbatches: [B, ...] arrays to [count, B / count, ...].
 
     Args:
-      batch: arrays with leading axis B, a multiple of count * shards.
+      batch: arrays with leading axis B, a multiple of count.
       count: the number of microbatches.
-      shards: the number of contiguous blocks over which B is laid out on devices. A microbatch
-        takes its share of every block, so that no example moves between devices.
     """
 
     def split(x):
         size = x.shape[0]
-        if size % (count * shards):
+        if size % count:
             raise ValueError(
-                f"a batch of {size} on {shards} device(s) cannot be split into {count} equal "
-                f"microbatches: set config.accumulate to a divisor of {size // shards}"
+                f"a batch of {size} on a device cannot be split into {count} equal microbatches: "
+                f"set config.accumulate to a divisor of {size}"
             )
-        x = x.reshape(shards, count, size // (count * shards), *x.shape[1:])
-        return jnp.swapaxes(x, 0, 1).reshape(count, size // count, *x.shape[3:])
+        return x.reshape(count, size // count, *x.shape[1:])
 
     return jax.tree.map(split, batch)
 
 
 def loss_and_grads(
-    phase: Phase,
-    state: TrainState,
-    batch: dict[str, Any],
-    rng: jax.Array,
-    scalars: dict[str, jax.Array],
-    accumulate: int = 1,
-    shards: int = 1,
-) -> tuple[jax.Array, dict[str, jax.Array], dict[str, Any], Any]:
-    """(loss, metrics, new_aux, grads) of a phase, averaged over `accumulate` microbatches.
+    phase: Phase, params: dict[str, Any], inputs: LossInputs, accumulate: int = 1
+) -> tuple[jax.Array, dict[str, jax.Array], dict[str, Any], dict[str, Any]]:
+    """(loss, metrics, new_aux, {group: grads}) of a phase, means over `accumulate` microbatches.
 
-    `aux` is carried from one microbatch to the next; everything else is a mean.
+    Of aux only what the phase replaces is returned; it is carried from one microbatch to the next.
     """
-    grad_fn = jax.value_and_grad(phase.loss, has_aux=True)
-    params = state.params[phase.group]
+
+    def objective(trained, inputs):
+        return phase.loss({**params, **trained}, inputs)
+
+    grad_fn = jax.value_and_grad(objective, has_aux=True)
+    trained = {group: params[group] for group in phase.groups}
     if accumulate == 1:
-        (loss, (metrics, aux)), grads = grad_fn(params, state, batch, rng, scalars)
-        return loss, metrics, state.aux | aux, grads
+        (loss, (metrics, aux)), grads = grad_fn(trained, inputs)
+        return loss, metrics, aux, grads
 
     def one(carry, microbatch):
         total, aux = carry
-        (loss, (metrics, new_aux)), grads = grad_fn(
-            params, state.replace(aux=aux), microbatch, rng, scalars
-        )
+        replaced = inputs.replace(batch=microbatch, aux=aux)
+        (loss, (metrics, new_aux)), grads = grad_fn(trained, replaced)
+        names.update(new_aux)
         return (jax.tree.map(jnp.add, total, grads), aux | new_aux), (loss, metrics)
 
-    microbatches = split_microbatches(batch, accumulate, shards)
-    start = (jax.tree.map(jnp.zeros_like, params), state.aux)
+    names: set[str] = set()
+    microbatches = split_microbatches(inputs.batch, accumulate)
+    start = (jax.tree.map(jnp.zeros_like, trained), inputs.aux)
     # Unrolled on CPU: the weight gradient of a convolution inside a loop falls to a naive kernel
     # there, 13 to 17 times slower.
-    unroll = accumulate if jax.default_backend() == "cpu" else 1
+    unroll = accumulate if on_cpu() else 1
     (total, aux), outputs = jax.lax.scan(one, start, microbatches, unroll=unroll)
     loss, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), outputs)
-    return loss, metrics, aux, jax.tree.map(lambda g: g / accumulate, total)
+    grads = jax.tree.map(lambda g: g / accumulate, total)
+    return loss, metrics, {name: aux[name] for name in names}, grads
 
 
 def _all_finite(tree: Any) -> jax.Array:
@@ -92,47 +98,51 @@ def _moving_average(params: Any, ema: Any, decay: jax.Array) -> Any:
 
 def apply_phase(
     phase: Phase,
-    tx: optax.GradientTransformation,
+    optimizers: dict[str, optax.GradientTransformation],
     state: TrainState,
+    frozen: dict[str, Any],
     batch: dict[str, Any],
     rng: jax.Array,
     scalars: dict[str, jax.Array],
     reduce: Callable[[Any], Any] = lambda tree: tree,
     accumulate: int = 1,
-    shards: int = 1,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One gradient step on one group, then the moving averages of the phase.
+    """One gradient step on the groups of a phase, then its moving averages.
 
-    Where any gradient is not finite, the parameters, the optimiser state and the aux of the phase
+    Where any gradient is not finite, the parameters, the optimiser states and the aux of the phase
     stay as they are and '<phase>/skipped' is 1.
 
     Args:
       phase: what to do.
-      tx: the optimiser of the group, without the learning rate.
+      optimizers: by group, without the learning rate.
       state: before the phase.
+      frozen: {name: tree}.
       batch: arrays with leading axis B, among them 'index' [B] int32.
       rng: the key of this step and phase.
-      scalars: [] float32 each, among them 'lr/<group>' and, with `phase.ema`, 'ema_decay'.
+      scalars: see `traced_scalars`; among them 'lr/<group>' and, with `phase.ema`, 'ema_decay'.
       reduce: averages a pytree over devices, where devices run this function separately.
       accumulate: the number of microbatches.
-      shards: see `split_microbatches`.
 
     Returns:
-      The new state, and metrics '<phase>/<name>' with 'loss', 'grad_norm' and 'skipped'.
+      The new state, and metrics '<phase>/<name>' with 'loss', 'grad_norm' and 'skipped'; of several
+      groups also 'grad_norm/<group>'.
     """
-    loss, metrics, aux, grads = reduce(
-        loss_and_grads(phase, state, batch, rng, scalars, accumulate, shards)
-    )
-    old = (state.params[phase.group], state.opt[phase.group], state.aux)
-    updates, opt = tx.update(grads, old[1], old[0])
-    learning_rate = scalars[f"lr/{phase.group}"]
-    updates = jax.tree.map(lambda u: -learning_rate.astype(u.dtype) * u, updates)
-    new = (optax.apply_updates(old[0], updates), opt, aux)
+    inputs = LossInputs(batch, rng, scalars, state.aux, state.ema, frozen)
+    loss, metrics, aux, grads = reduce(loss_and_grads(phase, state.params, inputs, accumulate))
+    params, opt = {}, {}
+    for group in phase.groups:
+        updates, opt[group] = optimizers[group].update(
+            grads[group], state.opt[group], state.params[group]
+        )
+        rate = scalars[f"lr/{group}"]
+        updates = jax.tree.map(lambda u, rate=rate: -rate.astype(u.dtype) * u, updates)
+        params[group] = optax.apply_updates(state.params[group], updates)
+    new = (params, opt, aux)
+    whole = (state.params, state.opt, state.aux)
+    old = tuple({k: v[k] for k in n} for n, v in zip(new, whole, strict=True))
     finite = _all_finite(grads)
     params, opt, aux = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
-    state = state.replace(
-        params=state.params | {phase.group: params}, opt=state.opt | {phase.group: opt}, aux=aux
-    )
+    state = state.replace(params=state.params | params, opt=state.opt | opt, aux=state.aux | aux)
     averages = {
         group: _moving_average(state.params[group], state.ema[group], scalars["ema_decay"])
         for group in phase.ema
@@ -142,29 +152,55 @@ def apply_phase(
         "grad_norm": optax.tree.norm(grads),
         "skipped": 1.0 - finite.astype(jnp.float32),
     }
+    if len(grads) > 1:
+        metrics |= {f"grad_norm/{group}": optax.tree.norm(g) for group, g in grads.items()}
     return state.replace(ema=state.ema | averages), {
         f"{phase.name}/{name}": value for name, value in metrics.items()
     }
 
 
-def make_train_step(
+def make_phase_step(
     system: System,
     stage: Stage,
-    active: tuple[str, ...],
+    name: str,
     reduce: Callable[[Any], Any] = lambda tree: tree,
     accumulate: int = 1,
-    shards: int = 1,
 ) -> Callable:
-    """The step of a stage: a pure function, to be compiled once per (stage, active phases).
+    """The step of one phase of a stage: a pure function, to be compiled once.
 
     Args:
       system: what is trained.
       stage: the static part.
-      active: names of the phases that run, see `active_phases`.
-      reduce, accumulate, shards: see `apply_phase`.
+      name: of the phase.
+      reduce, accumulate: see `apply_phase`.
 
     Returns:
-      (state, batch, scalars) -> (state, metrics).
+      (state, frozen, batch, scalars) -> (state, metrics). The number of steps done is
+      `scalars['step']`; the state that comes back counts one more, whichever phases run.
+    """
+    phases = checked_phases(system, stage)
+    number = [phase.name for phase in phases].index(name)
+    phase = phases[number]
+    optimizers = {group: system.optimizer(group) for group in phase.groups}
+
+    def phase_step(state, frozen, batch, scalars):
+        rng = jax.random.fold_in(jax.random.wrap_key_data(state.rng), scalars["step"])
+        # Numbered over all phases, so that a lazy phase does not change the others' randomness.
+        rng = jax.random.fold_in(rng, number)
+        state, metrics = apply_phase(
+            phase, optimizers, state, frozen, batch, rng, scalars, reduce, accumulate
+        )
+        return state.replace(step=scalars["step"] + 1), metrics
+
+    phase_step.__name__ = f"{stage.name}_{name}"  # in profiles and compiler dumps
+    return phase_step
+
+
+def checked_phases(system: System, stage: Stage) -> tuple[Phase, ...]:
+    """The phases of a stage.
+
+    Raises:
+      ValueError: names repeat, averages without `ema_groups`, or no phase runs on every step.
     """
     phases = system.phases(stage)
     names = [phase.name for phase in phases]
@@ -175,26 +211,6 @@ def make_train_step(
             raise ValueError(
                 f"phase {phase.name!r} averages {phase.ema}, but ema_groups is {system.ema_groups}"
             )
-
-    def train_step(state, batch, scalars):
-        step_rng = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
-        metrics = {}
-        # Numbered over all phases, so that a lazy phase does not change the others' randomness.
-        for number, phase in enumerate(phases):
-            if phase.name not in active:
-                continue
-            state, new_metrics = apply_phase(
-                phase,
-                system.optimizer(phase.group),
-                state,
-                batch,
-                jax.random.fold_in(step_rng, number),
-                scalars,
-                reduce,
-                accumulate,
-                shards,
-            )
-            metrics |= new_metrics
-        return state.replace(step=state.step + 1), metrics
-
-    return train_step
+    if all(phase.every > 1 for phase in phases):
+        raise ValueError(f"stage {stage.name!r}: wanted a phase that runs on every step, {names}")
+    return phases

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from facejax.data.source import check_indices
+from facejax.data.source import Source, check_indices
 from facejax.io.files import atomic_path
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import split_face
@@ -129,7 +129,7 @@ class PackedContainer:
         return self._reader.row(index)
 
 
-class PackedFaces:
+class PackedFaces(Source):
     """Reads packed faces: a `facejax.data.Source` whose batches have every output.
 
     Attributes:
@@ -178,7 +178,7 @@ class PackedFaces:
         """All outputs of one face, read when they are touched."""
         return {k: a[index] for k, a in self._arrays.items()}
 
-    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def draw(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Faces by number.
 
         Args:

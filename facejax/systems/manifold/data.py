@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.data.source import check_indices
+from facejax.data.source import Source, check_indices
 
 TARGETS = ("shape", "expression")
 SOURCES = ("procedural", "mat", "arrays")
@@ -307,7 +307,7 @@ def per_component(spec: str | float, config, target: str, rows: np.ndarray) -> n
     return np.full(rows.shape[1], value, np.float32)
 
 
-class CoefficientSource:
+class CoefficientSource(Source):
     """Clean rows of one or two targets; example i takes row i of each, modulo their number."""
 
     def __init__(self, rows: dict[str, Rows], stored_noise: bool):
@@ -323,7 +323,7 @@ class CoefficientSource:
     def __len__(self) -> int:
         return self._length
 
-    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def draw(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """{target: [B, n]}, 'example' [B] int32 and, with stored noise, '<target>_noisy'."""
         indices = check_indices(indices, len(self))
         out = {"example": indices.astype(np.int32)}

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from facejax.data.source import Source
 from facejax.systems.tbgan.networks import NetworkConfig
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def prepare_labels(labels: jax.Array, kind: str) -> jax.Array:
     return jax.nn.softmax(labels) if kind == "logits" else labels
 
 
-class BlackSource:
+class BlackSource(Source):
     """Black maps with zero labels, to measure speed (the original's SyntheticDataset)."""
 
     def __init__(self, net: NetworkConfig):
@@ -40,7 +41,7 @@ class BlackSource:
     def __len__(self) -> int:
         return 1 << 20
 
-    def batch(self, indices: np.ndarray, resolution: int) -> dict[str, np.ndarray]:
+    def draw(self, indices: np.ndarray, resolution: int) -> dict[str, np.ndarray]:
         """'maps' [B, r, r, C] of -1 and 'labels' [B, K] of 0."""
         shape = (len(indices), resolution, resolution, self._net.num_channels)
         return {
@@ -87,12 +88,12 @@ def resolve_label_kind(kind: str, labels: np.ndarray | None, net: NetworkConfig)
     return kind
 
 
-class _Source:
+class _Source(Source):
     """A source whose labels are cut to the network's label size, with checked shapes."""
 
     def __init__(self, source, net: NetworkConfig, label_kind: str, model):
         self._source, self._net, self.model = source, net, model
-        self._indices = label_kind == "indices"
+        self._indices, self.in_threads = label_kind == "indices", source.in_threads
         label_kind = "probabilities" if self._indices else label_kind
         self.codec = getattr(source, "codec", None)
         names = source.meta.get("label_names") or [
@@ -108,12 +109,19 @@ class _Source:
     def __len__(self) -> int:
         return len(self._source)
 
-    def batch(self, indices: np.ndarray, resolution: int) -> dict[str, Any]:
-        batch = self._source.batch(indices, resolution=resolution)
-        labels = batch["labels"][:, : self._net.label_size]
+    def draw(self, indices: np.ndarray, resolution: int) -> dict[str, Any]:
+        drawn = self._source.draw(indices, resolution=resolution)
+        labels = drawn["labels"][:, : self._net.label_size]
         if self._indices:
             labels = np.eye(self._net.label_size, dtype=np.float32)[labels[:, 0].astype(np.int64)]
-        return {"maps": batch["maps"], "labels": labels}
+        return drawn | {"labels": labels}
+
+    def tables(self, resolution: int) -> Any:
+        return self._source.tables(resolution=resolution)
+
+    def make(self, tables: Any, drawn: dict[str, Any], resolution: int) -> dict[str, Any]:
+        made = self._source.make(tables, drawn, resolution=resolution)
+        return {"maps": made["maps"], "labels": drawn["labels"]}
 
 
 def load_model(config):
