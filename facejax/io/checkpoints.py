@@ -58,6 +58,20 @@ def _meta_digest(meta: dict[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def fit_tree(like: Any, tree: Any, where: str) -> Any:
+    """Arrays by name as a tree of another structure.
+
+    Args:
+      like: pytree of arrays or `jax.ShapeDtypeStruct`.
+      tree: nested dicts of arrays under the same names.
+      where: what `tree` is, for the message.
+
+    Raises:
+      CheckpointError: names, shapes or dtypes differ.
+    """
+    return _unflatten_like(like, _flatten(tree), where)
+
+
 def _unflatten_like(like: Any, flat: dict[tuple[str, ...], np.ndarray], where: str) -> Any:
     wanted = _flatten(like)
     problems = [f"{'/'.join(path)} is missing" for path in wanted if path not in flat]
@@ -193,12 +207,16 @@ class Checkpoints:
         return _unflatten_like(like, flat, where), meta
 
     def restore_latest(
-        self, like: Any = None, only: Iterable[str] | None = None
+        self,
+        like: Any = None,
+        only: Iterable[str] | None = None,
+        forget: Iterable[tuple[str, str]] = (),
     ) -> tuple[Any, dict[str, Any]] | None:
         """The newest step that is whole; damaged ones are named in a warning and passed over.
 
         Args:
           like, only: see `restore`.
+          forget: (entry, name) of what older versions kept and nobody reads any more.
 
         Returns:
           (tree, meta), or None where there is no checkpoint at all.
@@ -214,6 +232,8 @@ class Checkpoints:
             except CheckpointError as error:
                 _log.warning("%s. Trying the one before it.", error)
                 continue
+            for entry, name in forget:
+                tree.get(entry, {}).pop(name, None)
             if like is None:
                 return tree, meta
             where = f"checkpoint {self.folder / str(step)}"

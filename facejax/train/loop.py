@@ -1,11 +1,15 @@
 """The training loop: the only owner of time and disk. Any moment is a good moment to kill it."""
 
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import logging
+import os
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,18 +17,22 @@ import numpy as np
 
 from facejax.data.prefetch import Prefetcher
 from facejax.data.sampler import IndexSampler
+from facejax.data.source import Source, is_made
 from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.train import run_folder
 from facejax.train.control import Interrupted, Profiler, StopSignals
+from facejax.train.frozen import check_frozen, describe_frozen, frozen_trees
 from facejax.train.logging import MetricAverages, NullWriter, RunWriter, log_file, versions
 from facejax.train.parallel import Parallel, agree
 from facejax.train.progress import Stopwatch, format_duration, stage_images
 from facejax.train.state import TrainState, init_optimizers, init_state
-from facejax.train.step import active_phases, traced_scalars
-from facejax.train.system import Plan, System
+from facejax.train.step import active_phases, checked_phases, traced_scalars
+from facejax.train.system import Plan, Stage, System, segment_of
+from facejax.train.warm_start import warm_start
 
 _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 30.0
+_DRAWING_THREADS = 8
 
 
 @dataclasses.dataclass
@@ -35,7 +43,7 @@ class RunResult:
       state: the last one, on devices.
       step: steps done in all.
       images: images seen in all.
-      compiled: names of the programs compiled in this process, one per (stage, active phases).
+      compiled: names of the programs compiled in this process, one per phase of a stage.
     """
 
     state: TrainState
@@ -45,12 +53,20 @@ class RunResult:
 
 
 class _Loader:
-    """Global batches in order, addressed by the number of images seen."""
+    """Global batches in order, addressed by the number of images seen.
 
-    def __init__(self, system: System, source: Any, parallel: Parallel, seed: int, images: int):
-        self._system, self._source, self._parallel = system, source, parallel
-        self._sampler = IndexSampler(len(source), seed)
+    Attributes:
+      drawn: examples drawn, and the seconds that it took, since the last `take_rate`.
+    """
+
+    def __init__(self, system: System, parallel: Parallel, seed: int, images: int):
+        self._system, self._parallel, self._seed = system, parallel, seed
         self._images = images
+        self._samplers: dict[int, tuple[Source, IndexSampler]] = {}
+        self._makers: dict[Stage, Callable] = {}
+        self._threads = max(1, min(len(os.sched_getaffinity(0)), _DRAWING_THREADS))
+        self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, "draw")
+        self._drawn = [0, 0.0]
 
     def load(self, step: int) -> tuple[int, dict[str, Any]] | None:
         """(images seen before it, batch on devices); None after the end of the run."""
@@ -59,12 +75,50 @@ class _Loader:
         if images >= self._system.total_images:
             return None
         stage = self._system.plan(images).stage
+        source, sampler = self._source(stage)
         rows = self._parallel.rows(stage.batch_size)
-        indices = self._sampler.indices(images, stage.batch_size)[rows]
-        batch = dict(self._source.batch(indices, **dict(stage.static)))
-        batch["index"] = np.arange(rows.start, rows.stop, dtype=np.int32)
+        indices = sampler.indices(images, stage.batch_size)[rows]
+        started = time.monotonic()
+        drawn = dict(self._draw(source, indices, dict(stage.static)))
+        self._drawn = [self._drawn[0] + len(indices), self._drawn[1] + time.monotonic() - started]
+        drawn["index"] = np.arange(rows.start, rows.stop, dtype=np.int32)
+        batch = self._parallel.put_batch(drawn)
         self._images += stage.batch_size
-        return images, self._parallel.put_batch(batch)
+        return images, self._made(stage, source, batch)
+
+    def take_rate(self) -> float | None:
+        """Examples per second of drawing since the last call; None where nothing was drawn."""
+        (count, seconds), self._drawn = self._drawn, [0, 0.0]
+        return count / max(seconds, 1e-9) if count else None
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _source(self, stage: Stage) -> tuple[Source, IndexSampler]:
+        source = self._system.source(stage)
+        if id(source) not in self._samplers:  # held, so that no other object gets its id
+            self._samplers[id(source)] = source, IndexSampler(len(source), self._seed)
+        return self._samplers[id(source)]
+
+    def _draw(self, source: Source, indices: np.ndarray, static: dict) -> dict[str, Any]:
+        if not source.in_threads or self._threads == 1 or len(indices) < 2:
+            return source.draw(indices, **static)
+        parts = np.array_split(indices, min(self._threads, len(indices)))
+        drawn = list(self._pool.map(lambda part: source.draw(part, **static), parts))
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *drawn)
+
+    def _made(self, stage: Stage, source: Source, batch: dict[str, Any]) -> dict[str, Any]:
+        """The examples: queued on the devices behind earlier steps, nothing comes back."""
+        if not is_made(source):
+            return batch
+        if stage not in self._makers:
+            static = dict(stage.static)
+            tables = self._parallel.put_frozen(source.tables(**static))
+            make = self._parallel.wrap_examples(functools.partial(source.make, **static))
+            program = make.lower(tables, batch).compile()
+            self._makers[stage] = functools.partial(program, tables)
+        return self._makers[stage](batch)
 
 
 def _crossed(before: int, after: int, every_kimg: float) -> bool:
@@ -83,15 +137,19 @@ class _Run:
         self.stage_name: str | None = None
         self.averages = MetricAverages()
         self.stopwatch = Stopwatch()
-        self.programs: dict[tuple, Any] = {}
+        self.programs: dict[Stage, dict[str, Callable]] = {}
+        self.loader: _Loader | None = None
         self.compile_seconds = 0.0
         self.lap_images = 0
         self.saved_step: int | None = None
         self.seconds_per_kimg: float | None = None
         self.state: Any = None
+        self.frozen: dict[str, Any] = {}
+        self.frozen_record = describe_frozen(system)
 
     def start(self, host_state: TrainState, meta: dict[str, Any] | None) -> None:
         self.state = self.parallel.put_state(host_state)
+        self.frozen = self.parallel.put_frozen(frozen_trees(self.system))
         if meta is None:
             return
         self.step, self.images = meta["step"], meta["images"]
@@ -101,43 +159,65 @@ class _Run:
 
     def train_step(self, plan: Plan, batch: dict[str, Any]) -> Any:
         """One step; returns something to wait for."""
-        if self.segment not in (None, plan.segment):
-            opt = init_optimizers(self.system, self.state.params)
-            self.state = self.state.replace(opt=self.parallel.put_state(opt))
-            _log.info("%s: optimisers start afresh", plan.segment)
+        self._begin_segment(plan)
         if self.stage_name != plan.stage.name:
             _log.info("stage %s, batch %d", plan.stage.name, plan.stage.batch_size)
             self._pictures("real_samples", plan)
         self.segment, self.stage_name = plan.segment, plan.stage.name
-        arguments = (self.state, batch, traced_scalars(plan.scalars))
-        program = self._program(plan, arguments)
-        try:
-            self.state, metrics = program(*arguments)
-        except TypeError as error:
-            raise ValueError(
-                f"stage {plan.stage.name}: the arrays of a batch or the names of the scalars "
-                f"changed within the stage ({error}). Put what changes shapes into Stage.static"
-            ) from error
+        scalars = traced_scalars(plan.scalars, self.step)
+        if plan.stage not in self.programs:
+            self._compile(plan.stage, (self.state, self.frozen, batch, scalars))
+        metrics = {}
+        for name in active_phases(self.system.phases(plan.stage), self.step):
+            try:
+                self.state, found = self.programs[plan.stage][name](
+                    self.state, self.frozen, batch, scalars
+                )
+            except TypeError as error:
+                raise ValueError(
+                    f"stage {plan.stage.name}: the arrays of a batch or the names of the scalars "
+                    f"changed within the stage ({error}). Put what changes shapes into Stage.static"
+                ) from error
+            metrics |= found
         self.averages.update(metrics)
         self.step += 1
         self.images += plan.stage.batch_size
         self.lap_images += plan.stage.batch_size
         return metrics
 
-    def _program(self, plan: Plan, arguments: tuple):
-        active = active_phases(self.system.phases(plan.stage), self.step)
-        key = (plan.stage, active)
-        if key not in self.programs:
-            jax.block_until_ready(arguments)  # earlier steps are training, not compilation
-            started = time.monotonic()
-            self.programs[key] = self.parallel.compile(
-                self.system, plan.stage, active, self.config.accumulate, arguments
-            )
-            seconds = time.monotonic() - started
-            self.compile_seconds += seconds
-            self.stopwatch.exclude(seconds)
-            _log.info("compiled %s (%s) in %.1f s", plan.stage.name, ", ".join(active), seconds)
-        return self.programs[key]
+    def _begin_segment(self, plan: Plan) -> None:
+        """New optimiser states for the groups whose segment changes."""
+        if self.segment in (None, plan.segment):
+            return
+        groups = [
+            group
+            for group in self.state.params
+            if segment_of(self.segment, group) != segment_of(plan.segment, group)
+            and segment_of(plan.segment, group) is not None
+        ]
+        if groups:
+            fresh = init_optimizers(self.system, {g: self.state.params[g] for g in groups})
+            opt = self.state.opt | self.parallel.put_state(fresh)
+            self.state = self.state.replace(opt=opt)
+            _log.info("%s: optimisers start afresh (%s)", plan.segment, ", ".join(groups))
+
+    def _compile(self, stage: Stage, arguments: tuple) -> None:
+        """All phases of a stage, those side by side that the compiler can."""
+        jax.block_until_ready(arguments)  # earlier steps are training, not compilation
+        started = time.monotonic()
+        lowered = {
+            phase.name: self.parallel.wrap(
+                self.system, stage, phase.name, self.config.accumulate
+            ).lower(*arguments)
+            for phase in checked_phases(self.system, stage)
+        }
+        with concurrent.futures.ThreadPoolExecutor(len(lowered), "compile") as pool:
+            programs = pool.map(lambda program: program.compile(), lowered.values())
+            self.programs[stage] = dict(zip(lowered, programs, strict=True))
+        seconds = time.monotonic() - started
+        self.compile_seconds += seconds
+        self.stopwatch.exclude(seconds)
+        _log.info("compiled %s (%s) in %.1f s", stage.name, ", ".join(lowered), seconds)
 
     @contextlib.contextmanager
     def _not_training(self):
@@ -154,6 +234,9 @@ class _Run:
             self.seconds_per_kimg = 1000 * seconds / self.lap_images
             record["sec/kimg"] = round(self.seconds_per_kimg, 4)
             record["images/s"] = round(self.lap_images / seconds, 3)
+            rate = self.loader and self.loader.take_rate()
+            if rate:
+                record["drawn/s"] = round(rate, 1)
         if self.compile_seconds:
             record["compile_s"] = round(self.compile_seconds, 3)
         record["time"] = round(time.time(), 3)
@@ -179,7 +262,7 @@ class _Run:
         hooks = [h for h in names if hasattr(self.system, h)]
         if not hooks or jax.process_index():
             return
-        params = self.parallel.to_local(self.state.ema_params())
+        params = self.params_as_used()
         self._pictures("samples", params, plan, self.step)
         if "histograms" in hooks:
             with self._not_training():
@@ -192,6 +275,11 @@ class _Run:
             if found:
                 self.writer.scalars(self.step, record | {f"val/{k}": v for k, v in found.items()})
 
+    def params_as_used(self) -> dict[str, Any]:
+        """What the hooks of a system take, on one device of this process."""
+        trees = self.parallel.to_local(self.state.as_used())
+        return {**self.parallel.view_local(self.frozen), **trees}
+
     def save(self) -> None:
         if self.saved_step == self.step:
             return
@@ -201,6 +289,7 @@ class _Run:
                 "segment": self.segment,
                 "stage": self.stage_name,
                 "averages": self.averages.state(),
+                "frozen": self.frozen_record,
                 "config": run_folder.as_plain(self.config),
                 "versions": versions(),
             }
@@ -222,16 +311,29 @@ def _as_dict(state: TrainState) -> dict[str, Any]:
 
 
 def restore_state(
-    checkpoints: Checkpoints, like: TrainState
+    checkpoints: Checkpoints, like: TrainState, frozen: dict[str, dict[str, str]] | None = None
 ) -> tuple[TrainState, dict[str, Any]] | None:
     """The newest good checkpoint of a run as (state of numpy arrays, meta); None without any.
 
     Args:
       checkpoints: of the run.
       like: a state of the same system, for its structure.
+      frozen: of `describe_frozen`, compared with what the checkpoint was trained with.
+
+    Raises:
+      ValueError: something frozen has changed.
+      CheckpointError: none can be read, or the newest is of another model.
     """
-    found = checkpoints.restore_latest(like=_as_dict(like))
-    return None if found is None else (TrainState(**found[0]), found[1])
+    found = checkpoints.restore_latest(like=_as_dict(like), forget=_forgotten(frozen or {}))
+    if found is None:
+        return None
+    check_frozen(found[1].get("frozen", {}), frozen or {}, checkpoints.folder.parent)
+    return TrainState(**found[0]), found[1]
+
+
+def _forgotten(frozen: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Checkpoints of versions before 'frozen' hold such trees in aux: they are passed over."""
+    return tuple(("aux", name) for name in frozen)
 
 
 def train(
@@ -268,18 +370,22 @@ def train(
     workdir = pathlib.Path(workdir)
     parallel = parallel or Parallel(config.parallel)
     for stage in stage_images(system):
-        parallel.check_batch_size(stage.batch_size, config.accumulate)
+        together = system.device_batch(stage) if hasattr(system, "device_batch") else 1
+        parallel.check_batch_size(stage.batch_size, config.accumulate, together)
     main = jax.process_index() == 0
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep)
-    if checkpoints.steps():
-        run_folder.check_config(workdir, config)
+    changed = run_folder.check_config(workdir, config) if checkpoints.steps() else []
     with contextlib.ExitStack() as stack:
         if main:
             _write_config(workdir, config)
             stack.enter_context(log_file(workdir / "log.txt"))
         stack.enter_context(checkpoints)
+        for line in changed:
+            _log.warning("%s: the plan follows the new value from here on", line)
         state = init_state(system, config.seed)
-        restored = restore_state(checkpoints, state)
+        restored = restore_state(checkpoints, state, describe_frozen(system))
+        if restored is None and config.get("init_from"):
+            state = warm_start(state, config.init_from, config.init_with)
         state, meta = restored or (state, None)
         step = meta["step"] if meta else 0
         writer = stack.enter_context(RunWriter(workdir, step) if main else NullWriter())
@@ -294,12 +400,10 @@ def train(
             _train(run, profile_steps, show_progress and main)
         checkpoints.wait()
         _finish(run)
-        return RunResult(
-            run.state,
-            run.step,
-            run.images,
-            [f"{stage.name} ({', '.join(active)})" for stage, active in run.programs],
-        )
+        compiled = [
+            f"{stage.name} ({name})" for stage, found in run.programs.items() for name in found
+        ]
+        return RunResult(run.state, run.step, run.images, compiled)
 
 
 def _write_config(workdir: pathlib.Path, config: Any) -> None:
@@ -314,11 +418,12 @@ def _write_config(workdir: pathlib.Path, config: Any) -> None:
 def _train(run: _Run, profile_steps: int, show_progress: bool) -> None:
     system, config = run.system, run.config
     total = system.total_images
-    loader = _Loader(system, system.source(), run.parallel, config.seed, run.images)
+    run.loader = loader = _Loader(system, run.parallel, config.seed, run.images)
     ahead = stage_images(system, run.images)
     in_flight: collections.deque = collections.deque()
     reported = time.monotonic()
     with (
+        contextlib.closing(loader),
         StopSignals() as signals,
         Prefetcher(loader.load) as batches,
         Profiler(run.workdir / "profile", profile_steps) as profiler,
@@ -375,6 +480,5 @@ def _finish(run: _Run) -> None:
     marker = run.workdir / "finished.txt"
     done = marker.read_text().strip() if marker.exists() else ""
     if hasattr(run.system, "finish") and jax.process_index() == 0 and done != str(run.images):
-        state = run.parallel.to_local(run.state)
-        run.system.finish(state, run.workdir)
+        run.system.finish(run.params_as_used(), run.workdir)
         marker.write_text(f"{run.images}\n")

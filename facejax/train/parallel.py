@@ -174,11 +174,11 @@ class Parallel:
         """The rows of this process to the global batch on devices.
 
         Args:
-          batch: arrays [B / num_processes, ...]. Their memory is not written to afterwards: on CPU
-            it may become that of the device arrays.
+          batch: {name: array or tree of arrays [B / num_processes, ...]}. Their memory is not
+            written to afterwards: on CPU it may become that of the device arrays.
 
         Returns:
-          [B, ...] arrays for 'jit', [devices, B / devices, ...] for 'pmap'.
+          [B, ...] arrays for 'shard_map', [devices, B / devices, ...] for 'pmap'.
         """
         processes = jax.process_count()
 
@@ -189,7 +189,7 @@ class Parallel:
             shape = (x.shape[0] * processes, *x.shape[1:])
             return jax.make_array_from_process_local_data(self._sharded, x, shape)
 
-        return {name: put(value) for name, value in batch.items()}
+        return jax.tree.map(put, batch)
 
     def wrap(self, system: System, stage: Stage, phase: str, accumulate: int = 1) -> Callable:
         """The step of a phase as a function of arrays made by the `put_...` methods.

@@ -4,12 +4,31 @@ import json
 import pathlib
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from facejax.io.files import atomic_path
 
-# May differ when a run goes on: how long, how often something is written, on what it runs.
-FREE_KEYS = ("log_every", "sample_kimg", "checkpoint_kimg", "keep", "parallel", "total_kimg")
+# May differ when a run goes on: how often something is written, on what it runs.
+FREE_KEYS = ("log_every", "sample_kimg", "checkpoint_kimg", "keep", "parallel")
+# May differ too, but the plan follows the new value, which the log says.
+PLAN_KEYS = ("schedule.total_kimg", "total_kimg")
+# What runs of older versions lack, and how they were trained.
+_LATER_KEYS = {"dtype": "float32", "init_from": "", "init_with": ""}
+
+
+def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run of any version with today's keys.
+
+    Args:
+      config: plain, as config.json has it; not changed.
+    """
+    config = {**config}
+    model = config.get("model")
+    if isinstance(model, dict) and "dtype" in model and "dtype" not in config:
+        config["dtype"] = model["dtype"]
+        config["model"] = {k: v for k, v in model.items() if k != "dtype"}
+    recognition = config.get("recognition")
+    if isinstance(recognition, dict) and "run" not in recognition:
+        config["recognition"] = {**recognition, "run": "", "train": "idnet"}
+    return {**_LATER_KEYS, **config} if "system" in config else config
 
 
 def as_plain(config: Any) -> dict[str, Any]:
@@ -45,60 +64,47 @@ def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
         return tuple(tuples(y) for y in x) if isinstance(x, list) else x
 
     try:
-        return tuples(json.loads(path.read_text()))
+        return tuples(upgraded(json.loads(path.read_text())))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}). Delete it and give --config and the same settings again"
         ) from error
 
 
-def read_system_config(workdir: str | pathlib.Path, system: str) -> ConfigDict:
-    """The configuration of a run of one system, for commands that use what was trained.
-
-    Args:
-      workdir: a run folder.
-      system: the folder in facejax/systems.
-
-    Raises:
-      ValueError: the folder holds no run, one of another system, or a damaged config.json.
-    """
-    config = read_config(workdir)
-    if config is None:
-        raise ValueError(
-            f"{pathlib.Path(workdir) / 'config.json'} is missing: {workdir} holds no run. Train "
-            f"one with `python launch/main.py --config=configs/{system}.py --workdir={workdir}`"
-        )
-    if config.get("system") != system:
-        raise ValueError(f"{workdir} holds a run of {config.get('system')!r}, wanted {system!r}")
-    return ConfigDict(config)
-
-
-def check_config(workdir: str | pathlib.Path, config: Any) -> None:
-    """Raises a ValueError where a run would go on with settings that change what it computes.
+def check_config(workdir: str | pathlib.Path, config: Any) -> list[str]:
+    """Whether a run may go on with other settings.
 
     Args:
       workdir: a run folder with checkpoints.
       config: the configuration asked for.
+
+    Returns:
+      What changes the plan of the rest of the run and was asked for, a line each.
+
+    Raises:
+      ValueError: settings differ that change what a run computes.
     """
     old = read_config(workdir)
     if old is None:
-        return
+        return []
     old, new = flatten(as_plain(old)), flatten(as_plain(config))
     absent = object()
     differing = [
         key
         for key in sorted(old.keys() | new.keys())
-        if key.split(".")[-1] not in FREE_KEYS and old.get(key, absent) != new.get(key, absent)
+        if key not in FREE_KEYS and old.get(key, absent) != new.get(key, absent)
     ]
-    if differing:
-        rows = "; ".join(
-            f"{key} was {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
-            for key in differing
-        )
+    rows = {
+        key: f"{key} was {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
+        for key in differing
+    }
+    if set(differing) - set(PLAN_KEYS):
+        rows = "; ".join(rows.values())
         raise ValueError(
             f"{workdir} holds a run with another configuration: {rows}. Use --workdir=NEW_FOLDER "
             "for a new run, or give the old values to go on with this one"
         )
+    return list(rows.values())
 
 
 def write_config(workdir: str | pathlib.Path, config: Any) -> None:

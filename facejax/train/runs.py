@@ -9,10 +9,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from facejax.io.checkpoints import Checkpoints
+from facejax.train.frozen import check_frozen, describe_frozen, frozen_trees
 from facejax.train.run_folder import read_config
-from facejax.train.system import System
+from facejax.train.state import as_used
+from facejax.train.system import Prerequisite, System
 
 _PACKAGE = "facejax.systems"
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +26,8 @@ class Run:
       folder: of the run.
       config: resolved, as the run was trained.
       system: made from it.
-      params: {name: tree of numpy arrays} as the networks are used: the moving average of a group
-        where there is one, its parameters elsewhere, and the entries of aux.
+      params: {name: tree of numpy arrays} as `System.predict` takes them: the moving average of a
+        group where there is one, its parameters elsewhere, the entries of aux, what is frozen.
       meta: of the checkpoint: 'step', 'images', ...
     """
 
@@ -66,6 +69,39 @@ def make_system(config: Any) -> System:
       ValueError: there is no such system.
     """
     return system_module(config.system).make_system(config)
+
+
+def prerequisites(config: Any) -> tuple[Prerequisite, ...]:
+    """The runs that a configuration's system wants trained on demand: their key says 'auto'.
+
+    A system declares them by a function `prerequisites(config)` in its system.py.
+    """
+    declared = getattr(system_module(config.system), "prerequisites", lambda config: ())(config)
+    return tuple(p for p in declared if _get(config, p.key) == AUTO)
+
+
+def prerequisite_folder(folder: str | pathlib.Path, prerequisite: Prerequisite) -> pathlib.Path:
+    """Where a run keeps what it needed: <run>/prerequisites/<name>, a run folder of its own."""
+    return pathlib.Path(folder) / "prerequisites" / prerequisite.name
+
+
+def resolve(config: Any, folder: str | pathlib.Path) -> ConfigDict:
+    """A copy of a configuration in which 'auto' is replaced by the folders of a run.
+
+    Args:
+      config: ConfigDict, as it is kept in config.json.
+      folder: of the run.
+    """
+    resolved = ConfigDict(config.to_dict())  # deep: ConfigDict(config) shares its groups
+    places = {p.key: str(prerequisite_folder(folder, p)) for p in prerequisites(config)}
+    resolved.update_from_flattened_dict(places)
+    return resolved.lock()
+
+
+def _get(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part, {})
+    return config
 
 
 def read_run_config(folder: str | pathlib.Path, system: str | None = None) -> ConfigDict:
@@ -112,5 +148,10 @@ def load_run(folder: str | pathlib.Path, system: str | None = None, step: int | 
     if found is None:
         raise ValueError(f"{folder} has no checkpoint yet: train first, or wait for the first one")
     tree, meta = found
-    params = {**tree.get("aux", {}), **tree.get("params", {}), **tree.get("ema", {})}
-    return Run(folder, config, make_system(config), params, meta)
+    resolved = resolve(config, folder)
+    system = make_system(resolved)
+    check_frozen(meta.get("frozen", {}), describe_frozen(system), folder)
+    frozen = frozen_trees(system)
+    aux = {k: v for k, v in tree.get("aux", {}).items() if k not in frozen}
+    params = as_used(tree.get("params", {}), tree.get("ema", {}), aux, frozen)
+    return Run(folder, config, system, params, meta)

@@ -54,6 +54,11 @@ class Plan:
     scalars: dict[str, float]
 
 
+def segment_of(segment: str | dict[str, str] | None, group: str) -> str | None:
+    """The segment that a group is in; None where `Plan.segment` does not name it."""
+    return segment.get(group) if isinstance(segment, dict) else segment
+
+
 @flax.struct.dataclass
 class LossInputs:
     """What a loss reads besides the parameters.
