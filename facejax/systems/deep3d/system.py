@@ -26,6 +26,7 @@ from facejax.systems.deep3d import (
 )
 from facejax.systems.deep3d.recognition import make_recognizer
 from facejax.train.optim import adam, clip_each_norm
+from facejax.train.schedules import LrDecay
 from facejax.train.system import Phase, Plan, Stage
 
 
@@ -46,7 +47,7 @@ class Deep3DSystem:
         s = config.schedule
         self.has_graph = s.graph_kimg > 0
         self.total_images = round(1000 * (s.warmup_kimg + s.rnet_kimg + s.graph_kimg))
-        schedule.lr_factor(s, 0, 1, 1)  # complains about an unknown one
+        self.lr_decay = LrDecay(s.lr_decay, s.lr_final, s.lr_step, s.ramp_kimg)
         self.adversarial = critic.AdversarialConfig(**config.get("adversarial", {}))
         if self.adversarial.weight and (config.graph.target != "albedo" or s.joint):
             raise ValueError(
@@ -174,7 +175,7 @@ class Deep3DSystem:
                 name, groups = "joint", ("rnet", "graph")
             elif self.adversarial.weight and scalars["rendered"]:
                 name, groups = "adversarial", ("critic", "graph")
-        factor = schedule.lr_factor(s, images, length, batch_size)
+        factor = self.lr_decay.at(images, length, batch_size)
         rates = {"rnet": s.lr, "graph": s.graph_lr, "critic": s.graph_lr}
         scalars |= {f"lr/{g}": rates[g] * factor for g in groups}
         return Plan(Stage(name, batch_size), segment, scalars)
