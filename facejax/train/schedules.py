@@ -1,4 +1,4 @@
-"""What changes along a run, as functions of the images seen; `System.plan` calls them on the host."""
+"""What changes along a run, as functions of the images seen; called by `System.plan`."""
 
 import dataclasses
 import math

@@ -13,6 +13,7 @@ from jax import lax
 from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.morphable.hierarchy import cached_hierarchy
+from facejax.nn.keys import example_keys
 from facejax.render.face_decoder import Deep3DCamera, assemble, decode, num_coefficients, split
 from facejax.systems.deep3d import (
     albedo,
@@ -201,7 +202,7 @@ class Deep3DSystem:
         if not self.config.data.augment:
             return batch
         size = self.camera.size
-        keys = jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])
+        keys = example_keys(rng, batch["index"])
         matrix, flip = jax.vmap(lambda k: random_affine(k, size=size))(keys)
         picture = jnp.concatenate([batch["image"], batch["mask"][..., None]], axis=-1)
         picture = jnp.clip(warp(picture, matrix), 0.0, 1.0)

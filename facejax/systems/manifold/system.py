@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from facejax.nn.keys import example_keys
 from facejax.systems.manifold import data, networks
 from facejax.train.schedules import EmaSchedule, LrDecay
 from facejax.train.system import Phase, Plan, Stage
@@ -128,9 +129,9 @@ class ManifoldSystem:
         if kind == "fixed":
             key = jax.random.key(self.config.data.seed + data.TARGETS.index(target))
             number = batch["example"]
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(number)
         sigma = self.sigma(target)
-        return jax.vmap(lambda k, p: data.corrupt(k, p, sigma))(keys, batch[target])
+        corrupt = jax.vmap(lambda k, p: data.corrupt(k, p, sigma))
+        return corrupt(example_keys(key, number), batch[target])
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per denoiser."""

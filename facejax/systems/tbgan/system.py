@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.nn.keys import example_normals
 from facejax.systems.tbgan import data, losses, networks
 from facejax.systems.tbgan.schedule import tick_kimg
 from facejax.train.optim import adam
@@ -112,16 +113,11 @@ class TBGANSystem:
         )
         latents = self.net.latents
 
-        def normals(batch, rng, size):
-            # per example, so that the numbers do not depend on how the batch is spread
-            keys = jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])
-            return jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
-
         def labels(batch):
             return data.prepare_labels(batch["labels"], self._source.meta["label_kind"])
 
         def disc_loss(params, state, batch, rng, scalars):
-            draws = normals(batch, rng, latents + 1)
+            draws = example_normals(rng, batch["index"], latents + 1)
             mix = jax.scipy.stats.norm.cdf(draws[:, -1])  # uniform, from the same single draw
             reals = losses.fade_reals(batch["maps"], scalars["alpha"])
             loss, metrics = losses.discriminator_loss(
@@ -132,8 +128,8 @@ class TBGANSystem:
 
         def gen_loss(params, state, batch, rng, scalars):
             loss, metrics = losses.generator_loss(
-                params, state.params["disc"], normals(batch, rng, latents), labels(batch),
-                scalars["alpha"], **static,
+                params, state.params["disc"], example_normals(rng, batch["index"], latents),
+                labels(batch), scalars["alpha"], **static,
             )  # fmt: skip
             return loss, (metrics, {})
 
