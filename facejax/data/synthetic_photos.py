@@ -15,6 +15,7 @@ import numpy as np
 
 from facejax.data.source import Source, check_indices
 from facejax.morphable import MorphableModel, sample_coefficients
+from facejax.nn.keys import example_keys
 from facejax.render import interpolate, rasterize
 from facejax.render.face_decoder import (
     Coefficients,
@@ -87,7 +88,7 @@ def _photos(model, skin, coeffs, indices, seed, noise, covered, *, camera):
     fragments = rasterize(clip(face.vertices, camera), mesh, (size, size))
     skin = jnp.broadcast_to(skin, (*face.color.shape[:-1], 1))
     drawn = interpolate(jnp.concatenate([face.color, skin], axis=-1), mesh, fragments)
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(indices)
+    keys = example_keys(jax.random.key(seed), indices)
     behind, grain = jax.vmap(lambda key: _nuisance(key, size))(keys)
     cover, cloth = jax.vmap(lambda key: _cover(jax.random.fold_in(key, 1), size, covered))(keys)
     hit = (fragments.triangle_id >= 0)[..., None]

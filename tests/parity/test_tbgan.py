@@ -35,8 +35,9 @@ from facejax.systems.tbgan.networks import (
     init_discriminator,
     init_generator,
 )
-from facejax.systems.tbgan.schedule import MAX_MINIBATCH, PUBLISHED, Schedule, tick_kimg
+from facejax.systems.tbgan.schedule import MAX_MINIBATCH, PUBLISHED, tick_kimg
 from facejax.train.optim import adam
+from facejax.train.schedules import ProgressiveSchedule
 from tests.parity.golden import case_files
 
 TFRECORDS = case_files("tbgan", "tfr_*_source.npz")
@@ -220,7 +221,7 @@ def test_training_steps(path):
 def test_schedule(path):
     for name, table in json.loads(path.read_text()).items():
         preset, _, precision = name.partition("-fp")
-        schedule = Schedule(
+        schedule = ProgressiveSchedule(
             resolution=2 ** table["resolution_log2"],
             max_minibatch_per_device=MAX_MINIBATCH[f"fp{precision}"] if precision else {},
             **PUBLISHED[preset],

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from facejax.nn.keys import example_normals
 from facejax.train.optim import adam
 from facejax.train.system import Phase, Plan, Stage
 
@@ -48,11 +49,6 @@ def mlp(params, x):
     return jnp.tanh(x @ params["w0"]) @ params["w1"]
 
 
-def per_example_normal(rng, index, size):
-    keys = jax.vmap(lambda i: jax.random.fold_in(rng, i))(index)
-    return jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
-
-
 class ToySystem:
     """Two stages of different batch size and scale, three segments, one lazy phase, an aux."""
 
@@ -88,7 +84,7 @@ class ToySystem:
 
     def phases(self, stage):
         def disc(params, state, batch, rng, scalars):
-            fake = mlp(state.params["gen"], per_example_normal(rng, batch["index"], 2))
+            fake = mlp(state.params["gen"], example_normals(rng, batch["index"], 2))
             loss = jnp.mean(jax.nn.softplus(mlp(params, fake)))
             loss += jnp.mean(jax.nn.softplus(-mlp(params, batch["x"])))
             mean = 0.9 * state.aux["real_mean"] + 0.1 * jnp.mean(batch["x"], axis=0)
@@ -101,7 +97,7 @@ class ToySystem:
             return 0.1 * jnp.mean(jnp.sum(grad**2, axis=-1)), ({}, {})
 
         def gen(params, state, batch, rng, scalars):
-            fake = mlp(params, per_example_normal(rng, batch["index"], 2))
+            fake = mlp(params, example_normals(rng, batch["index"], 2))
             loss = jnp.mean(jax.nn.softplus(-mlp(state.params["disc"], fake)))
             return loss + 0.01 * scalars["alpha"] * jnp.mean(fake**2), ({}, {})
 

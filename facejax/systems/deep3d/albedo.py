@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from facejax import losses as face_losses
+from facejax.nn.keys import example_keys
 from facejax.render.face_decoder import render_face
 from facejax.systems.deep3d import critic, texture
 
@@ -56,7 +57,7 @@ def critic_loss(system, params, state, batch, rng, scalars):
     face, _, _ = system.refined(state.params["graph"], state, batch)
     fake = lax.stop_gradient(painted(system, face, batch))
     rng = jax.random.fold_in(rng, 1)  # other draws than those of the augmentation
-    mix = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(rng, i)))(batch["index"])
+    mix = jax.vmap(jax.random.uniform)(example_keys(rng, batch["index"]))
     real, fake = 2.0 * batch["image"] - 1.0, 2.0 * fake - 1.0
     loss, terms = critic.critic_loss(
         system.critic_net, params, real, fake, mix, system.adversarial.penalty

@@ -6,14 +6,13 @@ Lin et al. 2020 (3D-Face-GCNs, --gan): a Wasserstein GAN with gradient penalty (
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from facejax.geometry.math import safe_norm
+from facejax.losses.adversarial import gradient_penalty, wgan_discriminator
 from facejax.nn.blocks import BatchNorm, Conv
 from facejax.nn.init import init_params
 
@@ -111,23 +110,6 @@ def init_critic(net: ImageCritic, seed: int, size: int) -> dict:
     return init_params(net.init, seed, rule, image)
 
 
-def gradient_penalty(
-    score: Callable, real: jax.Array, fake: jax.Array, mix: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Mean of (|slope| - 1)^2 at points between photos and fakes, and the mean |slope|.
-
-    Args:
-      score: images [B, ...] to scores [B]; must treat every image by itself for the slopes to be
-        those of single images.
-      real, fake: [B, ...].
-      mix: [B] in [0, 1], share of the fake.
-    """
-    mix = mix.reshape((-1,) + (1,) * (real.ndim - 1))
-    gradient = jax.grad(lambda x: jnp.sum(score(x)))(real + mix * (fake - real))
-    slope = safe_norm(gradient.reshape(len(gradient), -1))
-    return jnp.mean((slope - 1.0) ** 2), jnp.mean(slope)
-
-
 def critic_loss(
     net: ImageCritic, params, real: jax.Array, fake: jax.Array, mix: jax.Array, penalty: float
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -144,7 +126,7 @@ def critic_loss(
       The loss, and 'wasserstein', 'gradient_penalty', 'slope'.
     """
     score = functools.partial(net.score, params)
-    distance = jnp.mean(score(real)) - jnp.mean(score(fake))
+    distance = -wgan_discriminator(score(real), score(fake))
     bound, slope = gradient_penalty(score, real, fake, mix)
     terms = {"wasserstein": distance, "gradient_penalty": bound, "slope": slope}
     return penalty * bound - distance, terms

@@ -1,8 +1,7 @@
-"""Which stage of a Deep3D run an image belongs to, and how learning rates and weights go there."""
+"""Which stage of a Deep3D run an image belongs to, and how much the photo counts there."""
 
 import math
 
-LR_DECAYS = ("cosine", "linear", "step", "exponential")
 _PHOTO_STEPS = 5  # in which the photo comes to count fully for the albedo
 
 
@@ -22,34 +21,6 @@ def stage_of(schedule, images_seen: int) -> tuple[str, int, int]:
     return "warmup" if images_seen < warmup else "rnet", 0, rnet
 
 
-def lr_factor(schedule, images: int, length: int, batch_size: int) -> float:
-    """What the learning rate is multiplied by.
-
-    Args:
-      schedule: with ramp_kimg, lr_decay, lr_final and lr_step.
-      images: seen in the stage, before the step.
-      length: of the stage, in images.
-      batch_size: of the step.
-
-    Raises:
-      ValueError: an unknown lr_decay.
-    """
-    ramp = min(1.0, (images + batch_size) / max(1000 * schedule.ramp_kimg, 1.0))
-    done, final, late = images / max(length, 1), schedule.lr_final, schedule.lr_step
-    if schedule.lr_decay == "step":
-        return ramp * (final if done >= late else 1.0)
-    if schedule.lr_decay == "linear":
-        return ramp * (1 - (1 - final) * max(0.0, done - late) / max(1 - late, 1e-9))
-    if schedule.lr_decay == "exponential":
-        return ramp * final**done
-    if schedule.lr_decay == "cosine":
-        return ramp * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
-    raise ValueError(
-        f"schedule.lr_decay is {schedule.lr_decay!r}, wanted one of {LR_DECAYS}; 'plateau' is not "
-        "among them: the rate is a function of the images seen"
-    )
-
-
 def photo_share(schedule, images: int, length: int) -> float:
     """How much the photo counts for the albedo: from 0 to 1 in steps of a fifth.
 
@@ -57,7 +28,8 @@ def photo_share(schedule, images: int, length: int) -> float:
 
     Args:
       schedule: with rendered_share.
-      images, length: see `lr_factor`.
+      images: seen in the stage, before the step.
+      length: of the stage, in images.
     """
     done = images / max(length, 1) / max(schedule.rendered_share, 1e-9)
     return min(1.0, math.floor(_PHOTO_STEPS * done + 1e-9) / _PHOTO_STEPS)

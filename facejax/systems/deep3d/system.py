@@ -13,6 +13,7 @@ from jax import lax
 from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.morphable.hierarchy import cached_hierarchy
+from facejax.nn.keys import example_keys
 from facejax.render.face_decoder import Deep3DCamera, assemble, decode, num_coefficients, split
 from facejax.systems.deep3d import (
     albedo,
@@ -26,6 +27,7 @@ from facejax.systems.deep3d import (
 )
 from facejax.systems.deep3d.recognition import make_recognizer
 from facejax.train.optim import adam, clip_each_norm
+from facejax.train.schedules import LrDecay
 from facejax.train.system import Phase, Plan, Stage
 
 
@@ -46,7 +48,7 @@ class Deep3DSystem:
         s = config.schedule
         self.has_graph = s.graph_kimg > 0
         self.total_images = round(1000 * (s.warmup_kimg + s.rnet_kimg + s.graph_kimg))
-        schedule.lr_factor(s, 0, 1, 1)  # complains about an unknown one
+        self.lr_decay = LrDecay(s.lr_decay, s.lr_final, s.lr_step, s.ramp_kimg)
         self.adversarial = critic.AdversarialConfig(**config.get("adversarial", {}))
         if self.adversarial.weight and (config.graph.target != "albedo" or s.joint):
             raise ValueError(
@@ -174,7 +176,7 @@ class Deep3DSystem:
                 name, groups = "joint", ("rnet", "graph")
             elif self.adversarial.weight and scalars["rendered"]:
                 name, groups = "adversarial", ("critic", "graph")
-        factor = schedule.lr_factor(s, images, length, batch_size)
+        factor = self.lr_decay.at(images, length, batch_size)
         rates = {"rnet": s.lr, "graph": s.graph_lr, "critic": s.graph_lr}
         scalars |= {f"lr/{g}": rates[g] * factor for g in groups}
         return Plan(Stage(name, batch_size), segment, scalars)
@@ -200,7 +202,7 @@ class Deep3DSystem:
         if not self.config.data.augment:
             return batch
         size = self.camera.size
-        keys = jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])
+        keys = example_keys(rng, batch["index"])
         matrix, flip = jax.vmap(lambda k: random_affine(k, size=size))(keys)
         picture = jnp.concatenate([batch["image"], batch["mask"][..., None]], axis=-1)
         picture = jnp.clip(warp(picture, matrix), 0.0, 1.0)

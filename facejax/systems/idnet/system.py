@@ -1,7 +1,6 @@
 """Identity embeddings of synthetic people, trained by a margin softmax."""
 
 import functools
-import math
 import pathlib
 from typing import Any
 
@@ -14,6 +13,7 @@ from facejax.data.face_crops import face_crop
 from facejax.data.synthetic_photos import PhotoRanges, SyntheticPhotoSource
 from facejax.geometry.math import safe_normalize
 from facejax.nn.identity import IdentityNet, init_identity
+from facejax.train.schedules import LrDecay
 from facejax.train.system import Phase, Plan, Stage
 
 MARGINS = ("cosface", "arcface")
@@ -112,12 +112,12 @@ class IdentitySystem:
         """Learning rate and margin of the next step."""
         s = self.config.schedule
         done = min(images_seen / max(self.total_images, 1), 1.0)
-        ramp = min(1.0, (images_seen + s.batch_size) / max(1000 * s.ramp_kimg, 1.0))
+        factor = LrDecay(ramp_kimg=s.ramp_kimg).at(images_seen, self.total_images, s.batch_size)
         return Plan(
             stage=Stage("margin", s.batch_size),
             segment="all",
             scalars={
-                "lr/idnet": s.lr * ramp * (1 + math.cos(math.pi * done)) / 2,
+                "lr/idnet": s.lr * factor,
                 # classes have to part before a margin can widen the gaps
                 "margin": self.config.loss.margin * min(1.0, done / 0.6),
             },

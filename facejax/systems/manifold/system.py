@@ -3,7 +3,6 @@
 import functools
 import json
 import logging
-import math
 import pathlib
 from typing import Any
 
@@ -11,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from facejax.nn.keys import example_keys
 from facejax.systems.manifold import data, networks
+from facejax.train.schedules import EmaSchedule, LrDecay
 from facejax.train.system import Phase, Plan, Stage
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ class ManifoldSystem:
                 f"train.noise is {config.train.noise!r}, wanted 'fresh' (drawn for every step), "
                 "'fixed' (one draw per row) or 'stored' (noisy.npy of data.source='arrays')"
             )
+        self.lr_decay = LrDecay(s.lr_decay)
+        # no average where the half life is 0, and the untrained parameters are forgotten at once
+        self.ema = EmaSchedule(0.0, config.ema.half_life_kimg, ramp=0.1, least_images=0.0)
         self.ema_groups = self.targets
         self.total_images = round(1000 * s.total_kimg)
 
@@ -94,19 +98,13 @@ class ManifoldSystem:
     def plan(self, images_seen: int) -> Plan:
         """Learning rate and moving average of the next step."""
         s = self.config.schedule
-        done = min(images_seen / max(self.total_images, 1), 1.0)
-        factor = (1 + math.cos(math.pi * done)) / 2 if s.lr_decay == "cosine" else 1.0
+        factor = self.lr_decay.at(images_seen, self.total_images, s.batch_size)
         return Plan(
             stage=Stage(name="denoise", batch_size=s.batch_size),
             segment="all",
             scalars={f"lr/{t}": s.lr * factor for t in self.targets}
-            | {"ema_decay": self._ema_decay(images_seen)},
+            | {"ema_decay": self.ema.at(images_seen, s.batch_size)},
         )
-
-    def _ema_decay(self, images: int) -> float:
-        half_life = 1000.0 * self.config.ema.half_life_kimg
-        half_life = min(half_life, 0.1 * images)  # the first steps are forgotten fast
-        return 0.5 ** (self.config.schedule.batch_size / half_life) if half_life else 0.0
 
     def phases(self, stage: Stage) -> tuple[Phase, ...]:
         """One phase per target."""
@@ -131,9 +129,9 @@ class ManifoldSystem:
         if kind == "fixed":
             key = jax.random.key(self.config.data.seed + data.TARGETS.index(target))
             number = batch["example"]
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(number)
         sigma = self.sigma(target)
-        return jax.vmap(lambda k, p: data.corrupt(k, p, sigma))(keys, batch[target])
+        corrupt = jax.vmap(lambda k, p: data.corrupt(k, p, sigma))
+        return corrupt(example_keys(key, number), batch[target])
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per denoiser."""

@@ -10,6 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from facejax.image.resample import downsample2, upsample2
+from facejax.losses.adversarial import (
+    score_drift,
+    slope_penalty,
+    slopes_between,
+    wgan_discriminator,
+    wgan_generator,
+)
+from facejax.losses.classification import soft_cross_entropy
 from facejax.systems.tbgan.networks import Discriminator, Generator, NetworkConfig
 
 
@@ -36,11 +44,6 @@ class LossConfig:
     gp_every: int = 1
 
 
-def soft_cross_entropy(probabilities: jax.Array, logits: jax.Array) -> jax.Array:
-    """-sum_k p_k log softmax(logits)_k, [N]; both inputs [N, K]."""
-    return -jnp.sum(probabilities * jax.nn.log_softmax(logits), axis=-1)
-
-
 def fade_reals(maps: jax.Array, alpha: jax.Array) -> jax.Array:
     """Real maps [N, H, W, C] as they enter a fading stage: lerp(maps, their 2x2 means, alpha)."""
     return maps + (upsample2(downsample2(maps)) - maps) * alpha
@@ -61,10 +64,10 @@ def generator_loss(
     """
     fakes = Generator(net).apply({"params": gen}, latents, labels * cfg.label_scale, alpha, stage)
     scores, logits = Discriminator(net).apply({"params": disc}, fakes, alpha, stage)
-    loss = -jnp.mean(scores)
+    loss = wgan_generator(scores)
     metrics = {"score_fake": jnp.mean(scores)}
     if net.label_size and cfg.label_weight_gen:
-        ce = jnp.mean(soft_cross_entropy(labels, logits))
+        ce = soft_cross_entropy(labels, logits)
         loss, metrics["label"] = loss + cfg.label_weight_gen * ce, ce
     return loss, metrics
 
@@ -106,22 +109,21 @@ def discriminator_loss(
 
     fake_scores, fake_logits = score(fakes)
     real_scores, real_logits = score(reals)
-    loss = jnp.mean(fake_scores) - jnp.mean(real_scores)
+    loss = wgan_discriminator(real_scores, fake_scores)
     metrics = {"wasserstein": -loss, "score_real": jnp.mean(real_scores)}
     if cfg.gp_weight:
         # every n-th example, as a reshape: the choice stays on its device when the batch is sharded
         pick = lambda a: a.reshape(-1, cfg.gp_every, *a.shape[1:])[:, 0]  # noqa: E731
-        real, fake, u = pick(reals), pick(fakes), pick(mix)[:, None, None, None]
-        # the sum of all scores, as in the original: minibatch stddev couples examples of a group
-        grad = jax.grad(lambda x: jnp.sum(score(x)[0]))(real + (fake - real) * u)
-        norm = jnp.sqrt(jnp.sum(grad * grad, axis=(1, 2, 3)) + 1e-16) / 2.0 ** net.lod(stage)
-        penalty = jnp.mean((norm - cfg.gp_target) ** 2) / cfg.gp_target**2
+        # minibatch stddev couples examples of a group: slopes of the sum of scores, as the original
+        slopes = slopes_between(lambda x: score(x)[0], pick(reals), pick(fakes), pick(mix))
+        slopes = slopes / 2.0 ** net.lod(stage)
+        penalty = slope_penalty(slopes, cfg.gp_target)
         loss = loss + cfg.gp_weight * penalty
-        metrics |= {"gradient_penalty": penalty, "gradient_norm": jnp.mean(norm)}
-    loss = loss + cfg.drift_weight * jnp.mean(real_scores**2)
+        metrics |= {"gradient_penalty": penalty, "gradient_norm": jnp.mean(slopes)}
+    loss = loss + cfg.drift_weight * score_drift(real_scores)
     if net.label_size:
-        ce_real = jnp.mean(soft_cross_entropy(labels, real_logits))
-        ce_fake = jnp.mean(soft_cross_entropy(labels, fake_logits))
+        ce_real = soft_cross_entropy(labels, real_logits)
+        ce_fake = soft_cross_entropy(labels, fake_logits)
         loss = loss + cfg.label_weight_real * ce_real + cfg.label_weight_fake * ce_fake
         metrics |= {"label_real": ce_real, "label_fake": ce_fake}
     return loss, metrics

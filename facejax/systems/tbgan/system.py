@@ -1,6 +1,5 @@
 """TBGAN as a system of the trainer: parameter groups, stages, losses, pictures, exports."""
 
-import dataclasses
 import functools
 import logging
 import math
@@ -12,17 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.nn.keys import example_normals
 from facejax.systems.tbgan import data, losses, networks
-from facejax.systems.tbgan.schedule import Schedule, tick_kimg
+from facejax.systems.tbgan.schedule import tick_kimg
 from facejax.train.optim import adam
+from facejax.train.schedules import EmaSchedule, ProgressiveSchedule
 from facejax.train.system import Phase, Plan, Stage
 
 _log = logging.getLogger(__name__)
-
-
-def _by_resolution(table) -> dict[int, Any]:
-    """{'res16': x} of a config to {16: x}."""
-    return {int(k.removeprefix("res")): v for k, v in dict(table).items()}
 
 
 def network_config(c) -> networks.NetworkConfig:
@@ -34,39 +30,6 @@ def network_config(c) -> networks.NetworkConfig:
     return networks.NetworkConfig(**fields)
 
 
-def schedule_of(c, resolution: int) -> Schedule:
-    """Schedule of `config.schedule` for a final resolution."""
-    fields = dict(c)
-    for name in ("minibatch", "max_minibatch_per_device", "lr"):
-        fields[name] = _by_resolution(fields[name])
-    fields["stage_kimg"] = {k: tuple(v) for k, v in _by_resolution(fields["stage_kimg"]).items()}
-    return Schedule(resolution=resolution, **fields)
-
-
-@dataclasses.dataclass(frozen=True)
-class Ema:
-    """Moving average of the generator.
-
-    Attributes:
-      decay: per discriminator step; used when half_life_kimg is 0.
-      half_life_kimg: thousand images after which a step's weight has halved.
-      ramp: the half life is at most this share of the images seen.
-    """
-
-    decay: float = 0.999
-    half_life_kimg: float = 0.0
-    ramp: float = 0.0
-
-    def at(self, images: int, batch_size: int) -> float:
-        """Decay of the step after `images` images."""
-        if not self.half_life_kimg:
-            return self.decay
-        half_life = 1000.0 * self.half_life_kimg
-        if self.ramp:
-            half_life = min(half_life, max(self.ramp * images, 1.0))
-        return 0.5 ** (batch_size / half_life)
-
-
 class TBGANSystem:
     """See facejax/train/system.py for what each method is asked for."""
 
@@ -76,8 +39,8 @@ class TBGANSystem:
         self.config = config
         self.net = network_config(config.model)
         self.loss = losses.LossConfig(**config.loss)
-        self.schedule = schedule_of(config.schedule, self.net.resolution)
-        self.ema = Ema(**config.ema)
+        self.schedule = ProgressiveSchedule.from_config(config.schedule, self.net.resolution)
+        self.ema = EmaSchedule(**config.ema)
         self.total_images = round(1000 * self.schedule.total_kimg)
         self._check()
         warning = self.schedule.check()
@@ -150,16 +113,11 @@ class TBGANSystem:
         )
         latents = self.net.latents
 
-        def normals(batch, rng, size):
-            # per example, so that the numbers do not depend on how the batch is spread
-            keys = jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])
-            return jax.vmap(lambda k: jax.random.normal(k, (size,)))(keys)
-
         def labels(batch):
             return data.prepare_labels(batch["labels"], self._source.meta["label_kind"])
 
         def disc_loss(params, state, batch, rng, scalars):
-            draws = normals(batch, rng, latents + 1)
+            draws = example_normals(rng, batch["index"], latents + 1)
             mix = jax.scipy.stats.norm.cdf(draws[:, -1])  # uniform, from the same single draw
             reals = losses.fade_reals(batch["maps"], scalars["alpha"])
             loss, metrics = losses.discriminator_loss(
@@ -170,8 +128,8 @@ class TBGANSystem:
 
         def gen_loss(params, state, batch, rng, scalars):
             loss, metrics = losses.generator_loss(
-                params, state.params["disc"], normals(batch, rng, latents), labels(batch),
-                scalars["alpha"], **static,
+                params, state.params["disc"], example_normals(rng, batch["index"], latents),
+                labels(batch), scalars["alpha"], **static,
             )  # fmt: skip
             return loss, (metrics, {})
 
