@@ -1,6 +1,6 @@
 """Photo crops of random faces of a morphable model, rendered on the device while training.
 
-The crops are those of the Deep3D family (`facejax.render.face_decoder`): identity, expression,
+The crops are those of the Deep3D family (`facejax.recon.decoder`): identity, expression,
 albedo, pose and light are drawn at random, everything behind the face is smooth noise, and patches
 of noise may cover its border as hair, ears and collars do.
 """
@@ -15,8 +15,7 @@ import numpy as np
 
 from facejax.data.source import check_indices
 from facejax.morphable import MorphableModel, sample_coefficients
-from facejax.render import interpolate, rasterize
-from facejax.render.face_decoder import (
+from facejax.recon.decoder import (
     Coefficients,
     Deep3DCamera,
     clip,
@@ -24,6 +23,7 @@ from facejax.render.face_decoder import (
     join,
     skin_weights,
 )
+from facejax.render import interpolate, rasterize
 
 _IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
 _BACKGROUND_GRIDS = (2, 6)  # cells along a side of the two layers of noise
@@ -217,7 +217,7 @@ class SyntheticPhotoSource:
 
         Returns:
           'image' [B, S, S, 3] in [0, 1], 'landmarks' [B, 68, 2] pixels with y UP, 'mask' [B, S, S]
-          (visible skin, in [0, 1]), 'coeffs' [B, n] (`face_decoder.join`), 'identity' [B] int32.
+          (visible skin, in [0, 1]), 'coeffs' [B, n] (`decoder.join`), 'identity' [B] int32.
         """
         indices = check_indices(indices, len(self))
         coeffs = self.draws(indices)

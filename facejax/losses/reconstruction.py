@@ -13,7 +13,7 @@ from jax import lax
 
 from facejax.geometry.math import safe_norm, safe_normalize
 from facejax.nn.devices import mean_over_devices, num_mapped_devices
-from facejax.render.face_decoder import Coefficients
+from facejax.recon.decoder import Coefficients
 
 FORMS = ("pytorch", "tensorflow")
 _PHOTO_EPS = 1e-6
@@ -112,7 +112,7 @@ def reflectance(albedo: jax.Array, skin: jax.Array | np.ndarray) -> jax.Array:
 
     Args:
       albedo: [..., V, 3] in [0, 1].
-      skin: [V] weights, for example `facejax.render.face_decoder.skin_weights`.
+      skin: [V] weights, for example `facejax.recon.decoder.skin_weights`.
     """
     skin = jnp.asarray(skin, jnp.float32)
     weights = (skin / jnp.maximum(skin.sum(), 1e-12)).reshape((1,) * (albedo.ndim - 2) + (-1, 1))

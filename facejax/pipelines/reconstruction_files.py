@@ -41,7 +41,7 @@ from facejax.io.meshes import save_mesh
 from facejax.io.plots import line_plots
 from facejax.morphable.model import MorphableModel
 from facejax.pipelines.photo_texture import PhotoTexture, make_texture, uv_topology
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 from facejax.render.interpolate import interpolate
 from facejax.render.overlay import draw_points
 from facejax.render.rasterize import rasterize
@@ -68,8 +68,8 @@ class Reconstruction:
 
     photo: np.ndarray
     aligned: AlignedPhoto
-    coeffs: fd.Coefficients
-    face: fd.DecodedFace
+    coeffs: decoder.Coefficients
+    face: decoder.DecodedFace
     neutral_shape: np.ndarray
     curves: dict[str, np.ndarray]
 
@@ -108,23 +108,23 @@ def face_mesh(
 ) -> Mesh:
     """The textured mesh, millimetres: posed in the camera's world, or canonical and neutral."""
     shape = result.neutral_shape if neutral else result.face.vertices
-    vertices = fd.MM_PER_DM * np.asarray(shape, np.float32)
+    vertices = decoder.MM_PER_DM * np.asarray(shape, np.float32)
     return Mesh(vertices, uv_topology(model), texture=texture.texture)
 
 
 @jax.jit
-def draw_face(model: MorphableModel, face: fd.DecodedFace) -> tuple[jax.Array, jax.Array]:
+def draw_face(model: MorphableModel, face: decoder.DecodedFace) -> tuple[jax.Array, jax.Array]:
     """The lit face, anti-aliased.
 
     Returns:
       overlay [448, 448, 4]: the face region (eyes and lips too, hair and neck not), colour times
       alpha, for drawing over the photo; whole [224, 224, 4]: the whole mesh on black.
     """
-    camera = fd.Deep3DCamera()
+    camera = decoder.Deep3DCamera()
     fine = camera.resized(_FINE * camera.size)
     mesh = model.topology.mesh
     region = _overlay_region(model)[:, None]
-    fragments = rasterize(fd.clip(face.vertices, fine), mesh, (fine.size, fine.size))
+    fragments = rasterize(decoder.clip(face.vertices, fine), mesh, (fine.size, fine.size))
     planes = interpolate(jnp.concatenate([face.color, region], axis=-1), mesh, fragments)
     hit = (fragments.triangle_id >= 0).astype(jnp.float32)[..., None]
     color = jnp.clip(planes[..., :3], 0, 1) * hit
@@ -211,7 +211,7 @@ def mat_variables(result: Reconstruction, whole: np.ndarray) -> dict[str, np.nda
     return dict(
         cropped_img=result.aligned.crop,
         recon_img=255 * whole,
-        coeff=np.asarray(fd.join(coeffs))[None],
+        coeff=np.asarray(decoder.join(coeffs))[None],
         face_shape=np.asarray(face.vertices),
         face_texture=255 * np.asarray(face.albedo),
         face_color=255 * np.asarray(face.color),

@@ -5,7 +5,7 @@ import pytest
 from facejax.data.face_crops import face_crop
 from facejax.data.synthetic_photos import PhotoRanges, SyntheticPhotoSource
 from facejax.morphable import load_morphable
-from facejax.render.face_decoder import decode, five_points, split
+from facejax.recon.decoder import decode, five_points, split
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from facejax import losses as face_losses
-from facejax.render.face_decoder import render_face
+from facejax.recon.decoder import render_face
 from facejax.systems.deep3d import critic, texture
 
 

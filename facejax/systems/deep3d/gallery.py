@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.io.images import add_text_labels, image_grid, to_uint8
+from facejax.recon.decoder import DecodedFace, render_face, split
 from facejax.render import draw_points
-from facejax.render.face_decoder import DecodedFace, render_face, split
 
 _log = logging.getLogger(__name__)
 _TILE = 160  # least side of a picture in a strip, pixels

@@ -15,7 +15,7 @@ from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_dete
 from facejax.data.photo_folders import read_aligned
 from facejax.io.images import write_image
 from facejax.metrics import reconstruction as measures
-from facejax.render.face_decoder import MM_PER_DM, decode, front_weights, split
+from facejax.recon.decoder import MM_PER_DM, decode, front_weights, split
 
 _log = logging.getLogger(__name__)
 _BATCH = 32

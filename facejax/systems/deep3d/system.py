@@ -13,7 +13,7 @@ from jax import lax
 from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.morphable.hierarchy import cached_hierarchy
-from facejax.render.face_decoder import Deep3DCamera, assemble, decode, num_coefficients, split
+from facejax.recon.decoder import Deep3DCamera, assemble, decode, num_coefficients, split
 from facejax.systems.deep3d import (
     albedo,
     critic,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.morphable import MorphableModel
-from facejax.render.face_decoder import (
+from facejax.recon.decoder import (
     MM_PER_DM,
     Coefficients,
     Deep3DCamera,
