@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.data.source import check_indices
-from facejax.morphable import MorphableModel, sample_coefficients
+from facejax.morphable import Coefficients, MorphableModel, sample_coefficients
 from facejax.recon.decoder import (
-    Coefficients,
     Deep3DCamera,
     clip,
     decode,

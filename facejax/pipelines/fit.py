@@ -21,7 +21,7 @@ from facejax.image.resample import downsample2
 from facejax.image.sample import sample_bilinear
 from facejax.image.skin import skin_mask
 from facejax.losses import gamma_prior, reflectance
-from facejax.morphable.model import MorphableModel
+from facejax.morphable.model import Coefficients, MorphableModel
 from facejax.pipelines.landmark_fit import (
     DEFAULT,
     FitOptions,
@@ -41,7 +41,7 @@ from facejax.render.silhouette import boundary_grad
 from facejax.train.optim import adam
 
 CURVES = ("total", "photo", "landmark", "outline", "prior")
-_RATES = dict(id=0.04, exp=0.02, tex=0.06, angles=0.006, gamma=0.02, trans=0.006)
+_RATES = dict(id=0.04, exp=0.02, alb=0.06, angles=0.006, gamma=0.02, trans=0.006)
 
 
 @struct.dataclass
@@ -54,7 +54,7 @@ class Fit:
       curves: {name: [photo_steps] weighted terms of the loss}, names in CURVES.
     """
 
-    coeffs: decoder.Coefficients
+    coeffs: Coefficients
     landmark_px: jax.Array
     curves: dict[str, jax.Array]
 
@@ -64,7 +64,7 @@ def fit_photo(
     crop: np.ndarray,
     landmarks: np.ndarray,
     options: FitOptions = DEFAULT,
-    start: decoder.Coefficients | None = None,
+    start: Coefficients | None = None,
     hold_identity: bool = False,
     inside: np.ndarray | None = None,
 ) -> Fit:
@@ -171,14 +171,14 @@ def _light(face, image, skin, weights):
 @functools.partial(jax.jit, static_argnames="options")
 def fit_colors(
     model: MorphableModel,
-    start: decoder.Coefficients,
+    start: Coefficients,
     image: jax.Array,
     skin: jax.Array,
     inside: jax.Array,
     targets: Targets,
     options: FitOptions = DEFAULT,
     hold_identity: bool | jax.Array = False,
-) -> tuple[decoder.Coefficients, dict[str, jax.Array]]:
+) -> tuple[Coefficients, dict[str, jax.Array]]:
     """Light by least squares, then all coefficients by Adam through the renderer.
 
     Args:
@@ -238,7 +238,7 @@ def fit_colors(
         prior = options.prior * (
             options.id_prior * jnp.sum(coeffs.id**2)
             + options.exp_prior * jnp.sum((coeffs.exp / exp_std) ** 2)
-            + options.tex_prior * jnp.sum(coeffs.tex**2)
+            + options.tex_prior * jnp.sum(coeffs.alb**2)
         )
         prior = prior + options.gamma * gamma_prior(coeffs.gamma)
         prior = prior + options.reflectance * reflectance(face.albedo, skin_vertices)
@@ -251,7 +251,7 @@ def fit_colors(
         total = sum(terms.values())
         return total, terms | {"total": total}
 
-    rates = decoder.Coefficients(**_RATES)
+    rates = Coefficients(**_RATES)
     rates = rates.replace(id=jnp.where(hold_identity, 0.0, rates.id))
     optimizer = adam(0.9, 0.98)
 

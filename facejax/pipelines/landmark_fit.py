@@ -14,7 +14,7 @@ import numpy as np
 from flax import struct
 from jax import lax
 
-from facejax.morphable.model import MorphableModel
+from facejax.morphable.model import Coefficients, MorphableModel
 from facejax.recon import decoder
 
 _JAW = 17  # the first landmarks: fixed vertices here, the visible contour in many annotations
@@ -140,7 +140,7 @@ def points73(landmarks_px: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="options")
 def fit_landmarks(
     model: MorphableModel, targets: Targets, options: FitOptions = DEFAULT
-) -> decoder.Coefficients:
+) -> Coefficients:
     """Pose, identity and expression of landmarks alone; the other coefficients are zero.
 
     Args:
@@ -194,9 +194,7 @@ def fit_landmarks(
 
 
 @jax.jit
-def landmark_error(
-    model: MorphableModel, coeffs: decoder.Coefficients, targets: Targets
-) -> jax.Array:
+def landmark_error(model: MorphableModel, coeffs: Coefficients, targets: Targets) -> jax.Array:
     """Root mean squared distance of the known landmarks, pixels of a crop of 224."""
     mean, id_basis, exp_basis = _landmark_model(model)
     camera = decoder.Deep3DCamera()

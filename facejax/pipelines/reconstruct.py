@@ -24,7 +24,7 @@ from facejax.data.alignment import (
 )
 from facejax.data.photo_folders import IMAGE_SUFFIXES, find_images, read_pixels
 from facejax.io.landmarks import SUFFIXES, read_landmarks
-from facejax.morphable import MorphableModel
+from facejax.morphable import Coefficients, MorphableModel
 from facejax.pipelines import fit
 from facejax.pipelines.reconstruction_files import (
     DEFAULT_FILES,
@@ -130,7 +130,7 @@ class Estimate:
     """
 
     photo: Photo
-    coeffs: decoder.Coefficients
+    coeffs: Coefficients
     added: tuple[jax.Array, jax.Array] | None = None
     curves: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 

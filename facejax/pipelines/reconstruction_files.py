@@ -39,7 +39,7 @@ from facejax.io.files import atomic_path
 from facejax.io.images import to_uint8, write_image
 from facejax.io.meshes import save_mesh
 from facejax.io.plots import line_plots
-from facejax.morphable.model import MorphableModel
+from facejax.morphable.model import Coefficients, MorphableModel
 from facejax.pipelines.photo_texture import PhotoTexture, make_texture, uv_topology
 from facejax.recon import decoder
 from facejax.render.interpolate import interpolate
@@ -68,7 +68,7 @@ class Reconstruction:
 
     photo: np.ndarray
     aligned: AlignedPhoto
-    coeffs: decoder.Coefficients
+    coeffs: Coefficients
     face: decoder.DecodedFace
     neutral_shape: np.ndarray
     curves: dict[str, np.ndarray]
@@ -205,7 +205,7 @@ def mat_variables(result: Reconstruction, whole: np.ndarray) -> dict[str, np.nda
     five = given if len(given) == 5 else landmarks5_from_68(given)
     up = np.asarray(face.landmarks_px, np.float32)
     names = dict(
-        id=coeffs.id, exp=coeffs.exp, tex=coeffs.tex, angle=coeffs.angles, gamma=coeffs.gamma,
+        id=coeffs.id, exp=coeffs.exp, tex=coeffs.alb, angle=coeffs.angles, gamma=coeffs.gamma,
         trans=coeffs.trans,
     )  # fmt: skip
     return dict(
@@ -233,11 +233,10 @@ def json_record(model: MorphableModel, result: Reconstruction) -> dict:
     error = None
     if result.curves:
         error = {k: float(v[-1]) for k, v in result.curves.items()}
-    lists = {f.name: np.asarray(getattr(coeffs, f.name)) for f in dataclasses.fields(coeffs)}
     return {
         "model": {"name": topology.name, "digest": topology.digest, "source": topology.source},
         "units": "angles rad; trans and shape dm; landmarks in pixels of the photo, y down",
-        "coefficients": {k: _rounded(v) for k, v in lists.items()},
+        "coefficients": {k: _rounded(v) for k, v in decoder.parts_in_files(coeffs).items()},
         "expressions": dict(zip(topology.exp_names, _rounded(coeffs.exp), strict=True))
         if topology.exp_names
         else {},
@@ -297,7 +296,7 @@ def write_reconstruction(
         texture = make_texture(
             model,
             result.face,
-            result.coeffs.tex,
+            result.coeffs.alb,
             result.photo,
             result.aligned.transform.box,
             options.texture_size,

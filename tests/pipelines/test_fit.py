@@ -39,7 +39,7 @@ def truth(model):
     return zero.replace(
         id=jnp.asarray(rng.standard_normal(model.num_id) * 0.7, jnp.float32),
         exp=jnp.asarray(exp),
-        tex=jnp.asarray(rng.standard_normal(model.num_alb) * 0.7, jnp.float32),
+        alb=jnp.asarray(rng.standard_normal(model.num_alb) * 0.7, jnp.float32),
         angles=jnp.array([0.05, 0.35, -0.08]),
         trans=jnp.array([0.03, -0.02, 0.1]),
         gamma=jnp.asarray(gamma.reshape(27)),
@@ -99,7 +99,7 @@ def test_landmarks_alone(model, photo):
     found = fit.fit_landmarks(model, targets, OPTIONS)
     assert pose_error_deg(found, true) < 2.0
     assert float(fit.landmark_error(model, found, targets)) < 1.0
-    assert not np.any(found.tex) and not np.any(found.gamma)
+    assert not np.any(found.alb) and not np.any(found.gamma)
     start = decoder.zero_coefficients(model)
     assert float(fit.landmark_error(model, start, targets)) > 5.0
 

@@ -131,7 +131,7 @@ def test_texture_shows_the_photo_and_completes_it(model, folder):
     coeffs = truth(model)
     face = jax.jit(decoder.decode)(model, coeffs)
     box = (LEFT, TOP, LEFT + SIDE, TOP + SIDE)
-    out = make_texture(model, face, coeffs.tex, photo.pixels, box, 128)
+    out = make_texture(model, face, coeffs.alb, photo.pixels, box, 128)
     assert out.texture.shape == (128, 128, 3) and np.isfinite(out.texture).all()
     assert 0.1 < (out.weight > 0.9).mean() < 0.6
     mesh = uv_topology(model)
@@ -145,7 +145,7 @@ def test_texture_shows_the_photo_and_completes_it(model, folder):
     blue = out.texture[..., 2] - out.texture[..., 0]
     assert (blue[unseen] > 0.1).mean() < 0.01
     # the light comes from the image's right; without it both sides have the model's colour
-    plain = make_texture(model, face, coeffs.tex, photo.pixels, box, 128, coeffs.gamma)
+    plain = make_texture(model, face, coeffs.alb, photo.pixels, box, 128, coeffs.gamma)
     albedo = np.clip(np.asarray(face.albedo), 0, 1)[mesh.uv_vertex]
     skin = decoder.skin_weights(model.topology)[mesh.uv_vertex] > 0.9
     ratios = []

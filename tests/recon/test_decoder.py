@@ -53,13 +53,16 @@ def random_vector(rng, batch=()):
 
 def test_split_and_join(model, rng):
     assert decoder.num_coefficients((80, 64, 80)) == 257
-    assert decoder.coefficient_sizes(model) == dict(id=4, exp=3, tex=2, angles=3, gamma=27, trans=3)
+    assert decoder.coefficient_sizes(model) == dict(id=4, exp=3, alb=2, angles=3, gamma=27, trans=3)
     vector = random_vector(rng, (2, 3))
     coeffs = decoder.split(vector, model)
     assert coeffs.gamma.shape == (2, 3, 27)
     np.testing.assert_array_equal(decoder.join(coeffs), vector)
     one_light = coeffs.replace(gamma=jnp.zeros(27))
     assert decoder.join(one_light).shape == vector.shape
+    assert list(decoder.parts_in_files(coeffs))[:3] == ["id", "exp", "tex"]
+    with pytest.raises(ValueError, match="without angles, trans"):
+        decoder.join(coeffs.replace(angles=None, trans=None))
     with pytest.raises(ValueError, match=r"wanted \[\.\.\., 42\] = 4 id \+ 3 exp"):
         decoder.split(vector[..., :-1], model)
 

@@ -13,10 +13,9 @@ import numpy as np
 from jax import lax
 
 from facejax import losses
-from facejax.morphable import MorphableModel
+from facejax.morphable import Coefficients, MorphableModel
 from facejax.recon.decoder import (
     MM_PER_DM,
-    Coefficients,
     DecodedFace,
     Deep3DCamera,
     clip,
