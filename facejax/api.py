@@ -57,7 +57,8 @@ def decode_face(model: MorphableModel, coefficients: Coefficients | jax.Array) -
 
     Args:
       model: the face model.
-      coefficients: `Coefficients`, or one vector [..., D_id + D_exp + D_alb].
+      coefficients: `Coefficients`, of which the photo's part has no effect; or one vector
+        [..., D_id + D_exp + D_alb].
 
     Returns:
       Mesh with the batch dims of the coefficients; colours clipped to [0, 1].
@@ -67,8 +68,9 @@ def decode_face(model: MorphableModel, coefficients: Coefficients | jax.Array) -
     """
     if not isinstance(coefficients, Coefficients):
         coefficients = split_coefficients(model, jnp.asarray(coefficients, jnp.float32))
-    identity, expression, albedo = coefficients
-    mesh = Mesh(decode_shape(model, identity, expression), model.topology.mesh)
+    albedo = coefficients.alb
+    vertices = decode_shape(model, coefficients.id, coefficients.exp)
+    mesh = Mesh(vertices, model.topology.mesh)
     if model.mean_texture is not None:
         return mesh.replace(texture=jnp.clip(decode_texture(model, albedo), 0.0, 1.0))
     return mesh.replace(vertex_colors=jnp.clip(decode_albedo(model, albedo), 0.0, 1.0))
@@ -101,9 +103,9 @@ def sample_face(
     """
     rng = np.random.default_rng(seed)
     drawn = sample_coefficients(model, rng, 1, id_scale=id_scale, alb_scale=alb_scale)
-    coefficients = Coefficients(*(c[0] for c in drawn))
+    coefficients = jax.tree.map(lambda c: c[0], drawn)
     if expression is not None:
-        coefficients = coefficients._replace(exp=_expression_weights(model, expression))
+        coefficients = coefficients.replace(exp=_expression_weights(model, expression))
     return decode_face(model, coefficients)
 
 

@@ -17,6 +17,7 @@ LEVELS = {
     "nn": 0,
     "render": 1,
     "morphable": 1,
+    "recon": 1,
     "metrics": 2,
     "io": 2,
     "data": 2,
@@ -32,6 +33,8 @@ LEVELS = {
 SIDEWAYS = {
     ("nn", "image"),
     ("render", "morphable"),
+    ("recon", "render"),
+    ("recon", "morphable"),
     ("data", "io"),
     ("metrics", "io"),
 }  # within a level, from the first to the second
@@ -92,6 +95,8 @@ def test_the_rules_catch_what_they_should():
         ("facejax.geometry.mesh", "facejax.render.uv"),
         ("facejax.geometry.mesh", "facejax.image.filters"),
         ("facejax.morphable.model", "facejax.render.uv.bake"),
+        ("facejax.render.uv", "facejax.recon.decoder"),
+        ("facejax.morphable.model", "facejax.recon.decoder"),
         ("facejax.io.images", "facejax.data.packed"),
         ("facejax.metrics.swd", "facejax.data.packed"),
         ("facejax.train.loop", "facejax.systems.tbgan.system"),
@@ -103,6 +108,7 @@ def test_the_rules_catch_what_they_should():
     for importer, imported in [
         ("facejax.render.uv", "facejax.geometry.mesh.MeshTopology"),
         ("facejax.render.uv", "facejax.morphable.model"),
+        ("facejax.recon.decoder", "facejax.render.rasterize.rasterize"),
         ("facejax.data.packed", "facejax.io.files"),
         ("facejax.systems.tbgan.system", "facejax.systems.tbgan.losses"),
         ("facejax.cli", "facejax.doctor"),

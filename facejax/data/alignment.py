@@ -5,7 +5,7 @@ sicxu/Deep3DFaceRecon_pytorch util/preprocess.py): a least-squares affine camera
 points gives the scale and the place of the face; the photo is resized and cut, without rotation.
 
 Two frames: PHOTO points have y DOWN from the top, as landmark files of photos; CROP points have y
-UP from the bottom, as all landmarks of the Deep3D family (`facejax.render.face_decoder`).
+UP from the bottom, as all landmarks of the Deep3D family (`facejax.recon.decoder`).
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.render.face_decoder import STANDARD_POINTS_DM, five_points
+from facejax.recon.decoder import STANDARD_POINTS_DM, five_points
 
 CROP_SIZE = 224
 RESCALE = 102.0  # pixels per dm of the standard face, for crops of 224

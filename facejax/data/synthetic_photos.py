@@ -1,6 +1,6 @@
 """Photo crops of random faces of a morphable model, rendered on the device while training.
 
-The crops are those of the Deep3D family (`facejax.render.face_decoder`): identity, expression,
+The crops are those of the Deep3D family (`facejax.recon.decoder`): identity, expression,
 albedo, pose and light are drawn at random, everything behind the face is smooth noise, and patches
 of noise may cover its border as hair, ears and collars do.
 """
@@ -14,17 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.data.source import Source, check_indices
-from facejax.morphable import MorphableModel, sample_coefficients
+from facejax.morphable import Coefficients, MorphableModel, sample_coefficients
 from facejax.nn.keys import example_keys
-from facejax.render import interpolate, rasterize
-from facejax.render.face_decoder import (
-    Coefficients,
+from facejax.recon.decoder import (
     Deep3DCamera,
     clip,
     decode,
     join,
     skin_weights,
 )
+from facejax.render import interpolate, rasterize
 
 _IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
 _BACKGROUND_GRIDS = (2, 6)  # cells along a side of the two layers of noise
@@ -239,7 +238,7 @@ class SyntheticPhotoSource(Source):
 
         Returns:
           'image' [B, S, S, 3] in [0, 1], 'landmarks' [B, 68, 2] pixels with y UP, 'mask' [B, S, S]
-          (visible skin, in [0, 1]), 'coeffs' [B, n] (`face_decoder.join`), 'identity' [B] int32.
+          (visible skin, in [0, 1]), 'coeffs' [B, n] (`decoder.join`), 'identity' [B] int32.
         """
         image, landmarks, mask = _photos(
             *tables, drawn["coeffs"], drawn["example"], np.int32(self._seed),

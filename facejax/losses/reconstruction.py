@@ -12,8 +12,8 @@ import numpy as np
 from jax import lax
 
 from facejax.geometry.math import safe_norm, safe_normalize
+from facejax.morphable import Coefficients
 from facejax.nn.devices import mean_over_devices, num_mapped_devices
-from facejax.render.face_decoder import Coefficients
 
 FORMS = ("pytorch", "tensorflow")
 _PHOTO_EPS = 1e-6
@@ -83,7 +83,7 @@ def perceptual(features: jax.Array, target: jax.Array, form: str = "pytorch") ->
 
 
 def coefficient_prior(
-    coeffs: Coefficients, id_weight: float = 1.0, exp_weight: float = 0.8, tex_weight: float = 0.017
+    coeffs: Coefficients, id_weight: float = 1.0, exp_weight: float = 0.8, alb_weight: float = 0.017
 ) -> jax.Array:
     """Weighted squared lengths of the face model's coefficients (eq. 5, weights of the code).
 
@@ -91,9 +91,9 @@ def coefficient_prior(
       coeffs: batch dims [...].
       id_weight: of |id|^2.
       exp_weight: of |exp|^2.
-      tex_weight: of |tex|^2; the paper prints 1.7e-3, both programs have 1.7e-2.
+      alb_weight: of |alb|^2; the paper prints 1.7e-3, both programs have 1.7e-2.
     """
-    terms = ((coeffs.id, id_weight), (coeffs.exp, exp_weight), (coeffs.tex, tex_weight))
+    terms = ((coeffs.id, id_weight), (coeffs.exp, exp_weight), (coeffs.alb, alb_weight))
     return sum(weight * jnp.mean(jnp.sum(c**2, axis=-1)) for c, weight in terms)
 
 
@@ -112,7 +112,7 @@ def reflectance(albedo: jax.Array, skin: jax.Array | np.ndarray) -> jax.Array:
 
     Args:
       albedo: [..., V, 3] in [0, 1].
-      skin: [V] weights, for example `facejax.render.face_decoder.skin_weights`.
+      skin: [V] weights, for example `facejax.recon.decoder.skin_weights`.
     """
     skin = jnp.asarray(skin, jnp.float32)
     weights = (skin / jnp.maximum(skin.sum(), 1e-12)).reshape((1,) * (albedo.ndim - 2) + (-1, 1))

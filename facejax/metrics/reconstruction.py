@@ -377,7 +377,7 @@ def pose_error_deg(predicted_rad: np.ndarray, target_rad: np.ndarray) -> dict[st
     """Errors of pose angles, [...] degrees each.
 
     Args:
-      predicted_rad: [..., 3] about x, y, z, Deep3D's order (`face_decoder.rotation`).
+      predicted_rad: [..., 3] about x, y, z, Deep3D's order (`decoder.rotation`).
       target_rad: [..., 3].
 
     Returns:

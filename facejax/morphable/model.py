@@ -9,8 +9,8 @@ for blendshape models (`exp_std` is 1 there) and unit variance for PCA expressio
 Frame: right-handed, millimetres, y up, z out of the face, x = the subject's left.
 """
 
+import dataclasses
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -112,18 +112,30 @@ class MorphableModel:
         return self.alb_std.shape[0]
 
 
-class Coefficients(NamedTuple):
+@struct.dataclass
+class Coefficients:
     """Coefficients of one or many faces; batch dims lead.
+
+    The last three say how a photo shows the face (`facejax.recon.decoder`), and are None where
+    there is no photo.
 
     Attributes:
       id: [..., D_id], unit variance.
-      exp: [..., D_exp], weights (blendshapes: 0 neutral, 1 full).
-      alb: [..., D_alb], unit variance.
+      exp: [..., D_exp]: unit variance for PCA expressions, weights (0 neutral to 1 full) for
+        blendshapes.
+      alb: [..., D_alb] albedo, unit variance.
+      angles: [..., 3] radians about x, y, z, or None.
+      gamma: [..., 27] light: spherical harmonics, nine each for R, G, B; 0 is dim ambient light;
+        or None.
+      trans: [..., 3] decimetres, or None.
     """
 
     id: jax.Array
     exp: jax.Array
     alb: jax.Array
+    angles: jax.Array | None = None
+    gamma: jax.Array | None = None
+    trans: jax.Array | None = None
 
 
 def _linear(mean: jax.Array, *terms: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
@@ -220,6 +232,11 @@ def split_coefficients(model: MorphableModel, coeffs: jax.Array) -> Coefficients
 
 
 def join_coefficients(coeffs: Coefficients) -> jax.Array:
-    """One vector [..., D_id + D_exp + D_alb]; batch dims broadcast. Inverse of the split."""
-    batch = jnp.broadcast_shapes(*(c.shape[:-1] for c in coeffs))
-    return jnp.concatenate([jnp.broadcast_to(c, (*batch, c.shape[-1])) for c in coeffs], axis=-1)
+    """One vector of the parts that there are, in their order; batch dims broadcast.
+
+    [..., D_id + D_exp + D_alb] without a photo: the inverse of `split_coefficients`.
+    """
+    parts = [getattr(coeffs, field.name) for field in dataclasses.fields(coeffs)]
+    parts = [part for part in parts if part is not None]
+    batch = jnp.broadcast_shapes(*(p.shape[:-1] for p in parts))
+    return jnp.concatenate([jnp.broadcast_to(p, (*batch, p.shape[-1])) for p in parts], axis=-1)

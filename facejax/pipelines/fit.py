@@ -5,7 +5,7 @@
    2001), outliers re-weighted.
 3. Photo: Adam on all coefficients through the renderer, with the gradient of moving outlines.
 
-Frames and coefficients are those of `facejax.render.face_decoder`: crops of 224 pixels, landmarks
+Frames and coefficients are those of `facejax.recon.decoder`: crops of 224 pixels, landmarks
 with y UP. Everything is jitted with the face model as an argument: one compilation per model.
 """
 
@@ -21,7 +21,7 @@ from facejax.image.resample import downsample2
 from facejax.image.sample import sample_bilinear
 from facejax.image.skin import skin_mask
 from facejax.losses import gamma_prior, reflectance
-from facejax.morphable.model import MorphableModel
+from facejax.morphable.model import Coefficients, MorphableModel
 from facejax.pipelines.landmark_fit import (
     DEFAULT,
     FitOptions,
@@ -33,7 +33,7 @@ from facejax.pipelines.landmark_fit import (
     make_targets,
     points73,
 )
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 from facejax.render.interpolate import interpolate
 from facejax.render.rasterize import rasterize
 from facejax.render.shading import DEEP3D_AMBIENT, sh_basis
@@ -41,7 +41,7 @@ from facejax.render.silhouette import boundary_grad
 from facejax.train.optim import adam
 
 CURVES = ("total", "photo", "landmark", "outline", "prior")
-_RATES = dict(id=0.04, exp=0.02, tex=0.06, angles=0.006, gamma=0.02, trans=0.006)
+_RATES = dict(id=0.04, exp=0.02, alb=0.06, angles=0.006, gamma=0.02, trans=0.006)
 
 
 @struct.dataclass
@@ -54,7 +54,7 @@ class Fit:
       curves: {name: [photo_steps] weighted terms of the loss}, names in CURVES.
     """
 
-    coeffs: fd.Coefficients
+    coeffs: Coefficients
     landmark_px: jax.Array
     curves: dict[str, jax.Array]
 
@@ -64,7 +64,7 @@ def fit_photo(
     crop: np.ndarray,
     landmarks: np.ndarray,
     options: FitOptions = DEFAULT,
-    start: fd.Coefficients | None = None,
+    start: Coefficients | None = None,
     hold_identity: bool = False,
     inside: np.ndarray | None = None,
 ) -> Fit:
@@ -94,7 +94,7 @@ def fit_photo(
     if start is None:
         start = fit_landmarks(model, targets, options)
     else:
-        start = fd.split(fd.join(start), model)  # the lengths must be this model's
+        start = decoder.split(decoder.join(start), model)  # the lengths must be this model's
     image, skin, inside = photo_inputs(crop, options.size, inside)
     if options.photo_steps:
         coeffs, curves = fit_colors(
@@ -127,7 +127,7 @@ def visible_weights(model: MorphableModel) -> np.ndarray:
     mouth not at all: the model cannot know them.
     """
     masks = model.topology.masks
-    weights = fd.front_weights(model.topology)
+    weights = decoder.front_weights(model.topology)
     if "eye" in masks:
         weights = np.maximum(weights, masks["eye"])
     if "skin" in masks and "front" not in masks:
@@ -171,14 +171,14 @@ def _light(face, image, skin, weights):
 @functools.partial(jax.jit, static_argnames="options")
 def fit_colors(
     model: MorphableModel,
-    start: fd.Coefficients,
+    start: Coefficients,
     image: jax.Array,
     skin: jax.Array,
     inside: jax.Array,
     targets: Targets,
     options: FitOptions = DEFAULT,
     hold_identity: bool | jax.Array = False,
-) -> tuple[fd.Coefficients, dict[str, jax.Array]]:
+) -> tuple[Coefficients, dict[str, jax.Array]]:
     """Light by least squares, then all coefficients by Adam through the renderer.
 
     Args:
@@ -194,19 +194,19 @@ def fit_colors(
     Returns:
       Coefficients and the curves of `Fit`.
     """
-    camera = fd.Deep3DCamera().resized(options.size)
+    camera = decoder.Deep3DCamera().resized(options.size)
     mesh = model.topology.mesh
     size = (options.size, options.size)
     ratio = 224 / options.size
     weights = jnp.asarray(visible_weights(model))
-    skin_vertices = fd.skin_weights(model.topology)
+    skin_vertices = decoder.skin_weights(model.topology)
     exp_std, low, high = expression_bounds(model, options)
 
     # from the chin down there are shoulders
     up = 224 * (1 - (np.arange(options.size) + 0.5) / options.size)
     covered = skin**2 * np.clip((up - 30) / 30, 0, 1).astype(np.float32)[:, None]
 
-    face = fd.decode(model, start, camera)
+    face = decoder.decode(model, start, camera)
     gamma = _light(face, image, skin, weights)
     start = start.replace(gamma=jnp.where(jnp.any(start.gamma != 0), start.gamma, gamma))
 
@@ -214,8 +214,8 @@ def fit_colors(
         return jnp.sqrt(1e-4 * scale + jnp.sum(difference**2, axis=-1))
 
     def loss(coeffs):
-        face = fd.decode(model, coeffs, camera)
-        position = fd.clip(face.vertices, camera)
+        face = decoder.decode(model, coeffs, camera)
+        position = decoder.clip(face.vertices, camera)
         fragments = rasterize(position, mesh, size)
         values = jnp.concatenate([face.color, weights[:, None]], axis=-1)
         hit = (fragments.triangle_id >= 0).astype(jnp.float32)[..., None]
@@ -238,7 +238,7 @@ def fit_colors(
         prior = options.prior * (
             options.id_prior * jnp.sum(coeffs.id**2)
             + options.exp_prior * jnp.sum((coeffs.exp / exp_std) ** 2)
-            + options.tex_prior * jnp.sum(coeffs.tex**2)
+            + options.tex_prior * jnp.sum(coeffs.alb**2)
         )
         prior = prior + options.gamma * gamma_prior(coeffs.gamma)
         prior = prior + options.reflectance * reflectance(face.albedo, skin_vertices)
@@ -251,7 +251,7 @@ def fit_colors(
         total = sum(terms.values())
         return total, terms | {"total": total}
 
-    rates = fd.Coefficients(**_RATES)
+    rates = Coefficients(**_RATES)
     rates = rates.replace(id=jnp.where(hold_identity, 0.0, rates.id))
     optimizer = adam(0.9, 0.98)
 

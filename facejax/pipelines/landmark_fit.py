@@ -1,7 +1,7 @@
 """Landmarks to pose, identity and expression of a face model, without a picture.
 
 Damped Gauss-Newton (Levenberg 1944) with the coefficients' priors as residuals (Blanz and Vetter
-2003, section 4). Frames and coefficients are those of `facejax.render.face_decoder`: pixels of a
+2003, section 4). Frames and coefficients are those of `facejax.recon.decoder`: pixels of a
 crop of 224, y UP.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from flax import struct
 from jax import lax
 
-from facejax.morphable.model import MorphableModel
-from facejax.render import face_decoder as fd
+from facejax.morphable.model import Coefficients, MorphableModel
+from facejax.recon import decoder
 
 _JAW = 17  # the first landmarks: fixed vertices here, the visible contour in many annotations
 
@@ -124,23 +124,23 @@ def feasible_expressions(
 def _landmark_model(model: MorphableModel):
     """Mean [68, 3] and bases [n, 68, 3] of the landmarks, dm and std folded in, centred."""
     ids = model.topology.landmarks68
-    mean = jnp.take(model.mean_shape, ids, axis=0) - fd.canonical_center(model).reshape(1, 3)
+    mean = jnp.take(model.mean_shape, ids, axis=0) - decoder.canonical_center(model).reshape(1, 3)
     bases = [
-        jnp.take(basis, ids, axis=1) * std.reshape(-1, 1, 1) / fd.MM_PER_DM
+        jnp.take(basis, ids, axis=1) * std.reshape(-1, 1, 1) / decoder.MM_PER_DM
         for basis, std in ((model.id_basis, model.id_std), (model.exp_basis, model.exp_std))
     ]
-    return mean / fd.MM_PER_DM, *bases
+    return mean / decoder.MM_PER_DM, *bases
 
 
 def points73(landmarks_px: jax.Array) -> jax.Array:
     """[..., 73, 2]: the five of 68 landmarks, then the 68."""
-    return jnp.concatenate([fd.five_points(landmarks_px), landmarks_px], axis=-2)
+    return jnp.concatenate([decoder.five_points(landmarks_px), landmarks_px], axis=-2)
 
 
 @functools.partial(jax.jit, static_argnames="options")
 def fit_landmarks(
     model: MorphableModel, targets: Targets, options: FitOptions = DEFAULT
-) -> fd.Coefficients:
+) -> Coefficients:
     """Pose, identity and expression of landmarks alone; the other coefficients are zero.
 
     Args:
@@ -148,7 +148,7 @@ def fit_landmarks(
       targets: from `make_targets`.
       options: steps and priors.
     """
-    camera = fd.Deep3DCamera()
+    camera = decoder.Deep3DCamera()
     mean, id_basis, exp_basis = _landmark_model(model)
     exp_std, low, high = expression_bounds(model, options)
     num_id, num_exp = model.num_id, model.num_exp
@@ -161,8 +161,8 @@ def fit_landmarks(
         y = x * scale
         angles, trans, ids, exps = jnp.split(y, np.cumsum([3, 3, num_id]))
         shape = mean + jnp.tensordot(ids, id_basis, 1) + jnp.tensordot(exps, exp_basis, 1)
-        world = shape @ fd.rotation(angles) + trans.reshape(1, 3)
-        pixels = points73(fd.project(fd.to_camera(world, camera), camera))
+        world = shape @ decoder.rotation(angles) + trans.reshape(1, 3)
+        pixels = points73(decoder.project(decoder.to_camera(world, camera), camera))
         distance = (pixels - targets.points) * targets.inverse_px[:, None]
         return jnp.concatenate([distance.reshape(-1), x])
 
@@ -189,21 +189,21 @@ def fit_landmarks(
         ):
             x, _ = lax.fori_loop(0, steps, lambda _, s, f=free: step(f, s), (x, jnp.float32(1e-3)))
     angles, trans, ids, exps = jnp.split(x * scale, np.cumsum([3, 3, num_id]))
-    zero = fd.zero_coefficients(model)
+    zero = decoder.zero_coefficients(model)
     return zero.replace(angles=angles, trans=trans, id=ids, exp=exps)
 
 
 @jax.jit
-def landmark_error(model: MorphableModel, coeffs: fd.Coefficients, targets: Targets) -> jax.Array:
+def landmark_error(model: MorphableModel, coeffs: Coefficients, targets: Targets) -> jax.Array:
     """Root mean squared distance of the known landmarks, pixels of a crop of 224."""
     mean, id_basis, exp_basis = _landmark_model(model)
-    camera = fd.Deep3DCamera()
+    camera = decoder.Deep3DCamera()
     with jax.default_matmul_precision("highest"):
         shape = (
             mean + jnp.tensordot(coeffs.id, id_basis, 1) + jnp.tensordot(coeffs.exp, exp_basis, 1)
         )
-        world = shape @ fd.rotation(coeffs.angles) + coeffs.trans.reshape(1, 3)
-    pixels = points73(fd.project(fd.to_camera(world, camera), camera))
+        world = shape @ decoder.rotation(coeffs.angles) + coeffs.trans.reshape(1, 3)
+    pixels = points73(decoder.project(decoder.to_camera(world, camera), camera))
     known = (targets.inverse_px > 0).astype(jnp.float32)
     squares = jnp.sum((pixels - targets.points) ** 2, axis=-1)
     return jnp.sqrt(jnp.sum(squares * known) / jnp.sum(known))

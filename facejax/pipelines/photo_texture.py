@@ -19,7 +19,7 @@ from facejax.geometry.mesh import MeshTopology
 from facejax.image.sample import sample_bilinear
 from facejax.image.skin import skin_mask
 from facejax.morphable.model import MorphableModel, decode_texture
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 from facejax.render.interpolate import interpolate
 from facejax.render.rasterize import rasterize
 from facejax.render.shading import SphericalHarmonics, shade
@@ -74,15 +74,15 @@ def uv_topology(model: MorphableModel) -> MeshTopology:
 @jax.jit
 def _view(model, face):
     """What of the face a texture needs: per vertex [V, 4] and images of DETAIL * 224 pixels."""
-    camera = fd.Deep3DCamera()
+    camera = decoder.Deep3DCamera()
     fine = camera.resized(DETAIL * camera.size)
     toward = np.array([[0.0, 0.0, camera.distance]], np.float32) - face.vertices
     toward = toward / jnp.linalg.norm(toward, axis=-1, keepdims=True)
     facing = jnp.sum(toward * face.normals_posed, axis=-1, keepdims=True)
     depth = face.camera_vertices[..., 2:]
     vertices = jnp.concatenate([face.pixels, depth, facing], axis=-1)
-    position, size = fd.clip(face.vertices, fine), (fine.size, fine.size)
-    front = jnp.asarray(fd.front_weights(model.topology))[:, None]
+    position, size = decoder.clip(face.vertices, fine), (fine.size, fine.size)
+    front = jnp.asarray(decoder.front_weights(model.topology))[:, None]
     mesh = model.topology.mesh
     fragments = rasterize(position, mesh, size)
     planes = interpolate(jnp.concatenate([depth, front], axis=-1), mesh, fragments)
@@ -92,7 +92,7 @@ def _view(model, face):
 
 def make_texture(
     model: MorphableModel,
-    face: fd.DecodedFace,
+    face: decoder.DecodedFace,
     tex_coeffs: jax.Array,
     photo: np.ndarray,
     box: tuple[float, float, float, float],
@@ -219,7 +219,7 @@ def _photo_regions(model):
     """[V, 3] in [0, 1]: what may take the photo's colour; eyes; the inside of the mouth."""
     masks, none = model.topology.masks, np.float32(0)
     eye, mouth = masks.get("eye", none), masks.get("mouth_inside", none)
-    region = np.maximum(fd.front_weights(model.topology), masks.get("skin", none))
+    region = np.maximum(decoder.front_weights(model.topology), masks.get("skin", none))
     region = np.maximum(region, np.maximum(eye, mouth)) * (1 - masks.get("hair", none))
     return np.stack(np.broadcast_arrays(region, eye, mouth), axis=1).astype(np.float32)
 

@@ -24,7 +24,7 @@ from facejax.data.alignment import (
 )
 from facejax.data.photo_folders import IMAGE_SUFFIXES, find_images, read_pixels
 from facejax.io.landmarks import SUFFIXES, read_landmarks
-from facejax.morphable import MorphableModel
+from facejax.morphable import Coefficients, MorphableModel
 from facejax.pipelines import fit
 from facejax.pipelines.reconstruction_files import (
     DEFAULT_FILES,
@@ -33,7 +33,7 @@ from facejax.pipelines.reconstruction_files import (
     write_reconstruction,
 )
 from facejax.pipelines.regressors import Regressor
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 
 _log = logging.getLogger(__name__)
 METHODS = ("network", "fit")
@@ -130,7 +130,7 @@ class Estimate:
     """
 
     photo: Photo
-    coeffs: fd.Coefficients
+    coeffs: Coefficients
     added: tuple[jax.Array, jax.Array] | None = None
     curves: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -160,7 +160,7 @@ class Reconstructor:
         self.regressor, self.refine = regressor, refine
         self.options = options or fit.FitOptions()
         self.batch_size = max(1, int(batch_size)) if regressor else 1
-        self._decode = jax.jit(fd.decode)
+        self._decode = jax.jit(decoder.decode)
 
     def estimate(self, photos: Sequence[Photo]) -> Iterator[Estimate]:
         """The coefficients of at most `batch_size` photos."""
@@ -183,7 +183,7 @@ class Reconstructor:
             crop = crop if side == 224 else crop.resize((side, side), Image.Resampling.BICUBIC)
             crops[k] = np.asarray(crop, np.float32) / 255
         out = self.regressor.predict(jnp.asarray(crops))
-        coeffs = fd.split(out["coeffs"], self.model)
+        coeffs = decoder.split(out["coeffs"], self.model)
         refined = out.get("refined")
         for k in range(len(photos)):
             one = jax.tree.map(lambda a, k=k: a[k], (coeffs, refined))
@@ -231,7 +231,7 @@ class Reconstructor:
             shape, albedo = found.added
             neutral = neutral + shape
             shape, albedo = face.shape + shape, face.albedo + albedo
-            face = jax.jit(fd.assemble)(self.model, shape, albedo, coeffs)
+            face = jax.jit(decoder.assemble)(self.model, shape, albedo, coeffs)
         return Reconstruction(
             photo=found.photo.pixels,
             aligned=found.photo.aligned,

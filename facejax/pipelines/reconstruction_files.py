@@ -39,9 +39,9 @@ from facejax.io.files import atomic_path
 from facejax.io.images import to_uint8, write_image
 from facejax.io.meshes import save_mesh
 from facejax.io.plots import line_plots
-from facejax.morphable.model import MorphableModel
+from facejax.morphable.model import Coefficients, MorphableModel
 from facejax.pipelines.photo_texture import PhotoTexture, make_texture, uv_topology
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 from facejax.render.interpolate import interpolate
 from facejax.render.overlay import draw_points
 from facejax.render.rasterize import rasterize
@@ -68,8 +68,8 @@ class Reconstruction:
 
     photo: np.ndarray
     aligned: AlignedPhoto
-    coeffs: fd.Coefficients
-    face: fd.DecodedFace
+    coeffs: Coefficients
+    face: decoder.DecodedFace
     neutral_shape: np.ndarray
     curves: dict[str, np.ndarray]
 
@@ -108,23 +108,23 @@ def face_mesh(
 ) -> Mesh:
     """The textured mesh, millimetres: posed in the camera's world, or canonical and neutral."""
     shape = result.neutral_shape if neutral else result.face.vertices
-    vertices = fd.MM_PER_DM * np.asarray(shape, np.float32)
+    vertices = decoder.MM_PER_DM * np.asarray(shape, np.float32)
     return Mesh(vertices, uv_topology(model), texture=texture.texture)
 
 
 @jax.jit
-def draw_face(model: MorphableModel, face: fd.DecodedFace) -> tuple[jax.Array, jax.Array]:
+def draw_face(model: MorphableModel, face: decoder.DecodedFace) -> tuple[jax.Array, jax.Array]:
     """The lit face, anti-aliased.
 
     Returns:
       overlay [448, 448, 4]: the face region (eyes and lips too, hair and neck not), colour times
       alpha, for drawing over the photo; whole [224, 224, 4]: the whole mesh on black.
     """
-    camera = fd.Deep3DCamera()
+    camera = decoder.Deep3DCamera()
     fine = camera.resized(_FINE * camera.size)
     mesh = model.topology.mesh
     region = _overlay_region(model)[:, None]
-    fragments = rasterize(fd.clip(face.vertices, fine), mesh, (fine.size, fine.size))
+    fragments = rasterize(decoder.clip(face.vertices, fine), mesh, (fine.size, fine.size))
     planes = interpolate(jnp.concatenate([face.color, region], axis=-1), mesh, fragments)
     hit = (fragments.triangle_id >= 0).astype(jnp.float32)[..., None]
     color = jnp.clip(planes[..., :3], 0, 1) * hit
@@ -205,13 +205,13 @@ def mat_variables(result: Reconstruction, whole: np.ndarray) -> dict[str, np.nda
     five = given if len(given) == 5 else landmarks5_from_68(given)
     up = np.asarray(face.landmarks_px, np.float32)
     names = dict(
-        id=coeffs.id, exp=coeffs.exp, tex=coeffs.tex, angle=coeffs.angles, gamma=coeffs.gamma,
+        id=coeffs.id, exp=coeffs.exp, tex=coeffs.alb, angle=coeffs.angles, gamma=coeffs.gamma,
         trans=coeffs.trans,
     )  # fmt: skip
     return dict(
         cropped_img=result.aligned.crop,
         recon_img=255 * whole,
-        coeff=np.asarray(fd.join(coeffs))[None],
+        coeff=np.asarray(decoder.join(coeffs))[None],
         face_shape=np.asarray(face.vertices),
         face_texture=255 * np.asarray(face.albedo),
         face_color=255 * np.asarray(face.color),
@@ -233,11 +233,10 @@ def json_record(model: MorphableModel, result: Reconstruction) -> dict:
     error = None
     if result.curves:
         error = {k: float(v[-1]) for k, v in result.curves.items()}
-    lists = {f.name: np.asarray(getattr(coeffs, f.name)) for f in dataclasses.fields(coeffs)}
     return {
         "model": {"name": topology.name, "digest": topology.digest, "source": topology.source},
         "units": "angles rad; trans and shape dm; landmarks in pixels of the photo, y down",
-        "coefficients": {k: _rounded(v) for k, v in lists.items()},
+        "coefficients": {k: _rounded(v) for k, v in decoder.parts_in_files(coeffs).items()},
         "expressions": dict(zip(topology.exp_names, _rounded(coeffs.exp), strict=True))
         if topology.exp_names
         else {},
@@ -297,7 +296,7 @@ def write_reconstruction(
         texture = make_texture(
             model,
             result.face,
-            result.coeffs.tex,
+            result.coeffs.alb,
             result.photo,
             result.aligned.transform.box,
             options.texture_size,

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.cli import load_config, make_system
-from facejax.render.face_decoder import decode, split
+from facejax.recon.decoder import decode, split
 from facejax.systems.deep3d import losses
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars

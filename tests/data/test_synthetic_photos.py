@@ -5,7 +5,7 @@ import pytest
 from facejax.data.face_crops import face_crop
 from facejax.data.synthetic_photos import PhotoRanges, SyntheticPhotoSource
 from facejax.morphable import load_morphable
-from facejax.render.face_decoder import decode, five_points, split
+from facejax.recon.decoder import decode, five_points, split
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_people_differ_and_photos_of_one_person_share_the_person(model, source, 
     coeffs = split(batch["coeffs"], model)
     np.testing.assert_array_equal(batch["identity"], [0, 0, 2, 2])
     np.testing.assert_array_equal(coeffs.id[0], coeffs.id[1])
-    np.testing.assert_array_equal(coeffs.tex[2], coeffs.tex[3])
+    np.testing.assert_array_equal(coeffs.alb[2], coeffs.alb[3])
     assert np.abs(coeffs.id[1] - coeffs.id[2]).max() > 0.1
     assert np.abs(coeffs.angles[0] - coeffs.angles[1]).max() > 1e-3
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facejax import losses
-from facejax.render.face_decoder import Coefficients
+from facejax.morphable import Coefficients
 
 
 def test_closed_forms():

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,8 +126,11 @@ def test_split_inverts_join(small_model, rng, batch):
     parts = Coefficients(*(_random(rng, *batch, n) for n in (m.num_id, m.num_exp, m.num_alb)))
     joined = join_coefficients(parts)
     assert joined.shape == (*batch, m.num_id + m.num_exp + m.num_alb)
-    for got, want in zip(split_coefficients(m, joined), parts, strict=True):
-        np.testing.assert_array_equal(got, want)
+    again = split_coefficients(m, joined)
+    chex.assert_trees_all_equal(again, parts)
+    assert again.angles is None and again.gamma is None and again.trans is None
+    turned = parts.replace(angles=np.ones(3, np.float32))
+    np.testing.assert_array_equal(join_coefficients(turned)[..., -3:], np.ones((*batch, 3)))
 
 
 def test_model_is_a_pytree_with_static_topology(small_model):

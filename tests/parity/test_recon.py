@@ -23,7 +23,7 @@ from facejax.losses import (
     reflectance,
 )
 from facejax.morphable import load_morphable
-from facejax.render import face_decoder
+from facejax.recon import decoder
 from facejax.render.shading import SphericalHarmonics, shade
 from tests.parity.golden import ROOT, case_files
 
@@ -81,16 +81,16 @@ def test_camera_frame_and_projection(path):
 def test_decoder(path):
     case = dict(np.load(path))
     model = load_morphable(path.with_name("BFM_model_front_small.mat"))
-    assert face_decoder.num_coefficients(model) == case["coeff"].shape[-1] == 257
+    assert decoder.num_coefficients(model) == case["coeff"].shape[-1] == 257
 
     def scalar(vector, model):
-        face = face_decoder.decode(model, face_decoder.split(vector, model))
+        face = decoder.decode(model, decoder.split(vector, model))
         total = (
             jnp.mean(face.landmarks_px * case["w_lm"])
             + jnp.sum(face.color * case["w_color"]) / model.num_vertices
             + jnp.sum(face.camera_vertices * case["w_vertex"]) / model.num_vertices
         )
-        return total, (face, face_decoder.rotation(vector[..., ANGLES]))
+        return total, (face, decoder.rotation(vector[..., ANGLES]))
 
     run = jax.jit(jax.value_and_grad(scalar, has_aux=True))
     (value, (face, turn)), gradient = run(jnp.asarray(case["coeff"]), model)
@@ -127,7 +127,7 @@ def test_losses_and_gradients(path):
         reflc, reflc_grad = jax.value_and_grad(reflectance)(*args)
 
         def priors(vector):
-            coeffs = face_decoder.split(vector, SIZES)
+            coeffs = decoder.split(vector, SIZES)
             parts = dict(reg=coefficient_prior(coeffs), gamma=gamma_prior(coeffs.gamma))
             return sum(parts.values()), parts
 
@@ -153,7 +153,7 @@ def test_losses_of_the_tensorflow_program(path):
     case = {k: jnp.asarray(v) for k, v in np.load(path).items()}
 
     def losses(case):
-        coeffs = face_decoder.split(case["coeff"], SIZES)
+        coeffs = decoder.split(case["coeff"], SIZES)
         image, rendered = case["img"] / 255, case["render"] / 255
         return dict(
             photo=photometric(rendered, image, case["mask"][..., 0], "tensorflow"),

@@ -4,7 +4,7 @@ from PIL import Image
 
 from facejax.io.images import write_image
 from facejax.io.landmarks import write_landmarks
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 from tests.pipelines.photos import LEFT, SIDE, TOP, WALL
 from tests.pipelines.test_fit import draw, saved_model, truth
 
@@ -29,7 +29,7 @@ def folder(saved):
     photo = np.full((400, 420, 3), WALL, np.float32)
     photo[TOP : TOP + SIDE, LEFT : LEFT + SIDE] = image
     write_image(folder / "photos" / "a.png", photo)
-    points = SIDE / 224 * np.asarray(fd.five_points(landmarks))
+    points = SIDE / 224 * np.asarray(decoder.five_points(landmarks))
     # continuous points with y up to pixels counted from 0 at the top left
     down = np.stack([points[:, 0] + LEFT, SIDE - points[:, 1] + TOP], axis=1) - 0.5
     write_landmarks(folder / "photos" / "a.txt", down)

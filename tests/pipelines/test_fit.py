@@ -9,7 +9,7 @@ from facejax.geometry import rotations
 from facejax.morphable import load_morphable
 from facejax.morphable.storage import save_npz
 from facejax.pipelines import fit
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 
 SMALL = dict(rows=32, cols=32, n_id=6, n_alb=4, draws=16)
 OPTIONS = fit.FitOptions(photo_steps=80)
@@ -30,7 +30,7 @@ def saved_model(folder):
 def truth(model):
     """A turned, smiling, unevenly lit face."""
     rng = np.random.default_rng(3)
-    zero = fd.zero_coefficients(model)
+    zero = decoder.zero_coefficients(model)
     exp = np.zeros(model.num_exp, np.float32)
     exp[model.topology.exp_index["mouthSmile_L"]] = 0.6
     exp[model.topology.exp_index["mouthSmile_R"]] = 0.6
@@ -39,7 +39,7 @@ def truth(model):
     return zero.replace(
         id=jnp.asarray(rng.standard_normal(model.num_id) * 0.7, jnp.float32),
         exp=jnp.asarray(exp),
-        tex=jnp.asarray(rng.standard_normal(model.num_alb) * 0.7, jnp.float32),
+        alb=jnp.asarray(rng.standard_normal(model.num_alb) * 0.7, jnp.float32),
         angles=jnp.array([0.05, 0.35, -0.08]),
         trans=jnp.array([0.03, -0.02, 0.1]),
         gamma=jnp.asarray(gamma.reshape(27)),
@@ -49,8 +49,8 @@ def truth(model):
 @jax.jit
 def draw(model, coeffs):
     """(picture [224, 224, 3], mask, landmarks y up)."""
-    face = fd.decode(model, coeffs)
-    return *fd.render_face(model, face), face.landmarks_px
+    face = decoder.decode(model, coeffs)
+    return *decoder.render_face(model, face), face.landmarks_px
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def photo(model):
 
 
 def pose_error_deg(found, true):
-    turn = fd.rotation(found.angles).T @ fd.rotation(true.angles)
+    turn = decoder.rotation(found.angles).T @ decoder.rotation(true.angles)
     return float(jnp.rad2deg(jnp.arccos(jnp.clip((jnp.trace(turn) - 1) / 2, -1, 1))))
 
 
@@ -73,7 +73,7 @@ def landmark_distance(model, found, landmarks):
 
 def test_fit_recovers_a_synthetic_photo(model, photo):
     crop, landmarks, true = photo
-    five = np.asarray(fd.five_points(landmarks))
+    five = np.asarray(decoder.five_points(landmarks))
     before = fit.fit_colors._cache_size()
     by_five = fit.fit_photo(model, crop, five, OPTIONS)
     by_all = fit.fit_photo(model, crop, landmarks, OPTIONS)
@@ -99,8 +99,8 @@ def test_landmarks_alone(model, photo):
     found = fit.fit_landmarks(model, targets, OPTIONS)
     assert pose_error_deg(found, true) < 2.0
     assert float(fit.landmark_error(model, found, targets)) < 1.0
-    assert not np.any(found.tex) and not np.any(found.gamma)
-    start = fd.zero_coefficients(model)
+    assert not np.any(found.alb) and not np.any(found.gamma)
+    start = decoder.zero_coefficients(model)
     assert float(fit.landmark_error(model, start, targets)) > 5.0
 
 
@@ -108,7 +108,7 @@ def test_a_good_start_stays(model, photo):
     crop, landmarks, true = photo
     only = dataclasses.replace(OPTIONS, photo_steps=0)
     same = fit.fit_photo(model, crop, landmarks, only, start=true)
-    np.testing.assert_array_equal(fd.join(same.coeffs), fd.join(true))
+    np.testing.assert_array_equal(decoder.join(same.coeffs), decoder.join(true))
     assert same.curves == {}
     held = fit.fit_photo(model, crop, landmarks, OPTIONS, start=true, hold_identity=True)
     np.testing.assert_array_equal(held.coeffs.id, true.id)
@@ -157,7 +157,7 @@ def test_bad_input(model, photo):
     with pytest.raises(ValueError, match=r"wanted \[224, 224, 3\] uint8"):
         fit.fit_photo(model, crop[:100], landmarks)
     with pytest.raises(ValueError, match="use the face model that the coefficients"):
-        fit.fit_photo(model, crop, landmarks, start=fd.zero_coefficients((2, 3, 4)))
+        fit.fit_photo(model, crop, landmarks, start=decoder.zero_coefficients((2, 3, 4)))
     with pytest.raises(ValueError, match="multiple of 4"):
         fit.FitOptions(size=30)
     with pytest.raises(ValueError, match="negative number of steps"):
@@ -165,7 +165,7 @@ def test_bad_input(model, photo):
 
 
 def test_rotation_helper_measures_degrees():
-    zero = fd.zero_coefficients((1, 1, 1))
+    zero = decoder.zero_coefficients((1, 1, 1))
     turned = zero.replace(angles=jnp.array([0.0, 0.1, 0.0]))
     assert pose_error_deg(turned, zero) == pytest.approx(np.degrees(0.1), rel=1e-3)
     assert rotations.euler_to_matrix(turned.angles, "xyz").shape == (3, 3)

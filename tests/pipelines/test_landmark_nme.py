@@ -7,13 +7,13 @@ from facejax.io.images import write_image
 from facejax.pipelines import reconstruct as rec
 from facejax.pipelines.landmark_nme import aflw_nme
 from facejax.pipelines.regressors import Regressor
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 from tests.pipelines.test_fit import draw, truth
 
 
 def test_nme_of_the_truth_is_zero_and_of_a_shift_its_length(model, folder, tmp_path):
     true = truth(model)
-    coeffs = jnp.broadcast_to(fd.join(true), (2, fd.num_coefficients(model)))
+    coeffs = jnp.broadcast_to(decoder.join(true), (2, decoder.num_coefficients(model)))
     method = rec.Reconstructor(
         regressor=Regressor(model, 32, lambda crops: {"coeffs": coeffs}), batch_size=2
     )

@@ -17,8 +17,8 @@ from facejax.pipelines.fit import FitOptions
 from facejax.pipelines.photo_texture import make_texture, uv_topology
 from facejax.pipelines.reconstruction_files import OUTPUTS, FileOptions, write_reconstruction
 from facejax.pipelines.regressors import Regressor
+from facejax.recon import decoder
 from facejax.render import bake, uv_atlas
-from facejax.render import face_decoder as fd
 from tests.parity.golden import case_files
 from tests.pipelines.photos import LEFT, SIDE, TOP, WALL, command, message
 from tests.pipelines.test_fit import draw, truth
@@ -50,7 +50,7 @@ def test_landmarks_come_back_in_the_photo(results, folder, model):
     record = json.loads((results[1] / "a.json").read_text())
     given = np.loadtxt(folder / "photos" / "a.txt")
     np.testing.assert_allclose(record["given_landmarks"], given, atol=1e-3)
-    found = np.asarray(fd.five_points(np.asarray(record["landmarks68"], np.float32)))
+    found = np.asarray(decoder.five_points(np.asarray(record["landmarks68"], np.float32)))
     assert np.linalg.norm(found - given, axis=1).max() < 4.0
     assert abs(record["angles_deg"][1] - np.degrees(0.35)) < 3.0
     assert set(record["coefficients"]) == {"id", "exp", "tex", "angles", "gamma", "trans"}
@@ -59,7 +59,7 @@ def test_landmarks_come_back_in_the_photo(results, folder, model):
 
 def test_mat_has_both_originals_keys(results, model):
     mat = loadmat(results[1] / "a.mat")
-    num, n = model.num_vertices, fd.num_coefficients(model)
+    num, n = model.num_vertices, decoder.num_coefficients(model)
     shapes = dict(
         cropped_img=(224, 224, 3), recon_img=(224, 224, 4), coeff=(1, n), face_shape=(num, 3),
         face_texture=(num, 3), face_color=(num, 3), lm_68p=(68, 2), lm_5p=(5, 2),
@@ -67,8 +67,8 @@ def test_mat_has_both_originals_keys(results, model):
         angle=(1, 3), gamma=(1, 27), trans=(1, 3),
     )  # fmt: skip
     assert {k: mat[k].shape for k in shapes} == shapes
-    coeffs = fd.split(mat["coeff"][0], model)
-    face = jax.jit(fd.decode)(model, coeffs)
+    coeffs = decoder.split(mat["coeff"][0], model)
+    face = jax.jit(decoder.decode)(model, coeffs)
     np.testing.assert_allclose(mat["face_shape"], face.vertices, atol=1e-4)
     np.testing.assert_allclose(mat["lm_68p"], face.landmarks_px, atol=1e-2)
     np.testing.assert_allclose(mat["lm68"][0, :, 1], 223 - mat["lm_68p"][:, 1], atol=1e-4)
@@ -129,9 +129,9 @@ def check_pictures(out, folder):
 def test_texture_shows_the_photo_and_completes_it(model, folder):
     photo = rec.read_photo(folder / "photos" / "a.png")
     coeffs = truth(model)
-    face = jax.jit(fd.decode)(model, coeffs)
+    face = jax.jit(decoder.decode)(model, coeffs)
     box = (LEFT, TOP, LEFT + SIDE, TOP + SIDE)
-    out = make_texture(model, face, coeffs.tex, photo.pixels, box, 128)
+    out = make_texture(model, face, coeffs.alb, photo.pixels, box, 128)
     assert out.texture.shape == (128, 128, 3) and np.isfinite(out.texture).all()
     assert 0.1 < (out.weight > 0.9).mean() < 0.6
     mesh = uv_topology(model)
@@ -145,9 +145,9 @@ def test_texture_shows_the_photo_and_completes_it(model, folder):
     blue = out.texture[..., 2] - out.texture[..., 0]
     assert (blue[unseen] > 0.1).mean() < 0.01
     # the light comes from the image's right; without it both sides have the model's colour
-    plain = make_texture(model, face, coeffs.tex, photo.pixels, box, 128, coeffs.gamma)
+    plain = make_texture(model, face, coeffs.alb, photo.pixels, box, 128, coeffs.gamma)
     albedo = np.clip(np.asarray(face.albedo), 0, 1)[mesh.uv_vertex]
-    skin = fd.skin_weights(model.topology)[mesh.uv_vertex] > 0.9
+    skin = decoder.skin_weights(model.topology)[mesh.uv_vertex] > 0.9
     ratios = []
     for side in (mesh.uv[:, 0] < 0.45, mesh.uv[:, 0] > 0.55):
         at = seen & skin & side
@@ -159,7 +159,9 @@ def test_texture_shows_the_photo_and_completes_it(model, folder):
     assert abs(right_plain / left_plain - 1) < 0.4 * (right / left - 1)
     # beside what the photo shows, the completion has the colour of the lit face: no seam
     lit = np.asarray(bake(uv_atlas(mesh, 128), np.clip(np.asarray(face.color), 0, 1)))
-    skin = np.asarray(bake(uv_atlas(mesh, 128), fd.skin_weights(model.topology)[:, None]))[..., 0]
+    skin = np.asarray(bake(uv_atlas(mesh, 128), decoder.skin_weights(model.topology)[:, None]))[
+        ..., 0
+    ]
     beside = ndimage.binary_dilation(out.weight > 0.3, iterations=5) & unseen & (skin > 0.9)
     assert beside.sum() > 50
     assert np.median(np.abs(out.texture - lit)[beside]) < 0.05
@@ -167,22 +169,22 @@ def test_texture_shows_the_photo_and_completes_it(model, folder):
 
 def test_a_network_and_its_refined_mesh(model, folder, tmp_path):
     true = truth(model)
-    face = jax.jit(fd.decode)(model, true)
-    moved = jax.jit(fd.assemble)(model, face.shape + 0.05, face.albedo, true)
+    face = jax.jit(decoder.decode)(model, true)
+    moved = jax.jit(decoder.assemble)(model, face.shape + 0.05, face.albedo, true)
     sizes = []
 
     def predict(crops):
         sizes.append(crops.shape)
         batch = lambda a: jnp.broadcast_to(a[None], (len(crops), *a.shape))  # noqa: E731
-        return {"coeffs": batch(fd.join(true)), "refined": jax.tree.map(batch, moved)}
+        return {"coeffs": batch(decoder.join(true)), "refined": jax.tree.map(batch, moved)}
 
     photo = rec.read_photo(folder / "photos" / "a.png")
     by_network = rec.Reconstructor(regressor=Regressor(model, 64, predict), batch_size=2)
     result = by_network.reconstruct(*by_network.estimate([photo]))
     assert sizes == [(2, 64, 64, 3)]
-    np.testing.assert_allclose(fd.join(result.coeffs), fd.join(true))
+    np.testing.assert_allclose(decoder.join(result.coeffs), decoder.join(true))
     np.testing.assert_allclose(result.face.shape, moved.shape, atol=1e-5)
-    still = jax.jit(fd.decode)(model, true.replace(exp=jnp.zeros(model.num_exp)))
+    still = jax.jit(decoder.decode)(model, true.replace(exp=jnp.zeros(model.num_exp)))
     np.testing.assert_allclose(result.neutral_shape, still.shape + 0.05, atol=1e-5)
     assert result.curves == {}
     files = FileOptions(texture_size=32, neutral=True)

@@ -9,7 +9,7 @@ from facejax.cli import load_config, make_system
 from facejax.io.checkpoints import Checkpoints
 from facejax.morphable.bfm09 import front_from_model, write_bfm_front
 from facejax.pipelines.regressors import load_regressor
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 from facejax.systems.deep3d import networks, published
 from facejax.train.run_folder import write_config
 from launch.import_weights import main as import_weights
@@ -21,7 +21,7 @@ CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "deep3d.py"
 
 def test_published_weights_and_a_basel_file(model, folder, tmp_path):
     topology = model.topology
-    front = fd.front_weights(topology)
+    front = decoder.front_weights(topology)
     write_bfm_front(tmp_path / "front.mat", front_from_model(model, front, front))
     net = networks.RNet(networks.coefficient_sizes(6, model.num_exp, 4), 18, 2)
     rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def test_a_run_folder(tmp_path):
     assert regressor.model.topology.digest == system.model.topology.digest
     image = np.full((1, regressor.size, regressor.size, 3), 0.5, np.float32)
     found = regressor.predict(image)["coeffs"]
-    assert found.shape == (1, fd.num_coefficients(system.model)) and np.isfinite(found).all()
+    assert found.shape == (1, decoder.num_coefficients(system.model)) and np.isfinite(found).all()
     with pytest.raises(ValueError, match="trained for the face model"):
         load_regressor(tmp_path, "procedural")
 

@@ -9,7 +9,7 @@ from jax import lax
 
 from facejax import losses as face_losses
 from facejax.nn.keys import example_keys
-from facejax.render.face_decoder import render_face
+from facejax.recon.decoder import render_face
 from facejax.systems.deep3d import critic, texture
 
 

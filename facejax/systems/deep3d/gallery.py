@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.io.images import add_text_labels, image_grid, to_uint8
+from facejax.recon.decoder import DecodedFace, parts_in_files, render_face, split
 from facejax.render import draw_points
-from facejax.render.face_decoder import DecodedFace, render_face, split
 
 _log = logging.getLogger(__name__)
 _TILE = 160  # least side of a picture in a strip, pixels
@@ -61,8 +61,8 @@ class Gallery:
         columns = [self.dotted(image, landmarks, (0.9, 0.1, 0.1)), self.overlay(image, out["face"])]
         if "refined" in out:
             columns.append(self.overlay(image, out["refined"]))
-        coeffs = split(out["coeffs"], self.system.model)
-        return columns, {"id": coeffs.id, "exp": coeffs.exp, "tex": coeffs.tex}
+        parts = parts_in_files(split(out["coeffs"], self.system.model))
+        return columns, {name: parts[name] for name in ("id", "exp", "tex")}
 
     def coefficients(self, params) -> dict[str, np.ndarray]:
         """'id', 'exp' and 'tex' of the strip's photos, [num, n] each; see `strip`."""

@@ -13,11 +13,9 @@ import numpy as np
 from jax import lax
 
 from facejax import losses
-from facejax.morphable import MorphableModel
-from facejax.render import interpolate, rasterize
-from facejax.render.face_decoder import (
+from facejax.morphable import Coefficients, MorphableModel
+from facejax.recon.decoder import (
     MM_PER_DM,
-    Coefficients,
     DecodedFace,
     Deep3DCamera,
     clip,
@@ -26,7 +24,8 @@ from facejax.render.face_decoder import (
     render_face,
     skin_weights,
 )
-from facejax.systems.deep3d.landmark_step import landmark_step
+from facejax.recon.landmark_step import landmark_step
+from facejax.render import interpolate, rasterize
 
 _REFERENCE_SIZE = Deep3DCamera().size
 
@@ -41,7 +40,7 @@ class LossConfig:
       id, exp, tex: see `coefficients`.
       landmark_focus: weight of nose bridge and inner lips among the landmarks.
       fit: of the distance, in squared mm, to the shape that the landmarks ask for, see
-        `facejax.systems.deep3d.landmark_step`; the originals lack it.
+        `facejax.recon.landmark_step`; the originals lack it.
       form: 'pytorch' or 'tensorflow', see `facejax.losses`.
       inner_face: what the photometric loss counts as rendered inner face: 'separate' draws it
         alone, as the originals do, 'visible' is what shows of it in the whole render and saves a

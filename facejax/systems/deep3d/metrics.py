@@ -15,7 +15,7 @@ from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_dete
 from facejax.data.photo_folders import read_aligned
 from facejax.io.images import write_image
 from facejax.metrics import reconstruction as measures
-from facejax.render.face_decoder import MM_PER_DM, decode, front_weights, split
+from facejax.recon.decoder import MM_PER_DM, decode, front_weights, parts_in_files, split
 
 _log = logging.getLogger(__name__)
 _BATCH = 32
@@ -164,9 +164,9 @@ def synthetic_figures(system, params, num: int, num_scans: int = 0) -> dict[str,
         for name, value in (("before", np.zeros_like(angles)), ("rnet", predicted.angles))
     }
     out["correlation"] = {"rnet": {}}
-    for name in ("id", "exp", "tex", "angles", "gamma", "trans"):
-        pair = (np.asarray(getattr(c, name)) for c in (predicted, split(coeffs, model)))
-        each = measures.coefficient_correlation(*pair)
+    true = parts_in_files(split(coeffs, model))
+    for name, part in parts_in_files(predicted).items():
+        each = measures.coefficient_correlation(np.asarray(part), np.asarray(true[name]))
         out["correlation"]["rnet"][name] = _plain(np.nanmean(each)) if len(each) else None
     return out
 

@@ -14,7 +14,7 @@ from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.nn.keys import example_keys
-from facejax.render.face_decoder import Deep3DCamera, assemble, decode, num_coefficients, split
+from facejax.recon.decoder import Deep3DCamera, assemble, decode, num_coefficients, split
 from facejax.systems.deep3d import (
     albedo,
     critic,

@@ -15,7 +15,7 @@ from jax import lax
 from facejax.geometry.math import safe_norm
 from facejax.image.skin import skin_mask
 from facejax.morphable import MorphableModel
-from facejax.render.face_decoder import DecodedFace, skin_weights
+from facejax.recon.decoder import DecodedFace, skin_weights
 
 _SEEN = 0.5  # skin posterior above which a pixel counts
 _FULLY_RENDERED = 0.2  # share of the reference term that stays

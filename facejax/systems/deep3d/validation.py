@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from facejax.render.face_decoder import split
+from facejax.recon.decoder import split
 from facejax.systems.deep3d import losses
 
 _NUM, _BATCH = 256, 32

@@ -9,7 +9,7 @@ from facejax.data.alignment import STANDARD_POINTS_DM, align
 from facejax.io.images import write_image
 from facejax.io.landmarks import write_landmarks
 from facejax.morphable import load_morphable
-from facejax.render.face_decoder import Deep3DCamera, front_weights
+from facejax.recon.decoder import Deep3DCamera, front_weights
 from facejax.systems.deep3d import metrics
 
 SIZE = (90, 110)

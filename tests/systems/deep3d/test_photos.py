@@ -14,7 +14,7 @@ from facejax.data.photo_folders import PhotoFolder, write_crop
 from facejax.image.skin import skin_mask
 from facejax.io.checkpoints import Checkpoints
 from facejax.metrics.reconstruction import nme
-from facejax.render.face_decoder import decode, split
+from facejax.recon.decoder import decode, split
 from facejax.systems.deep3d.metrics import evaluate
 from facejax.systems.deep3d.validation import Validation
 from facejax.train.loop import restore_state, train

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facejax.cli import load_config, make_system
-from facejax.render.face_decoder import decode, split
+from facejax.recon.decoder import decode, split
 from facejax.systems.deep3d import losses, networks, texture
 from facejax.train.optim import clip_each_norm
 from facejax.train.state import init_state

@@ -22,7 +22,14 @@ from flax import struct
 
 from facejax.geometry import camera_frames, rotations
 from facejax.geometry.mesh import MeshTopology, vertex_normals
-from facejax.morphable.model import FaceTopology, MorphableModel, decode_albedo, decode_shape
+from facejax.morphable.model import (
+    Coefficients,
+    FaceTopology,
+    MorphableModel,
+    decode_albedo,
+    decode_shape,
+    join_coefficients,
+)
 from facejax.render.interpolate import interpolate
 from facejax.render.rasterize import rasterize
 from facejax.render.shading import SphericalHarmonics, shade
@@ -30,6 +37,7 @@ from facejax.render.silhouette import boundary_grad
 
 MM_PER_DM = 100.0
 NUM_ANGLES, NUM_GAMMA, NUM_TRANS = 3, 27, 3
+PARTS = ("id", "exp", "alb", "angles", "gamma", "trans")  # in the order of the vector
 _FIVE = ((36, 42, 30, 48, 54), (39, 45, 30, 48, 54))  # each point is the mean of two landmarks
 # Eyes (means of their corners), nose tip and mouth corners of the Basel mean face, image left
 # first; decimetres from the mean of the 35,709 front vertices.
@@ -42,28 +50,6 @@ STANDARD_POINTS_DM = np.array(
         [0.2484662, -0.38128236, 0.22235769],
     ]
 )
-
-
-@struct.dataclass
-class Coefficients:
-    """What describes one photo, or many; batch dims lead.
-
-    Attributes:
-      id: [..., D_id], unit variance.
-      exp: [..., D_exp]: unit variance for PCA expressions, weights (0 neutral to 1 full) for
-        blendshapes.
-      tex: [..., D_alb] albedo, unit variance.
-      angles: [..., 3] radians about x, y, z.
-      gamma: [..., 27] light: spherical harmonics, nine each for R, G, B; 0 is dim ambient light.
-      trans: [..., 3] decimetres.
-    """
-
-    id: jax.Array
-    exp: jax.Array
-    tex: jax.Array
-    angles: jax.Array
-    gamma: jax.Array
-    trans: jax.Array
 
 
 @struct.dataclass
@@ -129,8 +115,7 @@ def coefficient_sizes(model: MorphableModel | Sequence[int]) -> dict[str, int]:
     if isinstance(model, MorphableModel):
         model = (model.num_id, model.num_exp, model.num_alb)
     counts = (*(int(n) for n in model), NUM_ANGLES, NUM_GAMMA, NUM_TRANS)
-    names = [f.name for f in dataclasses.fields(Coefficients)]
-    return dict(zip(names, counts, strict=True))
+    return dict(zip(PARTS, counts, strict=True))
 
 
 def num_coefficients(model: MorphableModel | Sequence[int]) -> int:
@@ -142,7 +127,7 @@ def split(vector: jax.Array, model: MorphableModel | Sequence[int]) -> Coefficie
     """Cuts coefficient vectors into their named parts.
 
     Args:
-      vector: [..., n]: id, exp, tex, angles, gamma, trans.
+      vector: [..., n]: id, exp, alb, angles, gamma, trans.
       model: a face model, or its (D_id, D_exp, D_alb).
 
     Raises:
@@ -161,10 +146,23 @@ def split(vector: jax.Array, model: MorphableModel | Sequence[int]) -> Coefficie
 
 
 def join(coeffs: Coefficients) -> jax.Array:
-    """One vector [..., n] of the named parts, whose batch dims broadcast; inverse of `split`."""
-    parts = [getattr(coeffs, f.name) for f in dataclasses.fields(coeffs)]
-    batch = jnp.broadcast_shapes(*(p.shape[:-1] for p in parts))
-    return jnp.concatenate([jnp.broadcast_to(p, (*batch, p.shape[-1])) for p in parts], axis=-1)
+    """One vector [..., n] of the named parts, whose batch dims broadcast; inverse of `split`.
+
+    Raises:
+      ValueError: a part is absent.
+    """
+    absent = [name for name in PARTS if getattr(coeffs, name) is None]
+    if absent:
+        raise ValueError(
+            f"found coefficients without {', '.join(absent)}, wanted all of {', '.join(PARTS)}; "
+            "the coefficients of a face alone become a vector by `join_coefficients`"
+        )
+    return join_coefficients(coeffs)
+
+
+def parts_in_files(coeffs: Coefficients) -> dict[str, jax.Array]:
+    """The parts by the names that files and printed figures have for them: 'tex' for the albedo."""
+    return {"tex" if name == "alb" else name: getattr(coeffs, name) for name in PARTS}
 
 
 def zero_coefficients(model: MorphableModel | Sequence[int], batch: tuple = ()) -> Coefficients:
@@ -244,7 +242,7 @@ def decode(
     center = canonical_center(model) if center_mm is None else jnp.asarray(center_mm)
     with jax.default_matmul_precision("highest"):
         shape_mm = decode_shape(model, coeffs.id, coeffs.exp)
-        albedo = decode_albedo(model, coeffs.tex)
+        albedo = decode_albedo(model, coeffs.alb)
     center = center.reshape((1,) * (shape_mm.ndim - 1) + (3,))
     return assemble(model, (shape_mm - center) / MM_PER_DM, albedo, coeffs, camera)
 

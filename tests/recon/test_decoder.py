@@ -10,7 +10,7 @@ from facejax.geometry import camera_frames
 from facejax.geometry.camera import project as project_camera
 from facejax.morphable import load_morphable
 from facejax.morphable.bfm09 import model_from_front
-from facejax.render import face_decoder as fd
+from facejax.recon import decoder
 
 ANCHORS = np.array(  # zero coefficients of the Basel front model, y up
     [[79.955, 141.871], [143.865, 141.799], [112.349, 107.039], [85.818, 72.407], [137.793, 72.42]]
@@ -47,31 +47,34 @@ def model():
 
 
 def random_vector(rng, batch=()):
-    vector = rng.standard_normal((*batch, fd.num_coefficients((4, 3, 2)))).astype(np.float32)
+    vector = rng.standard_normal((*batch, decoder.num_coefficients((4, 3, 2)))).astype(np.float32)
     return jnp.asarray(vector * np.float32(0.2))
 
 
 def test_split_and_join(model, rng):
-    assert fd.num_coefficients((80, 64, 80)) == 257
-    assert fd.coefficient_sizes(model) == dict(id=4, exp=3, tex=2, angles=3, gamma=27, trans=3)
+    assert decoder.num_coefficients((80, 64, 80)) == 257
+    assert decoder.coefficient_sizes(model) == dict(id=4, exp=3, alb=2, angles=3, gamma=27, trans=3)
     vector = random_vector(rng, (2, 3))
-    coeffs = fd.split(vector, model)
+    coeffs = decoder.split(vector, model)
     assert coeffs.gamma.shape == (2, 3, 27)
-    np.testing.assert_array_equal(fd.join(coeffs), vector)
+    np.testing.assert_array_equal(decoder.join(coeffs), vector)
     one_light = coeffs.replace(gamma=jnp.zeros(27))
-    assert fd.join(one_light).shape == vector.shape
+    assert decoder.join(one_light).shape == vector.shape
+    assert list(decoder.parts_in_files(coeffs))[:3] == ["id", "exp", "tex"]
+    with pytest.raises(ValueError, match="without angles, trans"):
+        decoder.join(coeffs.replace(angles=None, trans=None))
     with pytest.raises(ValueError, match=r"wanted \[\.\.\., 42\] = 4 id \+ 3 exp"):
-        fd.split(vector[..., :-1], model)
+        decoder.split(vector[..., :-1], model)
 
 
 @jax.jit
 @functools.partial(jax.value_and_grad, has_aux=True)
 def program(vector, model, drawing):
     """A sum of all that is decoded, plus `drawing` times all that is drawn; compiled once."""
-    face = fd.decode(model, fd.split(vector, model))
-    camera = fd.Deep3DCamera().resized(56)
-    image, mask = fd.render_face(model, face, camera)
-    _, front = fd.render_face(model, face, camera, front_only=True)
+    face = decoder.decode(model, decoder.split(vector, model))
+    camera = decoder.Deep3DCamera().resized(56)
+    image, mask = decoder.render_face(model, face, camera)
+    _, front = decoder.render_face(model, face, camera, front_only=True)
     decoded = sum((leaf**2).mean() for leaf in jax.tree.leaves(face))
     return decoded + drawing * image.sum(), (face, image, mask, front)
 
@@ -88,18 +91,18 @@ def test_single_faces_have_no_batch_dims(model, drawn):
     _, *batch = drawn
 
     def run(vector):
-        face = fd.decode(model, fd.split(vector, model))
-        camera = fd.Deep3DCamera().resized(56)
-        return face, *fd.render_face(model, face, camera)
+        face = decoder.decode(model, decoder.split(vector, model))
+        camera = decoder.Deep3DCamera().resized(56)
+        return face, *decoder.render_face(model, face, camera)
 
-    single = jax.eval_shape(run, jnp.zeros(fd.num_coefficients(model)))
+    single = jax.eval_shape(run, jnp.zeros(decoder.num_coefficients(model)))
     for a, b in zip(jax.tree.leaves(batch[:3]), jax.tree.leaves(single), strict=True):
         assert a.shape == (2, *b.shape) and a.dtype == b.dtype == jnp.float32
 
 
 def test_the_frame_is_that_of_the_camera_module(model, drawn):
     vector, face, *_ = drawn
-    coeffs = fd.split(vector, model)
+    coeffs = decoder.split(vector, model)
     camera = camera_frames.from_deep3d(coeffs.angles, coeffs.trans)
     pixels = project_camera(camera, 100 * face.shape, (224, 224))
     np.testing.assert_allclose(face.pixels * np.float32([[[1, -1]]]) + np.float32([[[0, 224]]]),
@@ -110,9 +113,9 @@ def test_the_frame_is_that_of_the_camera_module(model, drawn):
 
 def test_pictures_show_vertices_where_they_project(drawn):
     _, face, image, mask, _ = drawn
-    camera = fd.Deep3DCamera().resized(56)
+    camera = decoder.Deep3DCamera().resized(56)
     assert camera.focal == 1015 / 4 and camera.center == 28
-    points = fd.project(face.camera_vertices, camera)
+    points = decoder.project(face.camera_vertices, camera)
     np.testing.assert_allclose(points, face.pixels / 4, atol=1e-3)
     height = np.asarray(mask) * np.arange(56)[::-1].reshape(1, -1, 1)  # rows counted from below
     top = height.max(axis=(1, 2)) + 1
@@ -129,21 +132,23 @@ def test_pictures_show_vertices_where_they_project(drawn):
 def test_front_region_is_drawn_alone(model, drawn):
     *_, mask, front = drawn
     assert 0.3 * mask.sum() < front.sum() < 0.95 * mask.sum()
-    triangles = fd.front_topology(model.topology).triangles
+    triangles = decoder.front_topology(model.topology).triangles
     assert (model.topology.masks["front"][triangles] > 0.5).all()
-    assert fd.front_topology(model.topology) is fd.front_topology(model.topology)
+    assert decoder.front_topology(model.topology) is decoder.front_topology(model.topology)
 
 
 def test_clip_space_is_the_originals():
-    camera = fd.Deep3DCamera()
+    camera = decoder.Deep3DCamera()
     point = jnp.array([[0.3, -0.2, 0.5]])
     depth = 9.5
     want = [0.3 * 9.0625, -0.2 * 9.0625, 2 * depth - 15, depth]
-    np.testing.assert_allclose(fd.clip(point, camera)[0], want, rtol=1e-6)
-    moved = fd.Deep3DCamera(center=100.0)
-    x = fd.clip(point, moved)[0]
+    np.testing.assert_allclose(decoder.clip(point, camera)[0], want, rtol=1e-6)
+    moved = decoder.Deep3DCamera(center=100.0)
+    x = decoder.clip(point, moved)[0]
     pixel = (x[:2] / x[3] + 1) * 112
-    np.testing.assert_allclose(pixel, fd.project(fd.to_camera(point, moved), moved)[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        pixel, decoder.project(decoder.to_camera(point, moved), moved)[0], rtol=1e-5
+    )
 
 
 def test_gradients_agree_with_differences(model, rng):
@@ -157,7 +162,7 @@ def test_gradients_agree_with_differences(model, rng):
 
 
 def test_degenerate_faces_have_finite_gradients(model):
-    zero = jnp.zeros((2, fd.num_coefficients(model)))
+    zero = jnp.zeros((2, decoder.num_coefficients(model)))
     collapsed = model.replace(  # every triangle is a point
         mean_shape=0 * model.mean_shape,
         id_basis=0 * model.id_basis,
@@ -169,11 +174,13 @@ def test_degenerate_faces_have_finite_gradients(model):
 
 def test_the_outline_has_a_gradient_when_asked(model, monkeypatch):
     calls = []
-    monkeypatch.setattr(fd, "boundary_grad", lambda *args: calls.append(args) or args[0])
+    monkeypatch.setattr(decoder, "boundary_grad", lambda *args: calls.append(args) or args[0])
 
     def run(boundary):
-        face = fd.decode(model, fd.zero_coefficients(model, (2,)))
-        return fd.render_face(model, face, fd.Deep3DCamera().resized(8), boundary=boundary)
+        face = decoder.decode(model, decoder.zero_coefficients(model, (2,)))
+        return decoder.render_face(
+            model, face, decoder.Deep3DCamera().resized(8), boundary=boundary
+        )
 
     image, mask = jax.eval_shape(lambda: run(True))
     assert image.shape == (2, 8, 8, 3) and mask.shape == (2, 8, 8)
@@ -188,16 +195,16 @@ def test_whole_heads_are_framed_like_deep3d_crops():
 
     @jax.jit
     def frame(model, center):
-        face = fd.decode(model, fd.zero_coefficients(model), center_mm=center)
-        return fd.five_points(face.landmarks_px), face.shape.mean(axis=0)
+        face = decoder.decode(model, decoder.zero_coefficients(model), center_mm=center)
+        return decoder.five_points(face.landmarks_px), face.shape.mean(axis=0)
 
-    five, _ = frame(model, fd.canonical_center(model))
+    five, _ = frame(model, decoder.canonical_center(model))
     np.testing.assert_allclose(five, ANCHORS, atol=7.0)
-    _, middle = frame(model, fd.canonical_center(model, "vertices"))
+    _, middle = frame(model, decoder.canonical_center(model, "vertices"))
     np.testing.assert_allclose(middle, 0, atol=1e-4)
     with pytest.raises(ValueError, match="centring rule"):
-        fd.canonical_center(model, "nose")
-    front, skin = fd.front_weights(model.topology), fd.skin_weights(model.topology)
+        decoder.canonical_center(model, "nose")
+    front, skin = decoder.front_weights(model.topology), decoder.skin_weights(model.topology)
     assert 0.05 < front.mean() < 0.7 and 0 < skin.sum() < front.sum() and (skin <= front).all()
 
 
@@ -206,5 +213,5 @@ def test_whole_heads_are_framed_like_deep3d_crops():
 )
 def test_zero_coefficients_of_the_basel_model():
     model = load_morphable(os.environ["FACEJAX_BFM_FRONT"])
-    face = fd.decode(model, fd.zero_coefficients(model))
-    np.testing.assert_allclose(fd.five_points(face.landmarks_px), ANCHORS, atol=1e-2)
+    face = decoder.decode(model, decoder.zero_coefficients(model))
+    np.testing.assert_allclose(decoder.five_points(face.landmarks_px), ANCHORS, atol=1e-2)

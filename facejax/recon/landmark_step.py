@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.morphable import MorphableModel
-from facejax.render.face_decoder import (
+from facejax.morphable import Coefficients, MorphableModel
+from facejax.recon.decoder import (
     MM_PER_DM,
-    Coefficients,
     Deep3DCamera,
     canonical_center,
     project,
