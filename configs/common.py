@@ -22,7 +22,10 @@ def train_config(system: str, **overrides) -> ConfigDict:
             checkpoint_kimg=10.0,
             keep=3,  # checkpoints
             accumulate=1,  # microbatches per step, for batches that do not fit in memory
-            parallel="jit",  # or 'pmap'
+            parallel="shard_map",  # or 'pmap'
+            dtype="float32",  # in which networks compute; or 'bfloat16'
+            init_from="",  # RUN[:GROUP,GROUP]: start from parameters of another run
+            init_with="",  # with its 'ema', 'optimizer' or both
         )
     )
     unknown = set(overrides) - set(config)

@@ -50,7 +50,6 @@ def _default() -> ConfigDict:
             use_pixelnorm=True,
             use_wscale=True,
             use_leakyrelu=True,
-            dtype="float32",
         )
     )
     c.loss = ConfigDict(

@@ -27,11 +27,11 @@ def _losses(workdir):
 def one_device(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     config = toy_config(**OVERRIDES)
-    train(ToySystem(config), config, folder, parallel=Parallel("jit", jax.devices()[:1]))
+    train(ToySystem(config), config, folder, parallel=Parallel("shard_map", jax.devices()[:1]))
     return _losses(folder)
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_four_devices_equal_one(one_device, tmp_path, mode, accumulate):
     config = toy_config(accumulate=accumulate, parallel=mode, **OVERRIDES)
@@ -40,7 +40,7 @@ def test_four_devices_equal_one(one_device, tmp_path, mode, accumulate):
     np.testing.assert_allclose(_losses(tmp_path), one_device, rtol=2e-5)
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
 def test_two_processes_equal_one(one_device, tmp_path, mode):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -66,7 +66,7 @@ def test_two_processes_equal_one(one_device, tmp_path, mode):
 
 
 def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
-    parallel = Parallel("jit", jax.devices()[:4])
+    parallel = Parallel("shard_map", jax.devices()[:4])
     parallel.check_batch_size(16, 2)
     with pytest.raises(ValueError, match="multiple of 4; the nearest batch sizes are 8 or 12"):
         parallel.check_batch_size(10)

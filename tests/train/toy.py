@@ -1,6 +1,7 @@
 """A GAN of two tiny MLPs on numbers, with everything a system can have: see `ToySystem`."""
 
 import pathlib
+import time
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,10 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from facejax.data.source import Source
 from facejax.nn.keys import example_normals
 from facejax.train.optim import adam
-from facejax.train.system import Phase, Plan, Stage
+from facejax.train.system import Frozen, Phase, Plan, Stage
 
 DIM = 3
 
@@ -19,7 +21,8 @@ def toy_config(**overrides) -> ConfigDict:
     config = ConfigDict(
         dict(
             system="toy", seed=3, log_every=3, sample_kimg=0.1, checkpoint_kimg=0.064, keep=3,
-            accumulate=1, parallel="jit", hidden=4, optimizer="adam", lr=0.05, total_kimg=0.24,
+            accumulate=1, parallel="shard_map", dtype="float32", init_from="", init_with="",
+            hidden=4, optimizer="adam", lr=0.05, total_kimg=0.24,
             batch=(8, 16), lazy=True, sleep_s=0.0, extra=(1, 2),
         )
     )  # fmt: skip
@@ -28,7 +31,9 @@ def toy_config(**overrides) -> ConfigDict:
     return config
 
 
-class ToySource:
+class ToySource(Source):
+    """Rows from the host, scaled on the devices by a table."""
+
     meta = {"dim": DIM}
 
     def __init__(self, sleep_s=0.0):
@@ -38,11 +43,17 @@ class ToySource:
     def __len__(self):
         return len(self._x)
 
-    def batch(self, indices, scale):
-        import time
-
+    def draw(self, indices, scale):
+        del scale
         time.sleep(self._sleep_s)
-        return {"x": self._x[indices] * np.float32(scale)}
+        return {"rows": {"x": self._x[indices]}}
+
+    def tables(self, scale):
+        return {"scale": np.full((), scale, np.float32)}
+
+    def make(self, tables, drawn, scale):
+        del scale
+        return {"x": drawn["rows"]["x"] * tables["scale"]}
 
 
 def mlp(params, x):
@@ -57,6 +68,7 @@ class ToySystem:
     def __init__(self, config):
         self.config = config
         self.total_images = round(1000 * config.total_kimg)
+        self._source = ToySource(config.sleep_s)
 
     def init(self, seed):
         rng, hidden = np.random.default_rng(seed), self.config.hidden
@@ -83,23 +95,25 @@ class ToySystem:
         return Plan(stage, segment, rates | {"ema_decay": 0.9, "alpha": alpha})
 
     def phases(self, stage):
-        def disc(params, state, batch, rng, scalars):
-            fake = mlp(state.params["gen"], example_normals(rng, batch["index"], 2))
-            loss = jnp.mean(jax.nn.softplus(mlp(params, fake)))
-            loss += jnp.mean(jax.nn.softplus(-mlp(params, batch["x"])))
-            mean = 0.9 * state.aux["real_mean"] + 0.1 * jnp.mean(batch["x"], axis=0)
-            aux = {"real_mean": mean, "count": state.aux["count"] + 1}
-            return loss, ({"x": jnp.mean(batch["x"])}, aux)
+        def disc(params, inputs):
+            batch, aux = inputs.batch, inputs.aux
+            fake = mlp(params["gen"], example_normals(inputs.rng, batch["index"], 2))
+            loss = jnp.mean(jax.nn.softplus(mlp(params["disc"], fake)))
+            loss += jnp.mean(jax.nn.softplus(-mlp(params["disc"], batch["x"])))
+            mean = 0.9 * aux["real_mean"] + 0.1 * jnp.mean(batch["x"], axis=0)
+            return loss, (
+                {"x": jnp.mean(batch["x"])}, {"real_mean": mean, "count": aux["count"] + 1}
+            )  # fmt: skip
 
-        def reg(params, state, batch, rng, scalars):
-            del state, rng, scalars
-            grad = jax.grad(lambda x: jnp.sum(mlp(params, x)))(batch["x"])
+        def reg(params, inputs):
+            grad = jax.grad(lambda x: jnp.sum(mlp(params["disc"], x)))(inputs.batch["x"])
             return 0.1 * jnp.mean(jnp.sum(grad**2, axis=-1)), ({}, {})
 
-        def gen(params, state, batch, rng, scalars):
-            fake = mlp(params, example_normals(rng, batch["index"], 2))
-            loss = jnp.mean(jax.nn.softplus(-mlp(state.params["disc"], fake)))
-            return loss + 0.01 * scalars["alpha"] * jnp.mean(fake**2), ({}, {})
+        def gen(params, inputs):
+            fake = mlp(params["gen"], example_normals(inputs.rng, inputs.batch["index"], 2))
+            loss = jnp.mean(jax.nn.softplus(-mlp(params["disc"], fake)))
+            near = jnp.mean((fake - inputs.frozen["middle"]["x"][None]) ** 2)
+            return loss + 0.01 * inputs.scalars["alpha"] * near, ({}, {})
 
         lazy = (Phase("reg", "disc", reg, every=2),) if self.config.lazy else ()
         return (Phase("disc", "disc", disc, ema=("gen",)), *lazy, Phase("gen", "gen", gen))
@@ -107,27 +121,30 @@ class ToySystem:
     def optimizer(self, group):
         return optax.identity() if self.config.optimizer == "sgd" else adam(0.0, 0.99, 1e-8)
 
-    def source(self):
-        return ToySource(self.config.sleep_s)
+    def source(self, stage):
+        return self._source
 
-    def samples(self, ema_params, plan, step):
-        value = np.asarray(mlp(ema_params["gen"], jnp.ones((1, 2)))).mean()
+    def frozen(self):
+        return {"middle": Frozen({"x": np.zeros(DIM, np.float32)}, "the origin")}
+
+    def samples(self, params, plan, step):
+        value = np.asarray(mlp(params["gen"], jnp.ones((1, 2)))).mean()
         return {"fakes": np.full((4, 4, 3), int(abs(value)) % 255, np.uint8)}
 
-    def histograms(self, ema_params, plan, step):
-        return {"weights": ema_params["gen"]["w0"]}
+    def histograms(self, params, plan, step):
+        return {"weights": params["gen"]["w0"]}
 
     def real_samples(self, plan):
         return {"reals": np.zeros((4, 4, 3), np.uint8)}
 
-    def finish(self, state, workdir):
-        np.save(pathlib.Path(workdir) / "export.npy", np.asarray(state.ema_params()["gen"]["w0"]))
+    def finish(self, params, workdir):
+        np.save(pathlib.Path(workdir) / "export.npy", np.asarray(params["gen"]["w0"]))
 
     def closing_lines(self, workdir):
         return [f"Exports: {workdir}/export.npy"]
 
-    def evaluate(self, ema_params, meta, workdir):
-        return {"norms": {"gen": float(optax.tree.norm(ema_params["gen"]))}, "step": meta["step"]}
+    def evaluate(self, params, meta, workdir):
+        return {"norms": {"gen": float(optax.tree.norm(params["gen"]))}, "step": meta["step"]}
 
 
 def make_system(config):

@@ -44,10 +44,9 @@ class Gallery:
         index = np.arange(num) % len(source)
         return {k: np.asarray(v) for k, v in source.batch(index).items()}
 
-    def overlay(self, image: jax.Array, face: DecodedFace) -> jax.Array:
+    def overlay(self, model, image: jax.Array, face: DecodedFace) -> jax.Array:
         """The rendered face over the photo, with its landmarks, [B, S, S, 3]."""
-        system = self.system
-        picture, mask = render_face(system.model, face, system.camera)
+        picture, mask = render_face(model, face, self.system.camera)
         picture = jnp.where(mask[..., None] > 0, jnp.clip(picture, 0, 1), image)
         return self.dotted(picture, face.landmarks_px)
 
@@ -58,10 +57,11 @@ class Gallery:
 
     def _overlays(self, params, image, landmarks):
         out = self.system.predict(params, image)
-        columns = [self.dotted(image, landmarks, (0.9, 0.1, 0.1)), self.overlay(image, out["face"])]
-        if "refined" in out:
-            columns.append(self.overlay(image, out["refined"]))
-        parts = parts_in_files(split(out["coeffs"], self.system.model))
+        overlay = functools.partial(self.overlay, params["face_model"], image)
+        columns = [self.dotted(image, landmarks, (0.9, 0.1, 0.1)), overlay(out.face)]
+        if out.refined is not None:
+            columns.append(overlay(out.refined))
+        parts = parts_in_files(split(out.coeffs, params["face_model"]))
         return columns, {name: parts[name] for name in ("id", "exp", "tex")}
 
     def coefficients(self, params) -> dict[str, np.ndarray]:

@@ -38,11 +38,11 @@ class Predictor:
 
     def _figures(self, params, image):
         out = self._system.predict(params, image)
-        found = {"coeffs": out["coeffs"]}
-        for name, key in (("rnet", "face"), ("graph", "refined")):
-            if key in out:
-                found[f"{name}_landmarks"] = out[key].landmarks_px
-                found[f"{name}_shape"] = out[key].shape
+        found = {"coeffs": out.coeffs}
+        for name, face in (("rnet", out.face), ("graph", out.refined)):
+            if face is not None:
+                found[f"{name}_landmarks"] = face.landmarks_px
+                found[f"{name}_shape"] = face.shape
         return found
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,15 @@ from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.nn.keys import example_keys
-from facejax.recon.decoder import Deep3DCamera, assemble, decode, num_coefficients, split
+from facejax.nn.precision import cast, check_dtype, uncast
+from facejax.recon.decoder import (
+    DecodedFace,
+    Deep3DCamera,
+    assemble,
+    decode,
+    num_coefficients,
+    split,
+)
 from facejax.systems.deep3d import (
     albedo,
     critic,
@@ -28,21 +36,37 @@ from facejax.systems.deep3d import (
 from facejax.systems.deep3d.recognition import make_recognizer
 from facejax.train.optim import adam, clip_each_norm
 from facejax.train.schedules import LrDecay
-from facejax.train.system import Phase, Plan, Stage
+from facejax.train.system import Frozen, Phase, Plan, Stage
+
+
+class Reconstruction(NamedTuple):
+    """What the networks make of photos.
+
+    Attributes:
+      coeffs: [B, n], see `facejax.recon.decoder.split`.
+      face: of the linear model.
+      refined: with the graph network's mesh or albedo; None without such a network.
+    """
+
+    coeffs: jax.Array
+    face: DecodedFace
+    refined: DecodedFace | None
 
 
 class Deep3DSystem:
     """See facejax/train/system.py for what each method is asked for.
 
     Parameter groups: 'rnet', 'graph' where the schedule trains a graph network, and 'critic' in its
-    adversarial variant. `aux` holds R-Net's running statistics and the weights of the recogniser,
-    so that a checkpoint is complete.
+    adversarial variant. `aux` holds R-Net's running statistics 'rnet_stats'. Frozen are
+    'face_model', 'hierarchy' where there is a graph network, and 'recognition', the weights of the
+    recogniser. All of them by name are the `trees` below.
     """
 
     ema_groups = ()
 
     def __init__(self, config):
         self.config = config
+        check_dtype(config.dtype)
         self.loss = losses.LossConfig(**config.loss)
         self.camera = Deep3DCamera().resized(config.data.image_size)
         s = config.schedule
@@ -67,8 +91,7 @@ class Deep3DSystem:
     @functools.cached_property
     def model(self):
         """The face model."""
-        with jax.ensure_compile_time_eval():  # whoever asks first may be tracing
-            return data.load_model(self.config)
+        return data.load_model(self.config)
 
     @functools.cached_property
     def rnet(self) -> networks.RNet:
@@ -120,8 +143,9 @@ class Deep3DSystem:
         """The photos of `data.val_path`, or None."""
         return data.make_val_source(self.config)
 
-    def source(self):
+    def source(self, stage: Stage | None = None):
         """The examples: 'image', 'landmarks', 'mask', and 'coeffs' where they are known."""
+        del stage
         _ = self.val_source  # what is wrong with it shows before training
         return self._source
 
@@ -132,12 +156,10 @@ class Deep3DSystem:
     # ---- training --------------------------------------------------------------------------------
 
     def init(self, seed: int):
-        """Parameters, and what lies in aux."""
+        """Parameters, and R-Net's running statistics."""
         rnet = importer.initial_rnet(self.rnet, seed, self.config.model.init, self.camera.size)
         params = {"rnet": rnet["params"]}
         aux: dict[str, Any] = {"rnet_stats": rnet["batch_stats"]}
-        if self._recognition:
-            aux["recognition"] = self._recognition[1]
         if self.has_graph:
             pooled = self.rnet.num_features
             if self.recognizer:
@@ -149,6 +171,19 @@ class Deep3DSystem:
         if self.has_graph and self.adversarial.weight:
             params["critic"] = critic.init_critic(self.critic_net, seed + 3, self.camera.size)
         return params, aux
+
+    def frozen(self) -> dict[str, Frozen]:
+        """The face model, its mesh at several resolutions, and the recogniser."""
+        topology = self.model.topology
+        origin = f"the face model {topology.name} ({topology.digest})"
+        found = {"face_model": Frozen(self.model, origin)}
+        if self.has_graph:
+            found["hierarchy"] = Frozen(self.hierarchy, origin)
+        if self._recognition:
+            c = self.config.recognition
+            origin = c.run or c.weights or f"an untrained {c.kind}"
+            found["recognition"] = Frozen(self._recognition[1], origin)
+        return found
 
     def optimizer(self, group: str) -> optax.GradientTransformation:
         """Adam; every array's gradient is clipped where the config asks for it.
@@ -210,16 +245,18 @@ class Deep3DSystem:
         moved = {"image": picture[..., :3], "mask": picture[..., 3], "landmarks": landmarks}
         return {k: v for k, v in batch.items() if k != "coeffs"} | moved
 
-    def _rnet_loss(self, rendered, params, state, batch, rng, scalars):
-        del scalars
-        batch = self.augmented(batch, rng)
-        variables = {"params": params, "batch_stats": state.aux["rnet_stats"]}
-        (vector, _), new = self.rnet.apply(
-            variables, self.network_image(batch["image"]), True, mutable=["batch_stats"]
-        )
-        coeffs = split(vector, self.model)
-        face = decode(self.model, coeffs, self.camera)
-        terms = self.rnet_terms(face, coeffs, batch, state.aux, rendered)
+    def _rnet_loss(self, rendered, params, inputs):
+        batch, trees = self.augmented(inputs.batch, inputs.rng), inputs.trees(params)
+        model, dtype = trees["face_model"], self.config.dtype
+        variables = {
+            "params": cast(trees["rnet"], dtype), "batch_stats": trees["rnet_stats"]
+        }  # fmt: skip
+        image = cast(self.network_image(batch["image"]), dtype)
+        (vector, _), new = self.rnet.apply(variables, image, True, mutable=["batch_stats"])
+        vector = uncast(vector)
+        coeffs = split(vector, model)
+        face = decode(model, coeffs, self.camera)
+        terms = self.rnet_terms(trees, face, coeffs, batch, rendered)
         if "coeffs" in batch:
             yaw = jnp.abs(vector - batch["coeffs"])[:, self._yaw_column]
             terms["yaw_deg"] = jnp.rad2deg(jnp.mean(yaw))
@@ -234,46 +271,61 @@ class Deep3DSystem:
         """What R-Net takes: RGB in [0, 1], or BGR in [0, 255] for the TensorFlow variant."""
         return 255.0 * image[..., ::-1] if self.rnet.variant == "slim" else image
 
-    def rnet_terms(self, face, coeffs, batch, aux, rendered: bool = True):
+    def rnet_terms(self, trees, face, coeffs, batch, rendered: bool = True):
         """All terms of R-Net's loss, those of the render as far as asked for."""
-        marks, size, cfg = batch["landmarks"], self.camera.size, self.loss
+        marks, size, cfg, model = (
+            batch["landmarks"],
+            self.camera.size,
+            self.loss,
+            trees["face_model"],
+        )
         terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
-        terms |= losses.fit_terms(self.model, face, coeffs, marks, size, cfg, cfg.fit)
-        terms |= losses.prior_terms(self.model, coeffs, face, cfg)
+        terms |= losses.fit_terms(model, face, coeffs, marks, size, cfg, cfg.fit)
+        terms |= losses.prior_terms(model, coeffs, face, cfg)
         if rendered:
-            terms |= self.rendered_terms(face, batch, aux, cfg.photo, cfg.perceptual)
+            terms |= self.rendered_terms(trees, face, batch, cfg.photo, cfg.perceptual)
         return terms
 
-    def rendered_terms(self, face, batch, aux, photo: float, perceptual: float):
+    def rendered_terms(self, trees, face, batch, photo: float, perceptual: float):
         """'photo' and 'perceptual', as far as they have a weight."""
         terms = {}
         if photo or perceptual:
-            picture, inner = losses.render_with_inner(self.model, face, self.camera, self.loss)
+            picture, inner = losses.render_with_inner(
+                trees["face_model"], face, self.camera, self.loss
+            )
         if photo:
             terms["photo"] = losses.photo_term(
                 picture, batch["image"], batch["mask"], inner, self.loss
             )
         if perceptual:
-            recognition = aux["recognition"]
-            got, _ = self.recognizer(recognition, picture, lax.stop_gradient(face.landmarks_px))
-            wanted, _ = self.recognizer(recognition, batch["image"], batch["landmarks"])
+            recognize = functools.partial(self.recognize, trees)
+            got, _ = recognize(picture, lax.stop_gradient(face.landmarks_px))
+            wanted, _ = recognize(batch["image"], batch["landmarks"])
             terms["perceptual"] = face_losses.perceptual(
                 got, lax.stop_gradient(wanted), self.loss.form
             )
         return terms
 
-    def regress(self, params, aux, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """R-Net as it is used: coefficients [B, n] and its pooled features, of [B, S, S, 3]."""
-        stats = aux.get("rnet_stats", {})  # a network without any leaves no entry in checkpoints
-        variables = {"params": params, "batch_stats": stats}
-        return self.rnet.apply(variables, self.network_image(image))
+    def recognize(self, trees, image, landmarks) -> tuple[jax.Array, jax.Array]:
+        """The recogniser's features and pooled features of photos, see `Recognizer`."""
+        found = self.recognizer(
+            cast(trees["recognition"], self.config.dtype), cast(image, self.config.dtype), landmarks
+        )
+        return uncast(found)
 
-    def refine(self, params, aux, image, coeffs, face, pooled, skin=None):
+    def regress(self, trees, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """R-Net as it is used: coefficients [B, n] and its pooled features, of [B, S, S, 3]."""
+        stats = trees.get("rnet_stats", {})  # a network without any leaves no entry in checkpoints
+        variables = {"params": cast(trees["rnet"], self.config.dtype), "batch_stats": stats}
+        return uncast(
+            self.rnet.apply(variables, cast(self.network_image(image), self.config.dtype))
+        )
+
+    def refine(self, trees, image, coeffs, face, pooled, skin=None):
         """The face with the graph network's vertices or albedo.
 
         Args:
-          params: of the graph network.
-          aux: with the recogniser's weights.
+          trees: with 'graph', 'hierarchy', 'face_model' and, where there is one, 'recognition'.
           image: [B, S, S, 3] in [0, 1].
           coeffs: `Coefficients` of R-Net.
           face: decoded from them.
@@ -282,36 +334,45 @@ class Deep3DSystem:
         """
         embedding = pooled
         if self.recognizer:
-            _, features = self.recognizer(aux["recognition"], image, face.landmarks_px)
+            _, features = self.recognize(trees, image, face.landmarks_px)
             embedding = jnp.concatenate([pooled, features], axis=-1)
         embedding, coeffs, face = lax.stop_gradient((embedding, coeffs, face))
-        net = functools.partial(self.graph_net.apply, {"params": params}, embedding)
+        net = functools.partial(self._graph, trees, embedding)
         if self.graph_net.target == "shape":
-            shape, albedo = net(face.shape, self.hierarchy), face.albedo
+            shape, albedo = net(face.shape), face.albedo
         else:
             seen = texture.visible_colors(image, face, self.camera.size, skin)
             values = jnp.concatenate([2 * face.albedo - 1, seen], axis=-1)
-            shape, albedo = face.shape, (net(values, self.hierarchy) + 1) / 2
-        return assemble(self.model, shape, albedo, coeffs, self.camera)
+            shape, albedo = face.shape, (net(values) + 1) / 2
+        return assemble(trees["face_model"], shape, albedo, coeffs, self.camera)
 
-    def refined(self, params, state, batch):
+    def _graph(self, trees, embedding, values):
+        dtype = self.config.dtype
+        variables = {"params": cast(trees["graph"], dtype)}
+        hierarchy = trees["hierarchy"]  # its weights follow the type of the values
+        return uncast(
+            self.graph_net.apply(variables, cast(embedding, dtype), cast(values, dtype), hierarchy)
+        )
+
+    def refined(self, trees, batch):
         """(face with the graph network's mesh, linear face, its coefficients); R-Net is frozen."""
-        vector, pooled = self.regress(state.params["rnet"], state.aux, batch["image"])
-        coeffs = split(vector, self.model)
-        linear = decode(self.model, coeffs, self.camera)
+        model = trees["face_model"]
+        vector, pooled = self.regress(trees, batch["image"])
+        coeffs = split(vector, model)
+        linear = decode(model, coeffs, self.camera)
         arguments = (batch["image"], coeffs, linear, pooled, batch["mask"])
-        return self.refine(params, state.aux, *arguments), linear, coeffs
+        return self.refine(trees, *arguments), linear, coeffs
 
-    def _shape_loss(self, params, state, batch, rng, scalars):
-        del scalars
-        batch, cfg, size = self.augmented(batch, rng), self.loss, self.camera.size
-        face, linear, coeffs = self.refined(params, state, batch)
+    def _shape_loss(self, params, inputs):
+        batch, trees = self.augmented(inputs.batch, inputs.rng), inputs.trees(params)
+        cfg, size, model = self.loss, self.camera.size, trees["face_model"]
+        face, linear, coeffs = self.refined(trees, batch)
         marks = batch["landmarks"]
         terms = losses.landmark_terms(face, marks, size, cfg.landmark_focus)
-        terms |= losses.fit_terms(self.model, face, coeffs, marks, size, cfg, cfg.graph_fit)
+        terms |= losses.fit_terms(model, face, coeffs, marks, size, cfg, cfg.graph_fit)
         terms["linear_nme"] = losses.landmark_terms(linear, marks, size)["nme"]
-        terms |= losses.graph_terms(face, linear, self.model.topology.mesh, cfg)
-        terms |= self.rendered_terms(face, batch, state.aux, cfg.graph_photo, cfg.graph_perceptual)
+        terms |= losses.graph_terms(face, linear, model.topology.mesh, cfg)
+        terms |= self.rendered_terms(trees, face, batch, cfg.graph_photo, cfg.graph_perceptual)
         return losses.weighted_sum(terms, cfg, "graph_"), (terms, {})
 
     @functools.cached_property
@@ -321,24 +382,25 @@ class Deep3DSystem:
 
     # ---- use -------------------------------------------------------------------------------------
 
-    def predict(self, params: dict[str, Any], image: jax.Array) -> dict[str, Any]:
+    def predict(self, params: dict[str, Any], image: jax.Array) -> Reconstruction:
         """Faces of photo crops; pure, to be jitted by the caller.
 
         Args:
-          params: {'rnet', 'rnet_stats', 'recognition', 'graph'}: what a checkpoint holds.
+          params: see `facejax.train.system.System`.
           image: [B, S, S, 3] in [0, 1], S = data.image_size.
-
-        Returns:
-          'coeffs' [B, n], 'face' (`DecodedFace` of the linear model) and, with a graph network,
-          'refined' (`DecodedFace` of its mesh).
         """
-        vector, pooled = self.regress(params["rnet"], params, image)
-        coeffs = split(vector, self.model)
-        face = decode(self.model, coeffs, self.camera)
-        out = {"coeffs": vector, "face": face}
+        vector, pooled = self.regress(params, image)
+        coeffs = split(vector, params["face_model"])
+        face = decode(params["face_model"], coeffs, self.camera)
+        refined = None
         if self.has_graph:
-            out["refined"] = self.refine(params["graph"], params, image, coeffs, face, pooled)
-        return out
+            refined = self.refine(params, image, coeffs, face, pooled)
+        return Reconstruction(vector, face, refined)
+
+    def predict_inputs(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Photo crops."""
+        size = self.camera.size
+        return (jax.ShapeDtypeStruct((batch_size, size, size, 3), np.float32),)
 
     @functools.cached_property
     def gallery(self):
@@ -347,10 +409,10 @@ class Deep3DSystem:
 
         return Gallery(self)
 
-    def samples(self, ema_params, plan: Plan, step: int) -> dict[str, np.ndarray]:
+    def samples(self, params, plan: Plan, step: int) -> dict[str, np.ndarray]:
         """Held-out photos with what was reconstructed from them."""
         del plan, step
-        return {"strip": self.gallery.strip(ema_params)}
+        return {"strip": self.gallery.strip(params)}
 
     @functools.cached_property
     def _validation(self):
@@ -358,14 +420,14 @@ class Deep3DSystem:
 
         return Validation(self)
 
-    def validation(self, ema_params) -> dict[str, float]:
+    def validation(self, params) -> dict[str, float]:
         """Loss terms of the photos of `data.val_path`."""
-        return self._validation(ema_params) if self.val_source else {}
+        return self._validation(params) if self.val_source else {}
 
-    def histograms(self, ema_params, plan: Plan, step: int) -> dict[str, np.ndarray]:
+    def histograms(self, params, plan: Plan, step: int) -> dict[str, np.ndarray]:
         """Coefficients that R-Net finds in the photos of the strip."""
         del plan, step
-        return {f"coeffs/{k}": v for k, v in self.gallery.coefficients(ema_params).items()}
+        return {f"coeffs/{k}": v for k, v in self.gallery.coefficients(params).items()}
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per stage."""
@@ -390,12 +452,12 @@ class Deep3DSystem:
             f"Measure:   python launch/main.py --mode=evaluate --workdir={workdir}",
         ]
 
-    def evaluate(self, ema_params, meta, workdir: pathlib.Path) -> dict[str, Any]:
+    def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:
         """Landmarks, pose, shape and coefficients of held-out faces, before and after."""
         from facejax.systems.deep3d.metrics import evaluate
 
         del meta
-        return evaluate(self, ema_params, workdir)
+        return evaluate(self, params, workdir)
 
 
 def make_system(config) -> Deep3DSystem:

@@ -31,13 +31,13 @@ class Validation:
         """
         system, cfg = self._system, self._system.loss
         out = system.predict(params, batch["image"])
-        face, coeffs = out["face"], split(out["coeffs"], system.model)
-        terms = system.rnet_terms(face, coeffs, batch, params)
+        face, coeffs = out.face, split(out.coeffs, params["face_model"])
+        terms = system.rnet_terms(params, face, coeffs, batch)
         found = {f"rnet/{k}": v for k, v in terms.items()}
         found["rnet/loss"] = losses.weighted_sum(terms, cfg)
-        if "refined" in out:
+        if out.refined is not None:
             marks, size = batch["landmarks"], system.camera.size
-            refined = losses.landmark_terms(out["refined"], marks, size, cfg.landmark_focus)
+            refined = losses.landmark_terms(out.refined, marks, size, cfg.landmark_focus)
             found |= {f"graph/{k}": v for k, v in refined.items()}
         return found
 

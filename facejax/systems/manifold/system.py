@@ -4,18 +4,27 @@ import functools
 import json
 import logging
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from facejax.nn.keys import example_keys
+from facejax.nn.precision import cast, uncast
 from facejax.systems.manifold import data, networks
 from facejax.train.schedules import EmaSchedule, LrDecay
 from facejax.train.system import Phase, Plan, Stage
 
 _log = logging.getLogger(__name__)
+
+
+class Denoised(NamedTuple):
+    """Denoised coefficients, [B, n] each; None for a target that the run does not have."""
+
+    shape: jax.Array | None = None
+    expression: jax.Array | None = None
 
 
 class ManifoldSystem:
@@ -79,8 +88,9 @@ class ManifoldSystem:
     def _source(self):
         return data.CoefficientSource(self.rows, self.config.train.noise == "stored")
 
-    def source(self):
+    def source(self, stage: Stage):
         """The examples: {target: [B, n]}."""
+        del stage
         return self._source
 
     def init(self, seed: int):
@@ -111,12 +121,15 @@ class ManifoldSystem:
         del stage
         return tuple(Phase(t, t, functools.partial(self._loss, t), ema=(t,)) for t in self.targets)
 
-    def _loss(self, target, params, state, batch, rng, scalars):
-        del scalars
-        clean = batch[target]
-        noisy = self._noisy(target, batch, rng)
-        scale = jnp.broadcast_to(state.aux["scale"][target], clean.shape)
-        out = networks.apply(self.nets[target], params, noisy / scale)
+    def _loss(self, target, params, inputs):
+        batch, clean = inputs.batch, inputs.batch[target]
+        noisy = self._noisy(target, batch, inputs.rng)
+        scale = jnp.broadcast_to(inputs.aux["scale"][target], clean.shape)
+        dtype = self.config.dtype
+        out = networks.apply(
+            self.nets[target], cast(params[target], dtype), cast(noisy / scale, dtype)
+        )
+        out = uncast(out)
         loss = jnp.mean((out - clean / scale) ** 2)
         corruption = jnp.mean(((noisy - clean) / scale) ** 2)
         return loss, ({"mse": loss, "corruption": corruption}, {})
@@ -149,7 +162,27 @@ class ManifoldSystem:
             for target, net in self.nets.items()
         ]
 
-    def finish(self, state, workdir: pathlib.Path) -> None:
+    def predict(self, params: dict[str, Any], *rows: jax.Array) -> Denoised:
+        """Coefficients, each denoised once; pure.
+
+        Args:
+          params: {target: tree} and 'scale'.
+          *rows: [B, n] of each of `targets`.
+        """
+        found = {
+            target: networks.denoise(self.nets[target], params[target], params["scale"][target], x)
+            for target, x in zip(self.targets, rows, strict=True)
+        }
+        return Denoised(**found)
+
+    def predict_inputs(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Coefficients of each target."""
+        return tuple(
+            jax.ShapeDtypeStruct((batch_size, self.nets[t].length), np.float32)
+            for t in self.targets
+        )
+
+    def finish(self, params, workdir: pathlib.Path) -> None:
         """Writes curves.png, and logs the error on all held-out faces."""
         from facejax.io.images import write_image
         from facejax.io.plots import line_plots
@@ -157,7 +190,7 @@ class ManifoldSystem:
 
         lines = (workdir / "metrics.jsonl").read_text().splitlines()
         records = [json.loads(line) for line in lines]
-        panels, params = {}, state.ema_params()
+        panels = {}
         for target in self.targets:
             points = [(r["kimg"], r[f"{target}/mse"]) for r in records if f"{target}/mse" in r]
             if points:
@@ -180,12 +213,12 @@ class ManifoldSystem:
             f"Use:       python launch/denoise.py --workdir={workdir} --path=FILE.npz --out=OUT",
         ]
 
-    def evaluate(self, ema_params, meta, workdir: pathlib.Path) -> dict[str, Any]:
+    def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:
         """Denoising beside baselines, diversity and plausibility."""
         from facejax.systems.manifold.metrics import evaluate
 
         del meta
-        return evaluate(self, ema_params, workdir)
+        return evaluate(self, params, workdir)
 
 
 def make_system(config) -> ManifoldSystem:

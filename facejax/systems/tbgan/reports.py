@@ -180,7 +180,7 @@ def speed_table(workdir: str | pathlib.Path) -> str:
         row["images/s"] = round(1000 * row["kimg"] / row["seconds"], 2)
         row["kimg"], row["seconds"] = round(row["kimg"], 3), round(row["seconds"], 3)
     table = format_table(list(rows.values()))
-    precision = config.get("model", {}).get("dtype", "float32")
+    precision = config.get("dtype", "float32")
     with atomic_path(workdir / "benchmark.json") as out:
         out.write_text(json.dumps({"dtype": precision, "stages": list(rows.values())}) + "\n")
     with atomic_path(workdir / "benchmark.txt") as out:

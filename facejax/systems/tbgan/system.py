@@ -4,7 +4,7 @@ import functools
 import logging
 import math
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from facejax.nn.keys import example_normals
+from facejax.nn.precision import check_dtype
 from facejax.systems.tbgan import data, losses, networks
 from facejax.systems.tbgan.schedule import tick_kimg
 from facejax.train.optim import adam
@@ -21,13 +22,23 @@ from facejax.train.system import Phase, Plan, Stage
 _log = logging.getLogger(__name__)
 
 
-def network_config(c) -> networks.NetworkConfig:
+def network_config(c, dtype: str = "float32") -> networks.NetworkConfig:
     """NetworkConfig of `config.model`; modalities are written 'tex:3,shp:3,nor:3'."""
-    fields = dict(c)
+    fields = dict(c) | {"dtype": dtype}
     fields["modalities"] = tuple(
         (name, int(width)) for name, width in (m.split(":") for m in c.modalities.split(","))
     )
     return networks.NetworkConfig(**fields)
+
+
+class Generated(NamedTuple):
+    """What the generator makes.
+
+    Attributes:
+      maps: [B, r, r, C] network channels.
+    """
+
+    maps: jax.Array
 
 
 class TBGANSystem:
@@ -37,7 +48,7 @@ class TBGANSystem:
 
     def __init__(self, config):
         self.config = config
-        self.net = network_config(config.model)
+        self.net = network_config(config.model, check_dtype(config.dtype))
         self.loss = losses.LossConfig(**config.loss)
         self.schedule = ProgressiveSchedule.from_config(config.schedule, self.net.resolution)
         self.ema = EmaSchedule(**config.ema)
@@ -61,9 +72,17 @@ class TBGANSystem:
     def _source(self):
         return data.make_source(self.config, self.net)
 
-    def source(self):
+    def source(self, stage: Stage):
         """The examples: {'maps': [B, r, r, C], 'labels': [B, K]}."""
+        del stage
         return self._source
+
+    def device_batch(self, stage: Stage) -> int:
+        """Groups of minibatch statistics and of examples with a penalty stay on a device."""
+        net, batch = self.net, stage.batch_size
+        if net.mbstd_strided:
+            return batch  # a group is spread over the whole batch
+        return math.lcm(min(net.mbstd_group, batch), self.loss.gp_every)
 
     def init(self, seed: int):
         """Parameters of both networks, every stage included."""
@@ -116,20 +135,22 @@ class TBGANSystem:
         def labels(batch):
             return data.prepare_labels(batch["labels"], self._source.meta["label_kind"])
 
-        def disc_loss(params, state, batch, rng, scalars):
-            draws = example_normals(rng, batch["index"], latents + 1)
+        def disc_loss(params, inputs):
+            batch, scalars = inputs.batch, inputs.scalars
+            draws = example_normals(inputs.rng, batch["index"], latents + 1)
             mix = jax.scipy.stats.norm.cdf(draws[:, -1])  # uniform, from the same single draw
             reals = losses.fade_reals(batch["maps"], scalars["alpha"])
             loss, metrics = losses.discriminator_loss(
-                params, state.params["gen"], reals, draws[:, :-1], labels(batch), mix,
+                params["disc"], params["gen"], reals, draws[:, :-1], labels(batch), mix,
                 scalars["alpha"], **static,
             )  # fmt: skip
             return loss, (metrics, {})
 
-        def gen_loss(params, state, batch, rng, scalars):
+        def gen_loss(params, inputs):
+            draws = example_normals(inputs.rng, inputs.batch["index"], latents)
             loss, metrics = losses.generator_loss(
-                params, state.params["disc"], example_normals(rng, batch["index"], latents),
-                labels(batch), scalars["alpha"], **static,
+                params["gen"], params["disc"], draws, labels(inputs.batch),
+                inputs.scalars["alpha"], **static,
             )  # fmt: skip
             return loss, (metrics, {})
 
@@ -181,20 +202,37 @@ class TBGANSystem:
 
         return Gallery(self.config, self.net, self._source)
 
-    def samples(self, ema_params, plan: Plan, step: int) -> dict[str, np.ndarray]:
+    def predict(self, params: dict[str, Any], latents, labels) -> Generated:
+        """Maps of the last stage; pure.
+
+        Args:
+          params: with 'gen'.
+          latents: [B, latents] normal.
+          labels: [B, K] probabilities.
+        """
+        scaled = labels * self.loss.label_scale
+        maps = networks.generate(self.net, self.net.resolution, params["gen"], latents, scaled)
+        return Generated(maps)
+
+    def predict_inputs(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Latents and labels."""
+        sizes = (self.net.latents, self.net.label_size)
+        return tuple(jax.ShapeDtypeStruct((batch_size, n), np.float32) for n in sizes)
+
+    def samples(self, params, plan: Plan, step: int) -> dict[str, np.ndarray]:
         """A grid of generated faces, one row per expression."""
         del step
         resolution = dict(plan.stage.static)["resolution"]
         alpha = plan.scalars["alpha"]
-        return {"fakes": self.gallery.fake_grid(ema_params["gen"], resolution, alpha)}
+        return {"fakes": self.gallery.fake_grid(params["gen"], resolution, alpha)}
 
     def real_samples(self, plan: Plan) -> dict[str, np.ndarray]:
         """The same grid of real maps."""
         return {"reals": self.gallery.real_grid(dict(plan.stage.static)["resolution"])}
 
-    def finish(self, state, workdir: pathlib.Path) -> None:
+    def finish(self, params, workdir: pathlib.Path) -> None:
         """Exports a few heads and a video."""
-        self.gallery.export(state.ema_params()["gen"], workdir / "export")
+        self.gallery.export(params["gen"], workdir / "export")
 
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """Where to look and what to type next; of a benchmark, the speed at each resolution."""
@@ -220,12 +258,12 @@ class TBGANSystem:
         levels = math.floor(meta["lod"])
         return self.net.resolution >> levels, meta["lod"] - levels
 
-    def evaluate(self, ema_params, meta, workdir: pathlib.Path) -> dict[str, Any]:
+    def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:
         """Figures of the generator beside the same figures of real maps."""
         from facejax.systems.tbgan.metrics import evaluate
 
         self.gallery.stage = self.reached(meta)
-        return evaluate(self, ema_params["gen"], workdir)
+        return evaluate(self, params["gen"], workdir)
 
 
 def make_system(config) -> TBGANSystem:
