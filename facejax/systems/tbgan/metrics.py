@@ -22,6 +22,7 @@ from facejax.metrics.features import RandomConvFeatures, extract
 from facejax.metrics.frechet import frechet_distance, inception_score, kernel_distance
 from facejax.metrics.ssim import ms_ssim_within
 from facejax.metrics.swd import draw, swd
+from facejax.nn.batching import in_batches
 from facejax.render.uv import bake, uv_atlas
 from facejax.systems.tbgan.gallery import BATCH, Gallery
 
@@ -105,17 +106,12 @@ def _measure_faces(gallery: Gallery, maps: np.ndarray) -> dict[str, np.ndarray]:
         normals = vertex_normals(mesh.vertices, mesh.topology)
         return uvmaps.normal_angle_deg(bake(atlas, normals), mesh.normal_map, atlas.mask)
 
-    out: dict[str, list] = {"vertices": [], "texture": [], "angle_deg": []}
-    for start in range(0, len(maps), BATCH):
-        part = maps[start : start + BATCH]
-        fill = BATCH - len(part)
-        mesh = gallery.maker(np.concatenate([part, np.repeat(part[-1:], fill, axis=0)]))
-        keep = slice(0, BATCH - fill)
+    def some(part):
+        mesh = gallery.maker(part)
         small = resize(mesh.texture, (_TEXTURE_PIXELS, _TEXTURE_PIXELS))
-        out["vertices"].append(np.asarray(mesh.vertices)[keep])
-        out["texture"].append(np.asarray(small)[keep])
-        out["angle_deg"].append(np.asarray(angles(mesh))[keep])
-    return {k: np.concatenate(v) for k, v in out.items()}
+        return {"vertices": mesh.vertices, "texture": small, "angle_deg": angles(mesh)}
+
+    return in_batches(some, maps, BATCH)
 
 
 def detected(gallery: Gallery, maps: np.ndarray) -> dict[str, Any] | None:
