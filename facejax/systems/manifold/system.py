@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from facejax.nn.keys import example_keys
-from facejax.systems.manifold import data, networks
+from facejax.systems.manifold import data, losses, networks
 from facejax.train.schedules import EmaSchedule, LrDecay
 from facejax.train.system import Phase, Plan, Stage
 
@@ -115,11 +115,12 @@ class ManifoldSystem:
         del scalars
         clean = batch[target]
         noisy = self._noisy(target, batch, rng)
-        scale = jnp.broadcast_to(state.aux["scale"][target], clean.shape)
-        out = networks.apply(self.nets[target], params, noisy / scale)
-        loss = jnp.mean((out - clean / scale) ** 2)
-        corruption = jnp.mean(((noisy - clean) / scale) ** 2)
-        return loss, ({"mse": loss, "corruption": corruption}, {})
+        scale = state.aux["scale"][target]
+        out = networks.apply(
+            self.nets[target], params, noisy / jnp.broadcast_to(scale, clean.shape)
+        )
+        loss, metrics = losses.denoising_loss(out, clean, noisy, scale)
+        return loss, (metrics, {})
 
     def _noisy(self, target, batch, rng):
         kind = self.config.train.noise
@@ -130,7 +131,7 @@ class ManifoldSystem:
             key = jax.random.key(self.config.data.seed + data.TARGETS.index(target))
             number = batch["example"]
         sigma = self.sigma(target)
-        corrupt = jax.vmap(lambda k, p: data.corrupt(k, p, sigma))
+        corrupt = jax.vmap(lambda k, p: losses.corrupt(k, p, sigma))
         return corrupt(example_keys(key, number), batch[target])
 
     def describe(self) -> list[dict[str, Any]]:

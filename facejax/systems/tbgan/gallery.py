@@ -15,7 +15,7 @@ from facejax.nn.batching import in_batches, padded_batches
 from facejax.nn.latents import smooth_latent_path
 from facejax.render import render
 from facejax.systems.tbgan.faces import FaceMaker, FaceOptions
-from facejax.systems.tbgan.networks import NetworkConfig
+from facejax.systems.tbgan.networks import NetworkConfig, generate
 
 VIEWS_RAD = {"front": 0.0, "side": 0.7}  # yaw
 DISTANCE_MM = 1060.0  # of the camera: the whole head with its hair
@@ -76,8 +76,6 @@ class Gallery:
 
     def maps(self, gen, latents, labels, resolution: int | None = None, alpha=0.0) -> np.ndarray:
         """Generated maps [N, r, r, C]; labels are probabilities [N, K]."""
-        from facejax.systems.tbgan.system import generate
-
         resolution, alpha = (resolution, alpha) if resolution else self.stage
 
         def some(part):
