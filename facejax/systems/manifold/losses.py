@@ -38,11 +38,10 @@ def denoising_loss(
     Args:
       out: [B, n], of the network, divided by the scale.
       clean, noisy: [B, n], in the unit of the coefficients.
-      scale: [n].
+      scale: [B, n].
 
     Returns:
       The loss, and 'mse', the same, beside 'corruption', that of the noisy rows.
     """
-    scale = jnp.broadcast_to(scale, clean.shape)
     loss = jnp.mean((out - clean / scale) ** 2)
     return loss, {"mse": loss, "corruption": jnp.mean(((noisy - clean) / scale) ** 2)}

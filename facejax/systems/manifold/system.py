@@ -115,10 +115,8 @@ class ManifoldSystem:
         del scalars
         clean = batch[target]
         noisy = self._noisy(target, batch, rng)
-        scale = state.aux["scale"][target]
-        out = networks.apply(
-            self.nets[target], params, noisy / jnp.broadcast_to(scale, clean.shape)
-        )
+        scale = jnp.broadcast_to(state.aux["scale"][target], clean.shape)
+        out = networks.apply(self.nets[target], params, noisy / scale)
         loss, metrics = losses.denoising_loss(out, clean, noisy, scale)
         return loss, (metrics, {})
 
