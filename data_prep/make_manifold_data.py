@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
         from configs.manifold import get_config
         from facejax.systems.manifold.data import load_model, load_rows, per_component
         from facejax.systems.manifold.dataset import write_pairs, write_samples
-        from facejax.systems.manifold.figures import Painter
+        from facejax.systems.manifold.gallery import Painter
 
         config = get_config()
         config.data.update(

@@ -39,6 +39,12 @@ SIDEWAYS = {
     ("metrics", "io"),
 }  # within a level, from the first to the second
 TOP = 6
+SYSTEM_FILES = ("system", "networks", "losses", "data", "metrics", "gallery")
+KNOWN_MISSING = {"idnet": {"networks", "losses", "data", "gallery"}}  # being completed
+KNOWN_CYCLES = {
+    ("facejax.train.system", "facejax.train.state"),  # under TYPE_CHECKING
+    ("facejax.systems.idnet.metrics", "facejax.systems.idnet.system"),  # being completed
+}
 HEAVY = {"PIL", "cv2", "imageio", "orbax", "scipy", "skimage", "tensorflow_datasets", "trimesh"}
 
 
@@ -148,6 +154,58 @@ def test_the_table_names_every_package():
     for name, level in LEVELS.items():
         if name not in ("version", "doctor", "selftest"):  # not in the table: nothing imports them
             assert table.get(name) == level, name
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str] | None:
+    """Modules that import each other in turn, the first one again at the end, or None."""
+    done, path = set(), []
+
+    def visit(name):
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return None
+        path.append(name)
+        for other in sorted(graph[name]):
+            if found := visit(other):
+                return found
+        done.add(path.pop())
+        return None
+
+    return next((found for name in sorted(graph) if (found := visit(name))), None)
+
+
+def modules_below(package: str) -> dict[str, set[str]]:
+    """Which modules of a package each of its modules imports, also inside functions."""
+    names = {n for n in TREES if n.startswith(f"{package}.")}
+    graph = {}
+    for name in names:
+        found = set(imports(TREES[name], name, name in PACKAGES))
+        found |= {f.rpartition(".")[0] for f in found}  # `from a.b import function`
+        known = {b for a, b in KNOWN_CYCLES if a == name}
+        graph[name] = found & names - known - {name}
+    return graph
+
+
+def test_a_cycle_is_found():
+    assert cycle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
+    assert cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None
+
+
+SYSTEMS = sorted(path.parent for path in PACKAGE.glob("systems/*/system.py"))
+
+
+@pytest.mark.parametrize("package", ["train", *(f"systems.{folder.name}" for folder in SYSTEMS)])
+def test_no_cycles(package):
+    graph = modules_below(f"facejax.{package}")
+    assert len(graph) > 1  # the folder was found
+    assert cycle(graph) is None
+
+
+@pytest.mark.parametrize("folder", SYSTEMS, ids=lambda folder: folder.name)
+def test_every_system_has_the_same_files(folder):
+    missing = {f for f in SYSTEM_FILES if not (folder / f"{f}.py").is_file()}
+    assert missing == KNOWN_MISSING.get(folder.name, set())
 
 
 @pytest.mark.parametrize("folder", ["facejax", "launch", "data_prep", "configs", "tests"])

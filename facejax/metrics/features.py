@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.nn.batching import in_batches
+
 RANDOM_CONV_V1 = "facejax-random-conv-v1"
 _WIDTHS = (3, 32, 64, 160)  # the last three are pooled and joined: 256 features
 _SEED = 20210917  # part of the definition of v1
@@ -98,8 +100,4 @@ def extract(extractor: FeatureExtractor, images: np.ndarray, batch_size: int = 6
     num = len(images)
     if num == 0:
         raise ValueError("there are no images to extract features of")
-    batches = []
-    for start in range(0, num, batch_size):
-        index = np.minimum(np.arange(start, start + min(batch_size, num)), num - 1)
-        batches.append(np.asarray(extractor(images[index])))
-    return np.concatenate(batches)[:num]
+    return in_batches(extractor, images, min(batch_size, num))

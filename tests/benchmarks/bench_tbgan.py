@@ -19,8 +19,12 @@ import numpy as np
 
 from facejax.cli import load_config
 from facejax.systems.tbgan.losses import LossConfig, discriminator_loss, generator_loss
-from facejax.systems.tbgan.networks import NetworkConfig, init_discriminator, init_generator
-from facejax.systems.tbgan.system import network_config
+from facejax.systems.tbgan.networks import (
+    NetworkConfig,
+    init_discriminator,
+    init_generator,
+    network_config,
+)
 from facejax.train.optim import adam
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs/tbgan.py"

@@ -15,6 +15,7 @@ from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_dete
 from facejax.data.photo_folders import read_aligned
 from facejax.io.images import write_image
 from facejax.metrics import reconstruction as measures
+from facejax.nn.batching import in_batches
 from facejax.recon.decoder import MM_PER_DM, decode, front_weights, parts_in_files, split
 
 _log = logging.getLogger(__name__)
@@ -47,14 +48,7 @@ class Predictor:
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """'coeffs' [N, n] and '<mesh>_landmarks' [N, 68, 2] (y up), '<mesh>_shape' [N, V, 3] dm."""
-        parts = []
-        for start in range(0, len(images), _BATCH):
-            part = images[start : start + _BATCH]
-            fill = _BATCH - len(part)
-            part = np.concatenate([part, np.repeat(part[-1:], fill, axis=0)])
-            found = jax.device_get(self._run(self._params, part))
-            parts.append({k: v[: _BATCH - fill] for k, v in found.items()})
-        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        return in_batches(lambda part: self._run(self._params, part), images, _BATCH)
 
 
 def _plain(value: float) -> float | None:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from facejax.nn.batching import in_batches
 from facejax.systems.idnet.system import HELD_OUT
 
 _BATCH = 64
@@ -59,12 +60,11 @@ def embeddings(system, trees, source) -> np.ndarray:
     def embed(variables, image, landmarks):
         return system.net.apply(variables, system.crops(image, landmarks))[0]
 
-    parts = []
-    for start in range(0, len(source), _BATCH):
-        index = np.minimum(np.arange(start, start + _BATCH), len(source) - 1)
+    def some(index):
         batch = source.batch(index)
-        parts.append(np.asarray(embed(variables, batch["image"], batch["landmarks"])))
-    rows = np.concatenate(parts)[: len(source)]
+        return embed(variables, batch["image"], batch["landmarks"])
+
+    rows = in_batches(some, np.arange(len(source)), _BATCH)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Clean coefficient vectors, split into training and held-out rows, and their corruption."""
+"""Clean coefficient vectors, split into training and held-out rows."""
 
 import dataclasses
 import hashlib
@@ -7,8 +7,6 @@ import pathlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from facejax.data.source import Source, check_indices
@@ -51,31 +49,6 @@ class Rows:
     train: np.ndarray
     test: np.ndarray
     noisy: np.ndarray | None = None
-
-
-def corrupt(key: jax.Array, clean: jax.Array, sigma: float | np.ndarray) -> jax.Array:
-    """Sparse noise: N(0, sigma^2) on k randomly chosen components, k uniform in 1 .. n.
-
-    Args:
-      key: a jax.random key.
-      clean: [n].
-      sigma: in the unit of the coefficients, one for all or [n].
-
-    Returns:
-      [n].
-    """
-    n = clean.shape[-1]
-    for_count, for_rank, for_noise = jax.random.split(key, 3)
-    count = jax.random.randint(for_count, (), 1, n + 1)
-    order = jax.random.uniform(for_rank, (n,))
-    # a rank by counting: sorting is many times slower on CPU
-    rank = jnp.sum(order[None, :] < order[:, None], axis=-1)
-    return clean + jnp.where(rank < count, sigma * jax.random.normal(for_noise, (n,)), 0.0)
-
-
-def noise_power(n: int, sigma: float | np.ndarray) -> float | np.ndarray:
-    """Expected squared corruption of a component, E[k] / n * sigma^2."""
-    return (n + 1) / (2 * n) * sigma**2
 
 
 def draw_expressions(names: tuple[str, ...], num: int, rng: np.random.Generator) -> np.ndarray:

@@ -57,7 +57,7 @@ def write_samples(folder: str | pathlib.Path, target: str, painter, num: int = 5
     Args:
       folder: that `write_pairs` was given.
       target: 'shape' or 'expression'.
-      painter: `figures.Painter` of the coefficients' face model.
+      painter: `gallery.Painter` of the coefficients' face model.
       num: pairs, of different faces where there are as many.
     """
     from facejax.io.images import write_image

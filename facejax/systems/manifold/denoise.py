@@ -217,7 +217,7 @@ def load_painter(run: Trained):
       ValueError: it has none.
     """
     from facejax.systems.manifold.data import load_model
-    from facejax.systems.manifold.figures import Painter
+    from facejax.systems.manifold.gallery import Painter
 
     model = load_model(run.config)
     if model is None:

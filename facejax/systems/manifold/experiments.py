@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from facejax.systems.manifold import data, denoise, figures
+from facejax.systems.manifold import data, denoise, gallery
 from facejax.systems.manifold.dataset import sparse_noise
 from facejax.systems.manifold.denoise import KEYS, MODES, Trained
 from facejax.systems.manifold.diversity import populations, trace
@@ -92,7 +92,7 @@ def held_out_triples(
     for name, table in (("labels", "gt"), ("inputs", "input"), ("outputs", "output")):
         denoise.write_table(folder, name, _table(parts[table]), kind)
     if painter is not None:
-        for name in figures.TRIPLE:
+        for name in gallery.TRIPLE:
             denoise.write_pictures(folder, painter.faces(parts[name]), f"_{name}")
     return result
 
@@ -143,7 +143,7 @@ def diversity_figure(
     for target, found in sets.items():
         shown = {k: found[k] for k in ("normal", "real", third)}
         result[target] = {k: trace(v) for k, v in shown.items()}
-        figures.write_scatter(base / target / f"fig{size}.png", shown, result[target])
+        gallery.write_scatter(base / target / f"fig{size}.png", shown, result[target])
     for name, folder, population in (
         ("labels", "normal", "normal"),
         ("labels", "model_output_on_uniform", "uniform"),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.io.files import atomic_path
-from facejax.systems.manifold import data, networks
+from facejax.systems.manifold import data, losses, networks
 from facejax.systems.manifold.diversity import (
     candidates,
     choose,
@@ -60,7 +60,7 @@ def corrupted(clean: np.ndarray, sigma, repeats: int, seed: int):
     """(clean, noisy), each [repeats * N, n]; the same on every call."""
     clean = np.tile(clean, (repeats, 1))
     keys = jax.random.split(jax.random.key(seed), len(clean))
-    noisy = jax.jit(jax.vmap(lambda k, p: data.corrupt(k, p, sigma)))(keys, jnp.asarray(clean))
+    noisy = jax.jit(jax.vmap(lambda k, p: losses.corrupt(k, p, sigma)))(keys, jnp.asarray(clean))
     return clean, np.asarray(noisy)
 
 
@@ -91,7 +91,7 @@ def denoising_figures(system, target: str, denoise, model) -> dict[str, dict[str
     sigma = system.sigma(target)
     test = rows.test[:: -(-len(rows.test) * c.repeats // _NOISY_ROWS)]
     clean, noisy = corrupted(test, sigma, c.repeats, c.seed)
-    power = data.noise_power(clean.shape[1], sigma)
+    power = losses.noise_power(clean.shape[1], sigma)
     estimates = {
         "identity": noisy,
         "zero": np.zeros_like(noisy),
@@ -151,7 +151,7 @@ def evaluate(system, params: dict[str, Any], workdir: pathlib.Path) -> dict[str,
       workdir: of the run; writes evaluation.png, evaluation_settings.csv (what was tried for
         'varied') and, with a face model, evaluation_faces.png and evaluation_triples.png.
     """
-    from facejax.systems.manifold import figures
+    from facejax.systems.manifold import gallery
 
     c = system.config.evaluate
     model = data.load_model(system.config)
@@ -166,11 +166,11 @@ def evaluate(system, params: dict[str, Any], workdir: pathlib.Path) -> dict[str,
         )
         triples[target] = {"gt": clean, "input": noisy, "output": denoise(noisy)}
     _write_table(workdir / "evaluation_settings.csv", tried)
-    figures.write_summary(workdir / "evaluation.png", out, sets)
+    gallery.write_summary(workdir / "evaluation.png", out, sets)
     if model is not None:
-        draw = figures.Painter(system.config, model, c.picture_size)
-        draw.write_rows(workdir / "evaluation_faces.png", sets, figures.COLORS, c.num_faces)
-        draw.write_rows(workdir / "evaluation_triples.png", triples, figures.TRIPLE, c.num_faces)
+        draw = gallery.Painter(system.config, model, c.picture_size)
+        draw.write_rows(workdir / "evaluation_faces.png", sets, gallery.COLORS, c.num_faces)
+        draw.write_rows(workdir / "evaluation_triples.png", triples, gallery.TRIPLE, c.num_faces)
     return out
 
 

@@ -13,7 +13,7 @@ import optax
 
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, uncast
-from facejax.systems.manifold import data, networks
+from facejax.systems.manifold import data, losses, networks
 from facejax.train.schedules import EmaSchedule, LrDecay
 from facejax.train.system import Phase, Plan, Stage
 
@@ -125,14 +125,10 @@ class ManifoldSystem:
         batch, clean = inputs.batch, inputs.batch[target]
         noisy = self._noisy(target, batch, inputs.rng)
         scale = jnp.broadcast_to(inputs.aux["scale"][target], clean.shape)
-        dtype = self.config.dtype
-        out = networks.apply(
-            self.nets[target], cast(params[target], dtype), cast(noisy / scale, dtype)
-        )
-        out = uncast(out)
-        loss = jnp.mean((out - clean / scale) ** 2)
-        corruption = jnp.mean(((noisy - clean) / scale) ** 2)
-        return loss, ({"mse": loss, "corruption": corruption}, {})
+        net, dtype = self.nets[target], self.config.dtype
+        out = networks.apply(net, cast(params[target], dtype), cast(noisy / scale, dtype))
+        loss, metrics = losses.denoising_loss(uncast(out), clean, noisy, scale)
+        return loss, (metrics, {})
 
     def _noisy(self, target, batch, rng):
         kind = self.config.train.noise
@@ -143,7 +139,7 @@ class ManifoldSystem:
             key = jax.random.key(self.config.data.seed + data.TARGETS.index(target))
             number = batch["example"]
         sigma = self.sigma(target)
-        corrupt = jax.vmap(lambda k, p: data.corrupt(k, p, sigma))
+        corrupt = jax.vmap(lambda k, p: losses.corrupt(k, p, sigma))
         return corrupt(example_keys(key, number), batch[target])
 
     def describe(self) -> list[dict[str, Any]]:

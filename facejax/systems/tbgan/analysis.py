@@ -19,6 +19,7 @@ from facejax.io.images import (
     snapshot_grid_size,
     to_uint8,
 )
+from facejax.nn.batching import padded_batches
 from facejax.nn.latents import smooth_latent_path
 from facejax.systems.tbgan.gallery import BATCH, Gallery, take
 from facejax.systems.tbgan.generate import Trained
@@ -172,13 +173,10 @@ def write_mesh_sequence(
         )
     latents, labels = interpolation_path(run, frames, seed, smoothing_frames)
     written = []
-    for start in range(0, frames, BATCH):
-        part = slice(start, start + BATCH)
-        maps = gallery.maps(run.gen, latents[part], labels[part] * np.float32(amplify))
-        fill = BATCH - len(maps)
-        meshes = gallery.maker(np.concatenate([maps, np.repeat(maps[-1:], fill, axis=0)]))
-        for k in range(len(maps)):
-            path = pathlib.Path(out) / f"{start + k:06d}.{suffix}"
+    for (z, y), count in padded_batches((latents, labels * np.float32(amplify)), BATCH):
+        meshes = gallery.maker(gallery.maps(run.gen, z, y))
+        for k in range(count):
+            path = pathlib.Path(out) / f"{len(written):06d}.{suffix}"
             written.append(save_mesh(path, take(meshes, k)))
     return written
 

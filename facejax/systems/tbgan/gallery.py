@@ -11,10 +11,11 @@ from facejax.geometry.camera import Camera
 from facejax.geometry.mesh import Mesh
 from facejax.image.resample import resize
 from facejax.io.images import add_text_labels, image_grid, to_uint8, write_image
+from facejax.nn.batching import in_batches, padded_batches
 from facejax.nn.latents import smooth_latent_path
 from facejax.render import render
 from facejax.systems.tbgan.faces import FaceMaker, FaceOptions
-from facejax.systems.tbgan.networks import NetworkConfig
+from facejax.systems.tbgan.networks import NetworkConfig, generate
 
 VIEWS_RAD = {"front": 0.0, "side": 0.7}  # yaw
 DISTANCE_MM = 1060.0  # of the camera: the whole head with its hair
@@ -75,17 +76,13 @@ class Gallery:
 
     def maps(self, gen, latents, labels, resolution: int | None = None, alpha=0.0) -> np.ndarray:
         """Generated maps [N, r, r, C]; labels are probabilities [N, K]."""
-        from facejax.systems.tbgan.system import generate
-
         resolution, alpha = (resolution, alpha) if resolution else self.stage
-        out = []
-        for start in range(0, len(latents), BATCH):
-            z, y = latents[start : start + BATCH], labels[start : start + BATCH]
-            fill = BATCH - len(z)  # one compiled size
-            z, y = (np.concatenate([a, np.repeat(a[-1:], fill, axis=0)]) for a in (z, y))
-            maps = generate(self.net, resolution, gen, z, y * self.label_scale, alpha)
-            out.append(np.asarray(maps)[: BATCH - fill])
-        return np.concatenate(out)
+
+        def some(part):
+            z, y = part
+            return generate(self.net, resolution, gen, z, y * self.label_scale, alpha)
+
+        return in_batches(some, (latents, labels), BATCH)
 
     def map_names(self) -> list[str]:
         """What `map_pictures` shows, in order."""
@@ -135,13 +132,11 @@ class Gallery:
 
     def rendered(self, maps: np.ndarray, yaws_rad: Sequence[float], size: int) -> np.ndarray:
         """Renders [len(yaws), N, size, size, 3] of the faces of maps, a few at a time."""
-        out = []
-        for start in range(0, len(maps), BATCH):
-            part = maps[start : start + BATCH]
-            fill = BATCH - len(part)
-            part = np.concatenate([part, np.repeat(part[-1:], fill, axis=0)])
-            out.append(self.views(self.maker(part), yaws_rad, size)[:, : BATCH - fill])
-        return np.concatenate(out, axis=1)
+
+        def some(part):
+            return list(self.views(self.maker(part), yaws_rad, size))
+
+        return np.stack(in_batches(some, maps, BATCH))
 
     def grid(self, maps: np.ndarray, rows: Sequence[str]) -> np.ndarray:
         """[H, W, 3] uint8: one row per face; columns are the maps and the rendered views."""
@@ -242,19 +237,14 @@ class Gallery:
           turn: [F] in [-1, 1], the share of a turn by 40 degrees.
           size: pixels.
         """
-        for start in range(0, len(latents), BATCH):
-            stop = min(start + BATCH, len(latents))
-            maps = self.maps(gen, latents[start:stop], labels[start:stop])
+        yaws_rad = (0.7 * np.asarray(turn)).astype(np.float32)
+        for (z, y, yaw_rad), count in padded_batches((latents, labels, yaws_rad), BATCH):
+            maps = self.maps(gen, z, y)
             if self.maker is None:
-                pictures = np.concatenate(self.map_pictures(maps, size), axis=2)
-                yield from pictures
+                yield from np.concatenate(self.map_pictures(maps[:count], size), axis=2)
                 continue
-            fill = BATCH - len(maps)
-            meshes = self.maker(np.concatenate([maps, np.repeat(maps[-1:], fill, axis=0)]))
-            yaws = np.zeros(BATCH, np.float32)
-            yaws[: BATCH - fill] = 0.7 * turn[start:stop]
-            camera = Camera.look_at(DISTANCE_MM, yaw_rad=yaws)
-            yield from self._render(meshes, camera, size)[: BATCH - fill]
+            camera = Camera.look_at(DISTANCE_MM, yaw_rad=yaw_rad)
+            yield from self._render(self.maker(maps), camera, size)[:count]
 
     def export(self, gen, folder: pathlib.Path) -> None:
         """What a run leaves at its end: a few heads, a contact sheet, an interpolation video."""

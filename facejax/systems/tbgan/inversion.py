@@ -19,7 +19,7 @@ from facejax.systems.tbgan.analysis import label_rows
 from facejax.systems.tbgan.data import prepare_labels
 from facejax.systems.tbgan.gallery import Gallery
 from facejax.systems.tbgan.generate import Trained
-from facejax.systems.tbgan.system import generate
+from facejax.systems.tbgan.networks import generate
 
 FIT_STEPS, FIT_RATES = 500, (0.1, 0.01, 0.001)  # the original's
 

@@ -18,14 +18,11 @@ from facejax.image.resample import resize
 from facejax.io.images import to_uint8, write_image
 from facejax.metrics import uvmaps
 from facejax.metrics.detector import face_detector
-from facejax.metrics.features import RandomConvFeatures, extract
-from facejax.metrics.frechet import frechet_distance, inception_score, kernel_distance
-from facejax.metrics.ssim import ms_ssim_within
-from facejax.metrics.swd import draw, swd
+from facejax.metrics.distribution import distribution_figures
+from facejax.nn.batching import in_batches
 from facejax.render.uv import bake, uv_atlas
 from facejax.systems.tbgan.gallery import BATCH, Gallery
 
-_SWD_IMAGES = 128  # per set: 128 patches each are 16,384 descriptors
 _DETECTOR_FACES = 64
 _NOISE_MM = 1.0  # of a coordinate of a generated shape map, against identities of unit variance
 _TEXTURE_PIXELS = 64  # albedo is compared at this size: bases at full size would not fit
@@ -39,62 +36,6 @@ def _pictures(maps: np.ndarray, modality: slice, encoding: str) -> np.ndarray:
     return np.asarray(resize(jnp.asarray(image), (size, size), "bilinear"))
 
 
-def distribution_figures(
-    fake: np.ndarray, real: np.ndarray, encoding: str, slices, key, extractor=None
-) -> dict:
-    """SWD, MS-SSIM and Frechet distance per modality; KID and inception score with a classifier.
-
-    Args:
-      fake: [N, r, r, C] generated maps.
-      real: [2N, r, r, C] real maps; the second half is compared with the first for the floor.
-      encoding: of the maps.
-      slices: {modality: channels}.
-      key: a jax.random key.
-      extractor: a `FeatureExtractor` for the Frechet distance; the embedded random one by default.
-        One with `probabilities`, as Inception-v3, also scores.
-
-    Returns:
-      {modality: {measure: {'fake': x, 'floor' or 'real': y}}}.
-    """
-    extractor = extractor or RandomConvFeatures()
-    half = len(fake)
-    out: dict[str, Any] = {}
-    for name, part in slices.items():
-        sets = {
-            "fake": _pictures(fake, part, encoding),
-            "real": _pictures(real[:half], part, encoding),
-            "floor": _pictures(real[half:], part, encoding),
-        }
-        n = min(half, _SWD_IMAGES)
-        draws = draw(key, n, n, sets["real"].shape[1:3])
-        distance = jax.jit(swd)
-        features = {k: extract(extractor, v) for k, v in sets.items()}
-        out[name] = {
-            "swd_x1e3": {
-                k: float(distance(sets["real"][:n] * 255, sets[k][:n] * 255, draws)[-1])
-                for k in ("fake", "floor")
-            },
-            "ms_ssim": {k: float(ms_ssim_within(sets[k])) for k in ("fake", "real")},
-            f"frechet_{extractor.name}": {
-                k: frechet_distance(features["real"], features[k]) for k in ("fake", "floor")
-            },
-        }
-        if hasattr(extractor, "probabilities"):  # a classifier: what its features are named for
-            out[name] |= _classifier_figures(extractor, features)
-    return out
-
-
-def _classifier_figures(extractor, features: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Kernel distance (KID on Inception's features) and inception score."""
-    splits = min(10, len(features["fake"]))
-    scores = {
-        k: inception_score(extractor.probabilities(features[k]), splits)[0]
-        for k in ("fake", "real")
-    }
-    distances = {k: kernel_distance(features["real"], features[k]) for k in ("fake", "floor")}
-    return {f"kernel_{extractor.name}": distances, "inception_score": scores}
-
-
 def _measure_faces(gallery: Gallery, maps: np.ndarray) -> dict[str, np.ndarray]:
     """Vertices [N, V, 3] mm, texture [N, 64, 64, 3] and normal angle [N] degrees of maps' faces."""
     size = gallery.options.texture_size
@@ -105,17 +46,12 @@ def _measure_faces(gallery: Gallery, maps: np.ndarray) -> dict[str, np.ndarray]:
         normals = vertex_normals(mesh.vertices, mesh.topology)
         return uvmaps.normal_angle_deg(bake(atlas, normals), mesh.normal_map, atlas.mask)
 
-    out: dict[str, list] = {"vertices": [], "texture": [], "angle_deg": []}
-    for start in range(0, len(maps), BATCH):
-        part = maps[start : start + BATCH]
-        fill = BATCH - len(part)
-        mesh = gallery.maker(np.concatenate([part, np.repeat(part[-1:], fill, axis=0)]))
-        keep = slice(0, BATCH - fill)
+    def some(part):
+        mesh = gallery.maker(part)
         small = resize(mesh.texture, (_TEXTURE_PIXELS, _TEXTURE_PIXELS))
-        out["vertices"].append(np.asarray(mesh.vertices)[keep])
-        out["texture"].append(np.asarray(small)[keep])
-        out["angle_deg"].append(np.asarray(angles(mesh))[keep])
-    return {k: np.concatenate(v) for k, v in out.items()}
+        return {"vertices": mesh.vertices, "texture": small, "angle_deg": angles(mesh)}
+
+    return in_batches(some, maps, BATCH)
 
 
 def detected(gallery: Gallery, maps: np.ndarray) -> dict[str, Any] | None:
@@ -208,7 +144,7 @@ def evaluate(
       gen: parameters of the (averaged) generator.
       workdir: of the run; a contact sheet of the measured faces is written there.
       faces: also what is measured on meshes and renders, where there is a face model.
-      extractor: see `distribution_figures`.
+      extractor: see `facejax.metrics.distribution.distribution_figures`.
 
     Raises:
       ValueError: there are no real maps, or fewer than four.
@@ -246,9 +182,15 @@ def evaluate(
     out: dict[str, Any] = {
         "num_faces": half,
         "resolution": resolution,
-        "modalities": distribution_figures(
-            fake, real, encoding, slices, jax.random.key(config.seed), extractor
-        ),
+        "modalities": {
+            name: distribution_figures(
+                _pictures(fake, part, encoding),
+                _pictures(real, part, encoding),
+                jax.random.key(config.seed),
+                extractor,
+            )
+            for name, part in slices.items()
+        },
     }
     mask = codec.mask(resolution) if codec else np.ones((resolution, resolution), bool)
     if mask.all():

@@ -8,6 +8,7 @@ floor(lod)).
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -103,6 +104,15 @@ class NetworkConfig:
     def lod(self, r: int) -> int:
         """Level of detail of a resolution's log2: 0 at the final resolution."""
         return self.resolution_log2 - r
+
+
+def network_config(c, dtype: str = "float32") -> NetworkConfig:
+    """NetworkConfig of `config.model`; modalities are written 'tex:3,shp:3,nor:3'."""
+    fields = dict(c) | {"dtype": dtype}
+    fields["modalities"] = tuple(
+        (name, int(width)) for name, width in (m.split(":") for m in c.modalities.split(","))
+    )
+    return NetworkConfig(**fields)
 
 
 def _split(x: jax.Array, sizes: list[int]) -> list[jax.Array]:
@@ -364,3 +374,12 @@ def active_parameters(cfg: NetworkConfig, params: dict, resolution: int) -> int:
             active = int(name.split("x")[0]) <= resolution
         total += active * sum(x.size for x in jax.tree.leaves(tree))
     return total
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def generate(net: NetworkConfig, resolution: int, params, latents, labels, alpha=0.0):
+    """Maps of latents [N, latents] and scaled labels [N, K] at a stage, [N, r, r, C]."""
+    stage = int(math.log2(resolution))
+    return Generator(net).apply(
+        {"params": params}, latents, labels, jnp.asarray(alpha, jnp.float32), stage
+    )

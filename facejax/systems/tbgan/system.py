@@ -7,7 +7,6 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -20,15 +19,6 @@ from facejax.train.schedules import EmaSchedule, ProgressiveSchedule
 from facejax.train.system import Phase, Plan, Stage
 
 _log = logging.getLogger(__name__)
-
-
-def network_config(c, dtype: str = "float32") -> networks.NetworkConfig:
-    """NetworkConfig of `config.model`; modalities are written 'tex:3,shp:3,nor:3'."""
-    fields = dict(c) | {"dtype": dtype}
-    fields["modalities"] = tuple(
-        (name, int(width)) for name, width in (m.split(":") for m in c.modalities.split(","))
-    )
-    return networks.NetworkConfig(**fields)
 
 
 class Generated(NamedTuple):
@@ -48,7 +38,7 @@ class TBGANSystem:
 
     def __init__(self, config):
         self.config = config
-        self.net = network_config(config.model, check_dtype(config.dtype))
+        self.net = networks.network_config(config.model, check_dtype(config.dtype))
         self.loss = losses.LossConfig(**config.loss)
         self.schedule = ProgressiveSchedule.from_config(config.schedule, self.net.resolution)
         self.ema = EmaSchedule(**config.ema)
@@ -237,7 +227,7 @@ class TBGANSystem:
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """Where to look and what to type next; of a benchmark, the speed at each resolution."""
         if self.config.data.source == "black":
-            from facejax.systems.tbgan.reports import speed_table
+            from facejax.systems.tbgan.benchmark import speed_table
 
             return [speed_table(workdir), f"also in {workdir}/benchmark.json and benchmark.txt"]
         return [
@@ -269,12 +259,3 @@ class TBGANSystem:
 def make_system(config) -> TBGANSystem:
     """The system of a resolved config (configs/tbgan.py)."""
     return TBGANSystem(config)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def generate(net: networks.NetworkConfig, resolution: int, params, latents, labels, alpha=0.0):
-    """Maps of latents [N, latents] and scaled labels [N, K] at a stage, [N, r, r, C]."""
-    stage = int(math.log2(resolution))
-    return networks.Generator(net).apply(
-        {"params": params}, latents, labels, jnp.asarray(alpha, jnp.float32), stage
-    )

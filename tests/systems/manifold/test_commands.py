@@ -14,8 +14,8 @@ from facejax.io.pandas_pickles import read_frame, write_frame
 from facejax.morphable import decode_shape
 from facejax.morphable.bfm import load_bfm
 from facejax.systems.manifold import dataset, metrics
-from facejax.systems.manifold.data import noise_power
 from facejax.systems.manifold.denoise import load_run
+from facejax.systems.manifold.losses import noise_power
 from facejax.systems.manifold.networks import NetworkConfig
 from launch import denoise as command
 from launch import evaluate as experiments

@@ -5,19 +5,19 @@ import pytest
 
 from configs.manifold import get_config
 from facejax.morphable.procedural import EXPRESSION_NAMES
-from facejax.systems.manifold import data
+from facejax.systems.manifold import data, losses
 from tests.oracles.mat_files import write_bfm
 
 
 def test_corruption_is_sparse_with_the_stated_power():
     n, sigma, count = 20, 2.5, 4000
     keys = jax.random.split(jax.random.key(0), count)
-    noise = np.asarray(jax.vmap(lambda k: data.corrupt(k, jnp.zeros(n), sigma))(keys))
+    noise = np.asarray(jax.vmap(lambda k: losses.corrupt(k, jnp.zeros(n), sigma))(keys))
     changed = (noise != 0).sum(axis=1)
     assert set(changed) == set(range(1, n + 1))
     np.testing.assert_allclose(np.bincount(changed)[1:] / count, 1 / n, atol=0.015)
     np.testing.assert_allclose((noise != 0).mean(axis=0), (n + 1) / (2 * n), atol=0.04)
-    np.testing.assert_allclose((noise**2).mean(), data.noise_power(n, sigma), rtol=0.04)
+    np.testing.assert_allclose((noise**2).mean(), losses.noise_power(n, sigma), rtol=0.04)
 
 
 def test_expressions_are_sparse_weights_with_even_sides():
@@ -74,8 +74,10 @@ def test_eigenvalues_of_a_face_model(tmp_path, rng):
     # by component, not by the position in the list of chosen ones
     sigma = data.per_component("ev", config, "shape", rows)
     keys = jax.random.split(jax.random.key(0), 4000)
-    noise = np.asarray(jax.vmap(lambda k: data.corrupt(k, jnp.zeros(6), sigma))(keys))
-    np.testing.assert_allclose((noise**2).mean(axis=0) / data.noise_power(6, sigma), 1.0, atol=0.15)
+    noise = np.asarray(jax.vmap(lambda k: losses.corrupt(k, jnp.zeros(6), sigma))(keys))
+    np.testing.assert_allclose(
+        (noise**2).mean(axis=0) / losses.noise_power(6, sigma), 1.0, atol=0.15
+    )
     with pytest.raises(ValueError, match="6 shape components, the data 5"):
         data.per_component("ev", config, "shape", rows[:, :5])
     assert data.prior(_config(), "shape", rows) is None

@@ -1,6 +1,6 @@
 import numpy as np
 
-from facejax.systems.manifold import diversity, figures, metrics
+from facejax.systems.manifold import diversity, gallery, metrics
 
 
 def _rows(rng, n=6, count=4000):
@@ -46,7 +46,7 @@ def test_plausibility_and_populations(rng):
     assert (
         found["nearest"]["real"] == 0 < found["nearest"]["gaussian"] < found["nearest"]["uniform"]
     )
-    plane = figures.principal_plane(sets)
+    plane = gallery.principal_plane(sets)
     assert plane["real"].shape == (50, 2)
     assert plane["uniform"].std(axis=0).max() > plane["real"].std(axis=0).max()
     prior = (np.zeros(6), np.arange(6.0))

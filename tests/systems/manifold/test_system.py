@@ -9,7 +9,7 @@ import pytest
 from facejax import cli
 from facejax.io.images import read_image
 from facejax.morphable import load_morphable
-from facejax.systems.manifold import figures
+from facejax.systems.manifold import gallery
 from facejax.systems.manifold.system import make_system
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/manifold.py")
@@ -72,7 +72,7 @@ def test_faces_of_populations_are_drawn(tmp_path):
     rng = np.random.default_rng(0)
     names = ("uniform", "normal", "real", "manifold")
     sets = {"shape": {n: s * rng.standard_normal((2, 20)) for s, n in enumerate(names)}}
-    painter = figures.Painter(config, model, pixels=32)
+    painter = gallery.Painter(config, model, pixels=32)
     image = read_image(painter.write_rows(tmp_path / "faces.png", sets, names, num=6))
     assert image.shape[0] == 4 * 32 + 3 * 4 and image.shape[1] > 2 * 32 + 4
     cells = image[:, -68:].reshape(-1, 68, 3)

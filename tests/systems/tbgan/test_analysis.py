@@ -14,10 +14,8 @@ from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.images import read_image, write_image
-from facejax.metrics.frechet import kernel_distance
-from facejax.systems.tbgan import analysis, control, inversion, reports
+from facejax.systems.tbgan import analysis, benchmark, control, inversion, reports
 from facejax.systems.tbgan.generate import load_run
-from facejax.systems.tbgan.metrics import distribution_figures
 from facejax.systems.tbgan.system import make_system
 from facejax.train.run_folder import write_config
 from launch import analyze
@@ -225,7 +223,7 @@ def test_speed_table(tmp_path):
         {"step": 4, "kimg": 5.0, "stage": "8x8", "sec/kimg": 8.0},
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    table = reports.speed_table(tmp_path)
+    table = benchmark.speed_table(tmp_path)
     assert "3.5" in table and (tmp_path / "benchmark.txt").read_text() == table + "\n"
     stages = json.loads((tmp_path / "benchmark.json").read_text())["stages"]
     assert [(s["stage"], s["sec/kimg"]) for s in stages] == [("4x4", 3.5), ("8x8", 8.0)]
@@ -233,27 +231,9 @@ def test_speed_table(tmp_path):
     config = load_config(f"{CONFIG}:benchmark")
     assert make_system(config).closing_lines(tmp_path)[0] == table
     with pytest.raises(ValueError, match="no measured steps"):
-        reports.speed_table(tmp_path / "absent")
+        benchmark.speed_table(tmp_path / "absent")
 
 
-def test_frechet_distance_takes_any_extractor(rng):
-    class Mean:
-        name = "mean"
-        dim = 3
-
-        def __call__(self, images):
-            return images.mean((1, 2))
-
-    maps = rng.uniform(-1, 1, (12, 16, 16, 9)).astype(np.float32)
-    slices = {"texture": slice(0, 3)}
-    key = jax.random.key(0)
-    figures = distribution_figures(maps[:4], maps[4:], "absolute", slices, key, Mean())
-    assert "frechet_mean" in figures["texture"] and "kernel_mean" not in figures["texture"]
-    Mean.probabilities = lambda self, features: features / features.sum(1, keepdims=True)
-    found = distribution_figures(maps[:4], maps[4:], "absolute", slices, key, Mean())["texture"]
-    features = maps[:, :, :, :3].clip(-1, 1).mean((1, 2)) / 2 + 0.5
-    wanted = kernel_distance(features[4:8], features[:4])
-    np.testing.assert_allclose(found["kernel_mean"]["fake"], wanted, rtol=1e-3, atol=1e-6)
-    assert 1 <= found["inception_score"]["fake"] < 3
+def test_figures_belong_to_metrics_by_their_first_words():
     assert reports.metric_of("modalities/texture/inception_score/fake") == "inception"
     assert reports.metric_of("modalities/texture/kernel_inception-v3-0/fake") == "kernel"

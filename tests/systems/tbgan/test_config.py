@@ -7,7 +7,8 @@ from facejax.cli import load_config
 from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.systems.tbgan import data
-from facejax.systems.tbgan.system import make_system, network_config
+from facejax.systems.tbgan.networks import network_config
+from facejax.systems.tbgan.system import make_system
 from facejax.train.describe import describe
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/tbgan.py")

@@ -9,7 +9,8 @@ from facejax.data.uvmaps import UVCodec
 from facejax.io.tfrecord import CorruptRecordError, scan_records
 from facejax.io.tfrecord_images import write_multiresolution
 from facejax.systems.tbgan import data
-from facejax.systems.tbgan.system import make_system, network_config
+from facejax.systems.tbgan.networks import network_config
+from facejax.systems.tbgan.system import make_system
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/tbgan.py")
 

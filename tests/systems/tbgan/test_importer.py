@@ -20,8 +20,7 @@ from facejax.systems.tbgan.importer import (
     params_from_variables,
     variables_from_params,
 )
-from facejax.systems.tbgan.networks import init_discriminator, init_generator
-from facejax.systems.tbgan.system import generate
+from facejax.systems.tbgan.networks import generate, init_discriminator, init_generator
 from launch.import_weights import main
 from tests.parity.golden import case_files
 
