@@ -23,6 +23,7 @@ LEVELS = {
     "data": 2,
     "losses": 2,
     "train": 3,
+    "pretrained": 3,
     "systems": 4,
     "pipelines": 5,
     "api": 6,
@@ -37,6 +38,7 @@ SIDEWAYS = {
     ("recon", "morphable"),
     ("data", "io"),
     ("metrics", "io"),
+    ("pretrained", "train"),
 }  # within a level, from the first to the second
 TOP = 6
 SYSTEM_FILES = ("system", "networks", "losses", "data", "metrics", "gallery")
@@ -106,6 +108,7 @@ def test_the_rules_catch_what_they_should():
         ("facejax.io.images", "facejax.data.packed"),
         ("facejax.metrics.swd", "facejax.data.packed"),
         ("facejax.train.loop", "facejax.systems.tbgan.system"),
+        ("facejax.train.runs", "facejax.pretrained.importer"),
         ("facejax.systems.tbgan.system", "facejax.systems.disco.losses"),
         ("facejax.systems.tbgan.system", "facejax.cli"),
         ("facejax.render.uv", "facejax.unheard_of"),

@@ -77,7 +77,7 @@ def _require_same(given, trained, path):
 
 
 def _file_regressor(path, model):
-    from facejax.systems.deep3d.importer import load_weights
+    from facejax.pretrained.importer import load_weights
 
     net, variables, _ = load_weights(path, "rnet")
     if model is None:

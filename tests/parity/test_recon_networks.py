@@ -13,7 +13,9 @@ from facejax.image.warp import affine_warp
 from facejax.nn.arcface import IResNet
 from facejax.nn.chebyshev import chebyshev
 from facejax.nn.inception_resnet import InceptionResNetV1
-from facejax.systems.deep3d import networks, published
+from facejax.pretrained import published
+from facejax.recon.graph_net import GraphNet
+from facejax.recon.rnet import RNet
 from tests.parity.golden import case_files
 
 TORCH = case_files("recon", "networks.npz")
@@ -78,7 +80,7 @@ def close(got, want):
 def test_rnet_of_the_pytorch_code(path, depth, count):
     case = {k.removeprefix(f"resnet{depth}/"): v for k, v in load(path).items()}
     image = case["input"].transpose(0, 2, 3, 1)
-    net = networks.RNet(depth=depth)
+    net = RNet(depth=depth)
     variables, found = reference_variables(net, image.shape, published.RNET_TORCH, torch_value)
     assert found == count
     coeff, pool = jax.jit(net.apply)(variables, image)
@@ -95,7 +97,7 @@ def test_rnet_of_the_pytorch_code(path, depth, count):
 @pytest.mark.parametrize("path", TENSORFLOW)
 def test_rnet_of_the_tensorflow_code(path):
     case = {k.removeprefix("rnet_tf/"): v for k, v in load(path).items()}
-    net = networks.RNet(variant="slim")
+    net = RNet(variant="slim")
     variables, found = reference_variables(net, case["input"].shape, published.RNET_TF, tf_value)
     assert found == 24_034_625
     # only what the first stage returns is kept, of all modules
@@ -210,7 +212,7 @@ def test_graph_net(path):
     np.testing.assert_allclose(levels.unpool(case["cheb_x"], 0), case["unpool_y"], **atol)
     np.testing.assert_allclose(levels.pool(case["cheb_x"], 1), case["pool_y"], **atol)
 
-    net = networks.GraphNet()
+    net = GraphNet()
     inputs = case["image_emb"], case["pca_mesh"]
     wanted = published.abstract_variables(net, *(x.shape for x in inputs), levels)
     arrays = {k.removeprefix("param/"): v for k, v in case.items() if k.startswith("param/")}

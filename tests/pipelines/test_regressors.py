@@ -9,12 +9,13 @@ from facejax.cli import load_config, make_system
 from facejax.io.checkpoints import Checkpoints
 from facejax.morphable.bfm09 import front_from_model, write_bfm_front
 from facejax.pipelines.regressors import load_regressor
+from facejax.pretrained import published
 from facejax.recon import decoder
-from facejax.systems.deep3d import networks, published
+from facejax.recon.rnet import RNet, head_sizes
 from facejax.train.run_folder import write_config
 from launch.import_weights import main as import_weights
 from tests.pipelines.photos import command, message
-from tests.systems.deep3d.test_importer import torch_run
+from tests.pretrained.test_importer import torch_run
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "deep3d.py"
 
@@ -23,7 +24,7 @@ def test_published_weights_and_a_basel_file(model, folder, tmp_path):
     topology = model.topology
     front = decoder.front_weights(topology)
     write_bfm_front(tmp_path / "front.mat", front_from_model(model, front, front))
-    net = networks.RNet(networks.coefficient_sizes(6, model.num_exp, 4), 18, 2)
+    net = RNet(head_sizes((6, model.num_exp, 4)), 18, 2)
     rng = np.random.default_rng(0)
 
     def draw_weights(leaf):
@@ -74,7 +75,7 @@ def test_a_run_folder(tmp_path):
 
 def test_weights_of_another_face_model(folder, tmp_path, capsys, monkeypatch):
     net = type("Net", (), dict(sizes=(("id", 80), ("exp", 64), ("tex", 80)), variant="torch"))
-    from facejax.systems.deep3d import importer
+    from facejax.pretrained import importer
 
     (tmp_path / "rnet.npz").touch()
     monkeypatch.setattr(importer, "load_weights", lambda path, part: (net, {}, {}))

@@ -15,6 +15,7 @@ from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
+from facejax.pretrained.recognition import make_recognizer
 from facejax.recon.decoder import (
     DecodedFace,
     Deep3DCamera,
@@ -23,17 +24,17 @@ from facejax.recon.decoder import (
     num_coefficients,
     split,
 )
+from facejax.recon.graph_net import GraphNet
+from facejax.recon.rnet import RNet
 from facejax.systems.deep3d import (
     albedo,
     critic,
     data,
-    importer,
     losses,
     networks,
     schedule,
     texture,
 )
-from facejax.systems.deep3d.recognition import make_recognizer
 from facejax.train.optim import adam, clip_each_norm
 from facejax.train.schedules import LrDecay
 from facejax.train.system import Frozen, Phase, Plan, Stage
@@ -94,11 +95,9 @@ class Deep3DSystem:
         return data.load_model(self.config)
 
     @functools.cached_property
-    def rnet(self) -> networks.RNet:
+    def rnet(self) -> RNet:
         """The regressor for this face model."""
-        c, m = self.config.model, self.model
-        sizes = networks.coefficient_sizes(m.num_id, m.num_exp, m.num_alb)
-        return networks.RNet(sizes, **{k: v for k, v in c.items() if k != "init"})
+        return networks.make_rnet(self.config, self.model)
 
     @property
     def rnet_size(self) -> int:
@@ -106,13 +105,9 @@ class Deep3DSystem:
         return num_coefficients(self.model)
 
     @functools.cached_property
-    def graph_net(self) -> networks.GraphNet:
+    def graph_net(self) -> GraphNet:
         """The graph network for this face model's mesh."""
-        c = self.config.graph
-        return networks.GraphNet(
-            target=c.target, variant=c.variant, order=c.order, bottleneck=c.bottleneck,
-            scale=c.scale, residual=c.residual,
-        )  # fmt: skip
+        return networks.make_graph_net(self.config)
 
     @functools.cached_property
     def hierarchy(self):
@@ -123,7 +118,7 @@ class Deep3DSystem:
     @functools.cached_property
     def critic_net(self) -> critic.ImageCritic:
         """The critic of the adversarial variant."""
-        return critic.ImageCritic(self.adversarial.width, self.adversarial.norm)
+        return networks.make_critic(self.adversarial)
 
     @functools.cached_property
     def _recognition(self):
@@ -157,17 +152,16 @@ class Deep3DSystem:
 
     def init(self, seed: int):
         """Parameters, and R-Net's running statistics."""
-        rnet = importer.initial_rnet(self.rnet, seed, self.config.model.init, self.camera.size)
-        params = {"rnet": rnet["params"]}
-        aux: dict[str, Any] = {"rnet_stats": rnet["batch_stats"]}
+        weights, size = self.config.model.init, self.camera.size
+        rnet, stats = networks.initial_regressor(self.rnet, seed, weights, size)
+        params, aux = {"rnet": rnet}, {"rnet_stats": stats}
         if self.has_graph:
             pooled = self.rnet.num_features
             if self.recognizer:
                 pooled += self.recognizer.num_pooled
-            channels = {"shape": 3, "albedo": 7}.get(self.graph_net.target, 3)
-            params["graph"] = networks.init_graph_net(
-                self.graph_net, seed + 1, self.hierarchy, pooled, channels
-            )["params"]
+            params["graph"] = networks.initial_graph(
+                self.graph_net, seed + 1, self.hierarchy, pooled
+            )
         if self.has_graph and self.adversarial.weight:
             params["critic"] = critic.init_critic(self.critic_net, seed + 3, self.camera.size)
         return params, aux

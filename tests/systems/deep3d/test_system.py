@@ -8,7 +8,8 @@ import pytest
 
 from facejax.cli import load_config, make_system
 from facejax.recon.decoder import decode, split
-from facejax.systems.deep3d import losses, networks, texture
+from facejax.recon.rnet import RNet
+from facejax.systems.deep3d import losses, texture
 from facejax.train.optim import clip_each_norm
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
@@ -227,7 +228,7 @@ def test_the_adversarial_variant_of_the_albedo():
 
 def test_the_tensorflow_variant_sees_bgr_bytes():
     system = make_system(load_config(f"{CONFIG}:paper-tf"))
-    system.rnet = networks.RNet(variant="slim")
+    system.rnet = RNet(variant="slim")
     np.testing.assert_allclose(
         system.network_image(jnp.array([[[0.2, 0.4, 1.0]]])), [[[255, 102, 51]]]
     )

@@ -1,7 +1,6 @@
 """The frozen recognition network of the perceptual loss and of the graph network's input."""
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import jax
@@ -14,6 +13,8 @@ from facejax.nn.blocks import initial_batch_stats
 from facejax.nn.identity import IdentityNet, init_identity
 from facejax.nn.inception_resnet import InceptionResNetV1
 from facejax.nn.init import init_params
+from facejax.pretrained.importer import load_weights
+from facejax.train.runs import load_run
 
 KINDS = ("idnet", "arcface", "facenet", "none")
 _FACENET_SIZE, _ARCFACE_SIZE = 160, 112
@@ -81,9 +82,10 @@ def make_recognizer(config, seed: int) -> tuple[Recognizer, dict] | None:
 def _trained(c, seed) -> tuple[Any, dict]:
     del seed
     if c.kind == "idnet":
-        return _idnet_run(c.weights)
-    from facejax.systems.deep3d.importer import load_weights
-
+        run = load_run(c.weights, "idnet")
+        stats = run.params["idnet_stats"]
+        variables = {"params": run.params["idnet"]["net"], "batch_stats": stats}
+        return IdentityNet(**run.config.model), variables
     net, variables, _ = load_weights(c.weights, c.kind)
     return net, variables
 
@@ -111,19 +113,3 @@ def _rule(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     if leaf in constants:
         return np.full(shape, constants[leaf])
     return rng.standard_normal(shape) * np.sqrt(2.0 / np.prod(shape[:-1]))
-
-
-def _idnet_run(folder: str | pathlib.Path) -> tuple[IdentityNet, dict]:
-    from facejax.io.checkpoints import Checkpoints
-    from facejax.train.run_folder import read_system_config
-
-    config = read_system_config(folder, "idnet")
-    found = Checkpoints(pathlib.Path(folder) / "checkpoints").restore_latest(only=("params", "aux"))
-    if found is None:
-        raise ValueError(f"{folder}: no checkpoint yet; train it first (configs/idnet.py)")
-    tree, _ = found
-    stats = tree["aux"]["idnet_stats"]
-    return IdentityNet(**config.model), {
-        "params": tree["params"]["idnet"]["net"],
-        "batch_stats": stats,
-    }

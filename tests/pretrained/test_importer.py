@@ -11,14 +11,15 @@ from facejax.geometry.hierarchy import build_hierarchy
 from facejax.nn.arcface import IResNet
 from facejax.nn.inception_resnet import InceptionResNetV1
 from facejax.nn.resnet import ResNet
-from facejax.systems.deep3d import importer, published
-from facejax.systems.deep3d.networks import GraphNet, RNet, coefficient_sizes
+from facejax.pretrained import importer, published
+from facejax.recon.graph_net import GraphNet
+from facejax.recon.rnet import RNet, head_sizes
 from launch.import_weights import main
 from tests.geometry.test_hierarchy import bumpy_grid
 from tests.oracles import tensorflow_files as tf
 from tests.oracles import torch_files as torch
 
-SIZES = coefficient_sizes(3, 2, 4)
+SIZES = head_sizes((3, 2, 4))
 
 
 def random_variables(net, *inputs, seed=0):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.systems.deep3d.networks import SIZES
+from facejax.recon.rnet import SIZES
 
 Arrays = Mapping[str, np.ndarray]
 Path = tuple[str, ...]

@@ -1,0 +1,1 @@
+"""Networks that somebody trained: published weights as files of ours, frozen recognisers."""
