@@ -4,13 +4,14 @@ import dataclasses
 import difflib
 import importlib
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from facejax.io.checkpoints import Checkpoints
 from facejax.train.run_folder import read_config
-from facejax.train.system import System
+
+if TYPE_CHECKING:  # commands look systems up for --help, which must not wait for jax
+    from facejax.train.system import System
 
 _PACKAGE = "facejax.systems"
 
@@ -30,7 +31,7 @@ class Run:
 
     folder: pathlib.Path
     config: ConfigDict
-    system: System
+    system: "System"
     params: dict[str, Any]
     meta: dict[str, Any]
 
@@ -59,7 +60,7 @@ def system_module(name: str, part: str = "system") -> Any:
     return importlib.import_module(f"{_PACKAGE}.{name}.{part}")
 
 
-def make_system(config: Any) -> System:
+def make_system(config: Any) -> "System":
     """The system that a configuration names in `config.system`.
 
     Raises:
@@ -83,11 +84,38 @@ def read_run_config(folder: str | pathlib.Path, system: str | None = None) -> Co
         name = system or "SYSTEM"
         raise ValueError(
             f"{pathlib.Path(folder) / 'config.json'} is missing: {folder} holds no run. Train one "
-            f"with `python launch/main.py --config=configs/{name}.py --workdir={folder}`"
+            f"with `facejax train --config={name} --workdir={folder}`"
         )
     if system is not None and config["system"] != system:
         raise ValueError(f"{folder} holds a run of {config['system']!r}, wanted {system!r}")
     return ConfigDict(config)
+
+
+def load_params(
+    folder: str | pathlib.Path, step: int | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What networks need of a checkpoint: the `params` and `meta` of a `Run`.
+
+    Args:
+      folder: of the run.
+      step: which checkpoint; None takes the newest good one.
+
+    Raises:
+      ValueError: there is no checkpoint yet.
+      CheckpointError: no checkpoint can be read.
+    """
+    from facejax.io.checkpoints import Checkpoints
+
+    folder = pathlib.Path(folder)
+    checkpoints, only = Checkpoints(folder / "checkpoints"), ("params", "ema", "aux")
+    if step is not None:
+        found = checkpoints.restore(step, only=only)
+    else:
+        found = checkpoints.restore_latest(only=only)
+    if found is None:
+        raise ValueError(f"{folder} has no checkpoint yet: train first, or wait for the first one")
+    tree, meta = found
+    return {**tree.get("aux", {}), **tree.get("params", {}), **tree.get("ema", {})}, meta
 
 
 def load_run(folder: str | pathlib.Path, system: str | None = None, step: int | None = None) -> Run:
@@ -102,15 +130,6 @@ def load_run(folder: str | pathlib.Path, system: str | None = None, step: int | 
       ValueError: the folder holds no run, one of another system, or no checkpoint yet.
       CheckpointError: no checkpoint can be read.
     """
-    folder = pathlib.Path(folder)
     config = read_run_config(folder, system)
-    checkpoints, only = Checkpoints(folder / "checkpoints"), ("params", "ema", "aux")
-    if step is not None:
-        found = checkpoints.restore(step, only=only)
-    else:
-        found = checkpoints.restore_latest(only=only)
-    if found is None:
-        raise ValueError(f"{folder} has no checkpoint yet: train first, or wait for the first one")
-    tree, meta = found
-    params = {**tree.get("aux", {}), **tree.get("params", {}), **tree.get("ema", {})}
-    return Run(folder, config, make_system(config), params, meta)
+    params, meta = load_params(folder, step)
+    return Run(pathlib.Path(folder), config, make_system(config), params, meta)

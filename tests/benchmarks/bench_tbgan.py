@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.cli import load_config
+from facejax.commands.common import load_config
 from facejax.systems.tbgan.losses import LossConfig, discriminator_loss, generator_loss
 from facejax.systems.tbgan.networks import NetworkConfig, init_discriminator, init_generator
 from facejax.systems.tbgan.system import network_config

@@ -108,7 +108,7 @@ def test_errors(tmp_path):
 
 def test_the_tool_writes_in_two_processes_what_training_reads(tmp_path, rng):
     from data_prep import dataset_tool
-    from facejax.cli import load_config
+    from facejax.commands.common import load_config
     from facejax.io.tfrecord_images import write_multiresolution
     from facejax.systems.tbgan.system import make_system
 

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from facejax.cli import load_config, make_system
+from facejax.commands.common import load_config
+from facejax.commands.import_weights import main as import_weights
 from facejax.io.checkpoints import Checkpoints
 from facejax.morphable.bfm09 import front_from_model, write_bfm_front
 from facejax.pipelines.regressors import load_regressor
 from facejax.render import face_decoder as fd
 from facejax.systems.deep3d import networks, published
 from facejax.train.run_folder import write_config
-from launch.import_weights import main as import_weights
+from facejax.train.runs import make_system
 from tests.pipelines.photos import command, message
 from tests.systems.deep3d.test_importer import torch_run
 

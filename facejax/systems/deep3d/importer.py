@@ -97,6 +97,12 @@ def import_part(path: str | os.PathLike, part: str, out: str | os.PathLike) -> d
     return meta
 
 
+def closing_lines(meta: dict[str, Any], out: str | os.PathLike) -> list[str]:
+    """What to say after `import_part`, of its metadata."""
+    del out
+    return [f"Input of the network: {meta['input']}"]
+
+
 def load_weights(
     path: str | os.PathLike, part: str | None = None
 ) -> tuple[nn.Module, dict, dict[str, Any]]:
@@ -122,7 +128,7 @@ def load_weights(
         found = f"the part {meta['part']!r}" if known else f"the arrays {sorted(arrays)[:3]}"
         raise ValueError(
             f"{path}: found {found}, wanted {part or 'weights'} written by "
-            f"launch/import_weights.py --system=deep3d --part={part or '...'}"
+            f"facejax import_weights --system=deep3d --part={part or '...'}"
         )
     tree: dict = {}
     for name, value in arrays.items():
@@ -141,7 +147,7 @@ def initial_rnet(net: networks.RNet, seed: int, path: str = "", size: int = 32) 
     Args:
       net: the regressor.
       seed: of what no file gives.
-      path: '' or a file of launch/import_weights.py: part 'imagenet' (the ResNet below the heads)
+      path: '' or a file of facejax import_weights: part 'imagenet' (the ResNet below the heads)
         or 'rnet' (everything).
       size: side of the images, see `networks.init_rnet`.
 

@@ -12,6 +12,7 @@ from facejax.io.images import write_image
 from facejax.io.plots import line_plots
 from facejax.train.describe import format_table
 from facejax.train.run_folder import read_config
+from facejax.train.runs import read_run_config
 
 _log = logging.getLogger(__name__)
 # first words of the names of figures
@@ -57,8 +58,8 @@ def evaluate_all(
     Raises:
       ValueError: no run, no checkpoint, or an unknown metric.
     """
-    from facejax.systems.tbgan.generate import read_run
     from facejax.systems.tbgan.metrics import evaluate
+    from facejax.systems.tbgan.system import TBGANSystem
 
     unknown = set(metrics) - set(METRICS)
     if unknown or not metrics:
@@ -69,7 +70,7 @@ def evaluate_all(
             "its weights by --inception=FILE"
         )
     workdir = pathlib.Path(workdir)
-    system = read_run(workdir)
+    system = TBGANSystem(read_run_config(workdir, "tbgan"))
     extractor = None
     if inception:
         from facejax.metrics.inception import InceptionFeatures

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
+from facejax.commands.common import load_config
 from facejax.systems.deep3d.critic import (
     ImageCritic,
     gradient_penalty,
     init_critic,
 )
 from facejax.systems.deep3d.texture import painted
+from facejax.train.runs import make_system
 from facejax.train.step import active_phases
 
 # a test's time is that of the compiler

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+from facejax.commands.import_weights import main
 from facejax.geometry.hierarchy import build_hierarchy
 from facejax.nn.arcface import IResNet
 from facejax.nn.inception_resnet import InceptionResNetV1
 from facejax.nn.resnet import ResNet
 from facejax.systems.deep3d import importer, published
 from facejax.systems.deep3d.networks import GraphNet, RNet, coefficient_sizes
-from launch.import_weights import main
 from tests.geometry.test_hierarchy import bumpy_grid
 from tests.oracles import tensorflow_files as tf
 from tests.oracles import torch_files as torch

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
+from facejax.commands.common import load_config
 from facejax.data.alignment import STANDARD_POINTS_DM, align_photo
 from facejax.data.photo_folders import PhotoFolder, write_crop
 from facejax.image.skin import skin_mask
@@ -18,6 +18,7 @@ from facejax.render.face_decoder import decode, split
 from facejax.systems.deep3d.metrics import evaluate
 from facejax.systems.deep3d.validation import Validation
 from facejax.train.loop import restore_state, train
+from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import make_train_step, traced_scalars
 

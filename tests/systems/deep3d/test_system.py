@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
+from facejax.commands.common import load_config
 from facejax.render.face_decoder import decode, split
 from facejax.systems.deep3d import losses, networks, texture
 from facejax.train.optim import clip_each_norm
+from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
 

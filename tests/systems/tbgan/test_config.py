@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from facejax.cli import load_config
+from facejax.commands.common import load_config
 from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.systems.tbgan import data

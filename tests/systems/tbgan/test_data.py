@@ -4,7 +4,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from facejax.cli import load_config
+from facejax.commands.common import load_config
 from facejax.data.uvmaps import UVCodec
 from facejax.io.tfrecord import CorruptRecordError, scan_records
 from facejax.io.tfrecord_images import write_multiresolution

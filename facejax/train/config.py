@@ -1,4 +1,4 @@
-"""What config files share: the defaults of the trainer, and the text of a frequent mistake."""
+"""What configuration files share: the settings of the trainer, and choosing a preset."""
 
 import difflib
 from collections.abc import Iterable
@@ -32,11 +32,10 @@ def train_config(system: str, **overrides) -> ConfigDict:
     return config
 
 
-def choose_preset(file: str, preset: str | None, presets: Iterable[str]) -> str:
+def choose_preset(preset: str | None, presets: Iterable[str]) -> str:
     """The preset asked for, 'default' where none is.
 
     Args:
-      file: of the config, as the user types it.
       preset: what was asked for.
       presets: what there is.
 
@@ -48,7 +47,5 @@ def choose_preset(file: str, preset: str | None, presets: Iterable[str]) -> str:
     if preset in presets:
         return preset
     near = difflib.get_close_matches(preset, presets, n=1)
-    hint = f" Did you mean {file}:{near[0]}?" if near else ""
-    raise ValueError(
-        f"{file}: unknown preset {preset!r}; wanted one of {', '.join(presets)}.{hint}"
-    )
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown preset {preset!r}; wanted one of {', '.join(presets)}.{hint}")
