@@ -4,9 +4,33 @@ import pathlib
 import re
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r"__version__ = \"(.+)\"", (ROOT / "facejax/version.py").read_text()).group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Also packs the configuration files, as facejax/configs: a wheel has no folder beside it."""
+
+    def _configs(self) -> dict[pathlib.Path, pathlib.Path]:
+        """{file: where it goes}; an editable install finds them in the checkout."""
+        if self.editable_mode:
+            return {}
+        folder = pathlib.Path(self.build_lib, "facejax", "configs")
+        return {file: folder / file.name for file in sorted((ROOT / "configs").glob("*.py"))}
+
+    def run(self):
+        """Copies them after the modules."""
+        super().run()
+        for file, target in self._configs().items():
+            self.mkpath(str(target.parent))
+            self.copy_file(str(file), str(target))
+
+    def get_outputs(self, include_bytecode=True):
+        """Names them too, for the list of installed files."""
+        return [*super().get_outputs(include_bytecode), *map(str, self._configs().values())]
+
 
 setup(
     name="facejax",
@@ -17,6 +41,8 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["facejax", "facejax.*"]),
     package_data={"facejax": ["selftest.npz"]},
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={"console_scripts": ["facejax = facejax.cli:main"]},
     python_requires=">=3.11",
     install_requires=[
         "jax>=0.10.0,<0.13",

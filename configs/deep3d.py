@@ -12,13 +12,13 @@ texture-gcn (graph network on albedo). Those want prepared photos and a face mod
 
 from ml_collections import ConfigDict
 
-from configs import common
+from facejax.train.config import choose_preset, train_config
 
 PRESETS = ("default", "smoke", "paper-tf", "paper-pytorch", "gcn", "texture-gcn")
 
 
 def _default() -> ConfigDict:
-    c = common.train_config(system="deep3d", log_every=100, sample_kimg=16.0, checkpoint_kimg=8.0)
+    c = train_config(system="deep3d", log_every=100, sample_kimg=16.0, checkpoint_kimg=8.0)
     c.data = ConfigDict(
         dict(
             source="synthetic",  # 'folder' reads data.path
@@ -179,7 +179,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     Raises:
       ValueError: an unknown preset.
     """
-    preset = common.choose_preset("configs/deep3d.py", preset, PRESETS)
+    preset = choose_preset(preset, PRESETS)
     if preset not in ("default", "smoke"):
         return _published(preset)
     c = _default()

@@ -9,13 +9,13 @@ The default trains on rendered photos of 256 procedural people: two CPU cores, s
 
 from ml_collections import ConfigDict
 
-from configs import common
+from facejax.train.config import choose_preset, train_config
 
 PRESETS = ("default", "smoke")
 
 
 def _default() -> ConfigDict:
-    c = common.train_config(system="idnet", log_every=100, sample_kimg=0.0, checkpoint_kimg=20.0)
+    c = train_config(system="idnet", log_every=100, sample_kimg=0.0, checkpoint_kimg=20.0)
     c.data = ConfigDict(
         dict(
             model="procedural",
@@ -41,7 +41,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     Raises:
       ValueError: an unknown preset.
     """
-    preset = common.choose_preset("configs/idnet.py", preset, PRESETS)
+    preset = choose_preset(preset, PRESETS)
     c = _default()
     if preset == "smoke":
         c.data.update(image_size=32, num_examples=32, num_identities=8)

@@ -10,15 +10,13 @@ paper_expression (the published recipe on 300W-3D and AFLW2000-3D files: --confi
 
 from ml_collections import ConfigDict
 
-from configs import common
+from facejax.train.config import choose_preset, train_config
 
 PRESETS = ("default", "smoke", "paper", "paper_shape", "paper_expression")
 
 
 def _default() -> ConfigDict:
-    c = common.train_config(
-        system="manifold", log_every=200, sample_kimg=0.0, checkpoint_kimg=500.0
-    )
+    c = train_config(system="manifold", log_every=200, sample_kimg=0.0, checkpoint_kimg=500.0)
     c.data = ConfigDict(
         dict(
             source="procedural",  # 'mat' and 'arrays' read data.path
@@ -88,7 +86,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     Raises:
       ValueError: an unknown preset.
     """
-    preset = common.choose_preset("configs/manifold.py", preset, PRESETS)
+    preset = choose_preset(preset, PRESETS)
     if preset.startswith("paper"):
         return _paper("expression" if preset == "paper_expression" else "shape")
     c = _default()

@@ -10,14 +10,14 @@ benchmark0.
 
 from ml_collections import ConfigDict
 
-from configs import common
 from facejax.systems.tbgan.schedule import PUBLISHED
+from facejax.train.config import choose_preset, train_config
 
 PRESETS = ("default", "smoke", "paper", *PUBLISHED, "benchmark", "benchmark0")
 
 
 def _default() -> ConfigDict:
-    c = common.train_config(system="tbgan")
+    c = train_config(system="tbgan")
     c.data = ConfigDict(
         dict(
             source="model",  # 'model' bakes maps on the fly; 'packed', 'tfrecords' read data.path
@@ -120,7 +120,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
     Raises:
       ValueError: an unknown preset.
     """
-    preset = common.choose_preset("configs/tbgan.py", preset, PRESETS)
+    preset = choose_preset(preset, PRESETS)
     if preset in ("default", "smoke"):
         c = _default()
     elif preset in PUBLISHED:

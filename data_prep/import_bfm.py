@@ -17,7 +17,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from facejax import cli  # noqa: E402
+from facejax.commands import common  # noqa: E402
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,7 +93,7 @@ def convert(args: argparse.Namespace) -> int:
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     args = parser().parse_args(argv)
-    return cli.report_errors(lambda: convert(args))
+    return common.report_errors(lambda: convert(args))
 
 
 if __name__ == "__main__":

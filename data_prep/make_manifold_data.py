@@ -13,7 +13,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from facejax import cli  # noqa: E402
+from facejax.commands import common  # noqa: E402
+from facejax.train.config import load_config  # noqa: E402
 
 TARGETS = {"shape": ("shape",), "exp": ("expression",), "both": ("shape", "expression")}
 REPEATS = {"shape": 100, "expression": 50}
@@ -50,12 +51,11 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
 
     def work() -> int:
-        from configs.manifold import get_config
         from facejax.systems.manifold.data import load_model, load_rows, per_component
         from facejax.systems.manifold.dataset import write_pairs, write_samples
         from facejax.systems.manifold.gallery import Painter
 
-        config = get_config()
+        config = load_config("manifold")
         config.data.update(
             source="mat" if args.path else "procedural",
             path=args.path,
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
                 write_samples(args.out, target, painter, args.samples)
         return 0
 
-    return cli.report_errors(work)
+    return common.report_errors(work)
 
 
 if __name__ == "__main__":

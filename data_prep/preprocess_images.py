@@ -31,7 +31,7 @@ import textwrap
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from data_prep import sets  # noqa: E402
-from facejax import cli  # noqa: E402
+from facejax.commands import common  # noqa: E402
 
 _DOWN, _UP = ("", "detections"), ("landmarks", "lm", "lm_bin")
 _SHOWN = 5  # messages printed at the end
@@ -264,7 +264,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     args = parser().parse_args(argv)
-    return cli.report_errors(lambda: run(args), stopped="stopped; the same command begins again")
+    return common.report_errors(lambda: run(args), stopped="stopped; the same command begins again")
 
 
 if __name__ == "__main__":

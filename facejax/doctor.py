@@ -1,21 +1,19 @@
 """What this machine has, what is missing, what works without it, and whether numbers are right.
 
-Behind `python launch/doctor.py`. `collect` gathers everything into plain JSON-able data, `describe`
+Behind `facejax doctor`. `collect` gathers everything into plain JSON-able data, `describe`
 makes text of it.
 """
 
-import argparse
 import importlib.metadata
-import json
 import math
 import os
 import pathlib
 import platform
-import sys
 import time
 from typing import Any
 
-from facejax import cli
+from facejax.commands.common import cache_folder
+from facejax.train.runs import find_systems
 from facejax.version import __version__
 
 REQUIRED = (
@@ -116,11 +114,6 @@ def _ict(path: pathlib.Path) -> dict[str, Any]:
     return dict(found=True, note=f"load_morphable('ict', path={str(path)!r})")
 
 
-def _systems() -> list[str]:
-    folder = pathlib.Path(__file__).parent / "systems"
-    return sorted(p.parent.name for p in folder.glob("*/system.py"))
-
-
 def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, Any]:
     """Everything that the doctor knows.
 
@@ -134,7 +127,7 @@ def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, An
     """
     from facejax.morphable.storage import cache_dir
 
-    compile_cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or cli.cache_folder()
+    compile_cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_folder()
     report: dict[str, Any] = dict(
         facejax=__version__,
         python=platform.python_version(),
@@ -147,7 +140,7 @@ def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, An
             face_models_and_programs=_folder(cache_dir()),
         ),
         face_models=_face_models(ict_path or os.environ.get("FACEJAX_ICT")),
-        systems=_systems(),
+        systems=list(find_systems()),
         licences=[dict(zip(("what", "licence", "commercial"), x, strict=True)) for x in LICENCES],
         self_test=[],
     )
@@ -229,29 +222,3 @@ def _check_row(check: dict[str, Any]) -> tuple[str, str, str]:
     error = "not a number" if check["error"] is None else f"{check['error']:.2g}"
     unit = f" {check['unit']}" if check["unit"] else ""
     return verdict, check["name"], f"{error}{unit} (at most {check['tolerance']:g})"
-
-
-def main(argv: list[str], doc: str | None = None) -> int:
-    """launch/doctor.py.
-
-    Args:
-      argv: the flags.
-      doc: the text above the list of flags.
-
-    Returns:
-      0 where all is well, else 1.
-    """
-    parser = argparse.ArgumentParser(
-        description=doc or __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--ict", metavar="PATH", help="ICT-FaceKit; by default FACEJAX_ICT")
-    parser.add_argument(
-        "--self_test", action=argparse.BooleanOptionalAction, default=True,
-        help="run the numeric checks, about ten seconds of compiling",
-    )  # fmt: skip
-    args = parser.parse_args(argv)
-    cli.enable_compile_cache()
-    report = collect(args.ict, args.self_test)
-    print(json.dumps(report, indent=1) if args.json else describe(report), file=sys.stdout)
-    return 0 if report["healthy"] else 1

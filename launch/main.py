@@ -4,12 +4,12 @@ python launch/main.py --config=configs/tbgan.py[:PRESET] [--workdir=DIR] [--conf
 """
 
 import pathlib
+import shlex
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # config files import configs.common
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from facejax import cli  # noqa: E402
+from facejax.commands import train  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(cli.main(sys.argv, __doc__))
+    sys.exit(train.main(sys.argv[1:], shlex.join(["python", sys.argv[0]]), __doc__))

@@ -9,9 +9,8 @@ from typing import Any
 
 import jax
 
-from facejax.io.checkpoints import Checkpoints
 from facejax.morphable import MorphableModel, load_morphable
-from facejax.train.run_folder import read_system_config
+from facejax.train.runs import load_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +32,7 @@ def load_regressor(weights: str | os.PathLike, model: str | os.PathLike | None =
     """A network from a run folder or from a file of imported weights.
 
     Args:
-      weights: a run of configs/deep3d.py, or an .npz of launch/import_weights.py
+      weights: a run of configs/deep3d.py, or an .npz of facejax import_weights
         --system=deep3d --part=rnet.
       model: name or path of the face model; None takes the run's. Imported weights need it.
 
@@ -52,17 +51,11 @@ def load_regressor(weights: str | os.PathLike, model: str | os.PathLike | None =
 
 
 def _run_regressor(path, model):
-    from facejax.systems.deep3d.system import Deep3DSystem
-
-    system = Deep3DSystem(read_system_config(path, "deep3d"))
+    run = load_run(path, "deep3d")
+    system = run.system
     if model is not None:
         _require_same(load_morphable(model), system.model, path)
-    found = Checkpoints(path / "checkpoints").restore_latest(only=("params", "ema", "aux"))
-    if found is None:
-        raise ValueError(f"{path} has no checkpoint yet: train first, or wait for the first one")
-    tree, _ = found
-    params = {**tree["aux"], **tree["params"], **tree["ema"]}
-    predict = functools.partial(jax.jit(system.predict), params)
+    predict = functools.partial(jax.jit(system.predict), run.params)
     return Regressor(system.model, system.camera.size, predict)
 
 

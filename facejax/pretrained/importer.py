@@ -123,7 +123,7 @@ def load_weights(
         found = f"the part {meta['part']!r}" if known else f"the arrays {sorted(arrays)[:3]}"
         raise ValueError(
             f"{path}: found {found}, wanted {part or 'weights'} written by "
-            f"launch/import_weights.py --system=deep3d --part={part or '...'}"
+            f"facejax import_weights --system=deep3d --part={part or '...'}"
         )
     tree: dict = {}
     for name, value in arrays.items():
@@ -142,7 +142,7 @@ def initial_rnet(net: RNet, seed: int, path: str = "", size: int = 32) -> dict[s
     Args:
       net: the regressor.
       seed: of what no file gives.
-      path: '' or a file of launch/import_weights.py: part 'imagenet' (the ResNet below the heads)
+      path: '' or a file of facejax import_weights: part 'imagenet' (the ResNet below the heads)
         or 'rnet' (everything).
       size: side of the images, see `init_rnet`.
 

@@ -4,15 +4,14 @@ import dataclasses
 import difflib
 import importlib
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from facejax.io.checkpoints import Checkpoints
-from facejax.train.frozen import check_frozen, describe_frozen, frozen_trees
 from facejax.train.run_folder import read_config
-from facejax.train.state import as_used
-from facejax.train.system import Prerequisite, System
+
+if TYPE_CHECKING:  # commands look systems up for --help, which must not wait for jax
+    from facejax.train.system import Prerequisite, System
 
 _PACKAGE = "facejax.systems"
 AUTO = "auto"
@@ -33,7 +32,7 @@ class Run:
 
     folder: pathlib.Path
     config: ConfigDict
-    system: System
+    system: "System"
     params: dict[str, Any]
     meta: dict[str, Any]
 
@@ -62,7 +61,7 @@ def system_module(name: str, part: str = "system") -> Any:
     return importlib.import_module(f"{_PACKAGE}.{name}.{part}")
 
 
-def make_system(config: Any) -> System:
+def make_system(config: Any) -> "System":
     """The system that a configuration names in `config.system`.
 
     Raises:
@@ -119,11 +118,38 @@ def read_run_config(folder: str | pathlib.Path, system: str | None = None) -> Co
         name = system or "SYSTEM"
         raise ValueError(
             f"{pathlib.Path(folder) / 'config.json'} is missing: {folder} holds no run. Train one "
-            f"with `python launch/main.py --config=configs/{name}.py --workdir={folder}`"
+            f"with `facejax train --config={name} --workdir={folder}`"
         )
     if system is not None and config["system"] != system:
         raise ValueError(f"{folder} holds a run of {config['system']!r}, wanted {system!r}")
     return ConfigDict(config)
+
+
+def load_params(
+    folder: str | pathlib.Path, step: int | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What networks need of a checkpoint: the `params` and `meta` of a `Run`.
+
+    Args:
+      folder: of the run.
+      step: which checkpoint; None takes the newest good one.
+
+    Raises:
+      ValueError: there is no checkpoint yet.
+      CheckpointError: no checkpoint can be read.
+    """
+    from facejax.io.checkpoints import Checkpoints
+
+    folder = pathlib.Path(folder)
+    checkpoints, only = Checkpoints(folder / "checkpoints"), ("params", "ema", "aux")
+    if step is not None:
+        found = checkpoints.restore(step, only=only)
+    else:
+        found = checkpoints.restore_latest(only=only)
+    if found is None:
+        raise ValueError(f"{folder} has no checkpoint yet: train first, or wait for the first one")
+    tree, meta = found
+    return {**tree.get("aux", {}), **tree.get("params", {}), **tree.get("ema", {})}, meta
 
 
 def load_run(folder: str | pathlib.Path, system: str | None = None, step: int | None = None) -> Run:
@@ -138,20 +164,10 @@ def load_run(folder: str | pathlib.Path, system: str | None = None, step: int | 
       ValueError: the folder holds no run, one of another system, or no checkpoint yet.
       CheckpointError: no checkpoint can be read.
     """
-    folder = pathlib.Path(folder)
     config = read_run_config(folder, system)
-    checkpoints, only = Checkpoints(folder / "checkpoints"), ("params", "ema", "aux")
-    if step is not None:
-        found = checkpoints.restore(step, only=only)
-    else:
-        found = checkpoints.restore_latest(only=only)
-    if found is None:
-        raise ValueError(f"{folder} has no checkpoint yet: train first, or wait for the first one")
-    tree, meta = found
-    resolved = resolve(config, folder)
-    system = make_system(resolved)
-    check_frozen(meta.get("frozen", {}), describe_frozen(system), folder)
-    frozen = frozen_trees(system)
-    aux = {k: v for k, v in tree.get("aux", {}).items() if k not in frozen}
-    params = as_used(tree.get("params", {}), tree.get("ema", {}), aux, frozen)
-    return Run(folder, config, system, params, meta)
+    from facejax.train.frozen import check_frozen, describe_frozen, frozen_trees
+
+    params, meta = load_params(folder, step)
+    made = make_system(resolve(config, folder))
+    check_frozen(meta.get("frozen", {}), describe_frozen(made), pathlib.Path(folder))
+    return Run(pathlib.Path(folder), config, made, {**params, **frozen_trees(made)}, meta)

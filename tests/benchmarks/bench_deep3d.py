@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.cli import load_config, make_system
 from facejax.recon.decoder import decode, split
 from facejax.systems.deep3d import losses
+from facejax.train.config import load_config
+from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
 

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.cli import load_config
 from facejax.systems.tbgan.losses import LossConfig, discriminator_loss, generator_loss
 from facejax.systems.tbgan.networks import (
     NetworkConfig,
@@ -25,6 +24,7 @@ from facejax.systems.tbgan.networks import (
     init_generator,
     network_config,
 )
+from facejax.train.config import load_config
 from facejax.train.optim import adam
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs/tbgan.py"

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from facejax import cli
+from facejax.commands import train
 from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.io.tfrecord_images import write_multiresolution
@@ -85,7 +85,7 @@ def test_one_message_and_exit_code_2(case, folders, capsys):
     workdir = folders / "run"
     (workdir / "checkpoints").mkdir(parents=True)
     (workdir / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n")
-    code = cli.main(["main.py", *arguments, f"--workdir={workdir}", "--nocompile_cache"])
+    code = train.main([*arguments, f"--workdir={workdir}", "--nocompile_cache"])
     error = capsys.readouterr().err
     assert code == 2, error
     lines = [line for line in error.splitlines() if line.startswith("error: ")]

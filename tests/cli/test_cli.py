@@ -4,21 +4,20 @@ import pathlib
 import subprocess
 import sys
 import time
-import types
 
 import numpy as np
 import pytest
 
-from facejax import cli
-from tests.train import toy
+import facejax.systems
+from facejax.commands import common, train
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = """
 from tests.train.toy import toy_config
-from configs import common
+from facejax.train.config import choose_preset
 
 def get_config(preset=None):
-    preset = common.choose_preset("configs/toy.py", preset, ("default", "short"))
+    preset = choose_preset(preset, ("default", "short"))
     config = toy_config(log_every=2)
     with config.unlocked():
         config.model = dict(width=3, shape=(1, 2))
@@ -33,16 +32,17 @@ def config_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "toy.py").write_text(CONFIG)
-    package = types.ModuleType("facejax.systems.toy")
-    package.__path__ = []
-    monkeypatch.setitem(sys.modules, "facejax.systems.toy", package)
-    monkeypatch.setitem(sys.modules, "facejax.systems.toy.system", toy)
+    folder = tmp_path / "facejax/systems/toy"
+    folder.mkdir(parents=True)
+    (folder / "system.py").write_text("from tests.train.toy import make_system\n")
+    path = [*facejax.systems.__path__, str(tmp_path / "facejax/systems")]
+    monkeypatch.setattr(facejax.systems, "__path__", path)
     monkeypatch.delenv("FACEJAX_TRACEBACK", raising=False)
     return "configs/toy.py"
 
 
 def _main(*arguments):
-    return cli.main(["launch/main.py", *arguments])
+    return train.main(arguments)
 
 
 def test_train_resume_and_evaluate(config_file, tmp_path, capsys):
@@ -60,8 +60,8 @@ def test_train_resume_and_evaluate(config_file, tmp_path, capsys):
 
 
 def test_overrides_and_options(config_file):
-    config, options = cli.parse(
-        ["x", f"--config={config_file}", "--config.model.width=5", "--config.model.shape=(3, 4)",
+    config, options = train.parse(
+        [f"--config={config_file}", "--config.model.width=5", "--config.model.shape=(3, 4)",
          "--parallel=pmap", "--workdir=there", "--profile_steps=3", "--dry_run"]
     )  # fmt: skip
     assert config.model.width == 5 and config.model.shape == (3, 4)
@@ -73,9 +73,13 @@ def test_overrides_and_options(config_file):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "give --config=FILE, one of configs/toy.py"),
+        ([], "give --config=NAME, one of deep3d, idnet, manifold, tbgan, toy"),
         (["--config=configs/toi.py"], "no such file. Did you mean 'configs/toy.py'?"),
-        (["--config=configs/toy.py:shrt"], "Did you mean configs/toy.py:short?"),
+        (
+            ["--config=configs/toy.py:shrt"],
+            "--config=configs/toy.py:shrt: unknown preset 'shrt'; wanted one of default, short. "
+            "Did you mean 'short'?",
+        ),
         (["--config=configs/toy.py", "--config.sed=1"], "Did you mean 'config.seed'?"),
         (["--config=configs/toy.py", "--config.model.wdth=1"], "'config.model.width'?"),
         (["--config=configs/toy.py", "--config.lr=much"], "--config.lr=much: could not convert"),
@@ -87,8 +91,8 @@ def test_overrides_and_options(config_file):
         (["--config=configs/toy.py", "--config.system=toi"], "no system 'toi'"),
         (["--config=configs/toy.py", "--parallel=both"], "parallel must be one of"),
         (["--config=configs/toy.py", "--num_processes=2"], "without a coordinator"),
-        (["--config.seed=3"], "needs --config=configs/NAME.py"),
-        (["--config=configs/toy.py", "--mode=evaluate"], "no checkpoint to evaluate"),
+        (["--config.seed=3"], "needs --config=NAME"),
+        (["--config=configs/toy.py", "--mode=evaluate"], "no checkpoint yet"),
     ],
 )
 def test_mistakes_are_one_message_and_lose_nothing(
@@ -118,16 +122,17 @@ def test_disk_trouble_is_exit_code_1(config_file, tmp_path, capsys):
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("FACEJAX_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cli.cache_folder() == tmp_path / "facejax" / "xla"
+    assert common.cache_folder() == tmp_path / "facejax" / "xla"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cli.cache_folder() == pathlib.Path.home() / ".cache" / "facejax" / "xla"
+    assert common.cache_folder() == pathlib.Path.home() / ".cache" / "facejax" / "xla"
     monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path / "mine"))
-    assert tmp_path / "mine" in cli.cache_folder().parents
+    assert tmp_path / "mine" in common.cache_folder().parents
 
 
 def test_help_answers_without_heavy_imports():
     code = (
-        "import sys; from facejax import cli; status = cli.main(['x', '--help'], 'What it is.');"
+        "import sys; from facejax.commands import train;"
+        "status = train.main(['--help'], doc='What it is.');"
         "print(status, [m for m in ('jax', 'orbax', 'flax', 'optax') if m in sys.modules])"
     )
     started = time.monotonic()

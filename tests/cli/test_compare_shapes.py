@@ -3,11 +3,11 @@ import json
 
 import numpy as np
 
+from facejax.commands import compare_shapes
 from facejax.geometry.mesh import Mesh
 from facejax.io.meshes import save_mesh
 from facejax.metrics.reconstruction import NOW_LANDMARKS
 from facejax.morphable import load_morphable, save_npz
-from launch import compare_shapes
 
 
 def test_a_scan_in_another_frame_unit_and_topology(tmp_path, capsys):

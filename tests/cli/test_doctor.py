@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facejax import doctor, selftest
+from facejax.commands import doctor as command
 from facejax.geometry.mesh import vertex_normals
 from facejax.morphable import ict
 from tests.oracles import selftest as oracle
@@ -24,7 +25,7 @@ def reference():
 @pytest.fixture(autouse=True)
 def _no_ict(monkeypatch):
     monkeypatch.delenv("FACEJAX_ICT", raising=False)
-    monkeypatch.setattr(doctor.cli, "enable_compile_cache", lambda: None)
+    monkeypatch.setattr(command, "enable_compile_cache", lambda: None)
 
 
 def failed(checks):
@@ -146,12 +147,12 @@ def test_the_exit_code_follows_the_checks(monkeypatch, capsys, error):
     checks = [selftest.Check("renderer: depth", error, 1.0, "mm"), selftest.Check("x", 0.0, 0.0)]
     monkeypatch.setattr(selftest, "run", lambda: checks)
     good = error == 0.5
-    assert doctor.main(["--json"]) == (0 if good else 1)
+    assert command.main(["--json"]) == (0 if good else 1)
     report = json.loads(capsys.readouterr().out)
     assert report["healthy"] is good
     assert report["self_test"][0]["passed"] is good
     assert report["self_test"][0]["error"] == (error if error == error else None)
-    assert doctor.main([]) == (0 if good else 1)
+    assert command.main([]) == (0 if good else 1)
     text = capsys.readouterr().out
     line = next(line for line in text.splitlines() if "renderer: depth" in line)
     assert line.split()[0] == ("PASS" if good else "FAIL")
@@ -172,7 +173,7 @@ def test_the_report(monkeypatch, capsys):
     )
     assert all(x["commercial"] for x in report["licences"])
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "optax" else "1.0")
-    assert doctor.main(["--no-self_test"]) == 1
+    assert command.main(["--no-self_test"]) == 1
     assert "optax MISSING" in capsys.readouterr().out
 
 
@@ -183,7 +184,7 @@ def test_a_device_that_does_not_start(monkeypatch, capsys):
         raise RuntimeError("Unable to initialize backend 'cuda'")
 
     monkeypatch.setattr(jax, "devices", devices)
-    assert doctor.main([]) == 1
+    assert command.main([]) == 1
     assert "FAIL: Unable to initialize backend 'cuda'" in capsys.readouterr().out
 
 
@@ -211,7 +212,7 @@ def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_the_command_runs_anywhere(tmp_path):
-    command = [sys.executable, str(ROOT / "launch" / "doctor.py"), "--json", "--no-self_test"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    line = [sys.executable, str(ROOT / "launch" / "doctor.py"), "--json", "--no-self_test"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["systems"]

@@ -108,9 +108,9 @@ def test_errors(tmp_path):
 
 def test_the_tool_writes_in_two_processes_what_training_reads(tmp_path, rng):
     from data_prep import dataset_tool
-    from facejax.cli import load_config
     from facejax.io.tfrecord_images import write_multiresolution
     from facejax.systems.tbgan.system import make_system
+    from facejax.train.config import load_config
 
     maps = rng.uniform(-1, 1, (4, 16, 16, 9)).astype(np.float32)
     write_multiresolution(tmp_path / "records", maps, np.eye(7, dtype=np.float32)[:4])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from launch.reconstruct import main
+from facejax.commands.reconstruct import main
 
 WALL = np.array([0.3, 0.5, 0.9], np.float32)
 LEFT, TOP, SIDE = 40, 30, 336  # of the crop in the photo: 1.5 photo pixels per crop pixel

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from facejax.cli import load_config, make_system
+from facejax.commands.import_weights import main as import_weights
 from facejax.io.checkpoints import Checkpoints
 from facejax.morphable.bfm09 import front_from_model, write_bfm_front
 from facejax.pipelines.regressors import load_regressor
 from facejax.pretrained import published
 from facejax.recon import decoder
 from facejax.recon.rnet import RNet, head_sizes
+from facejax.train.config import load_config
 from facejax.train.run_folder import write_config
-from launch.import_weights import main as import_weights
+from facejax.train.runs import make_system
 from tests.pipelines.photos import command, message
 from tests.pretrained.test_importer import torch_run
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from facejax.commands.import_weights import main
 from facejax.geometry.hierarchy import build_hierarchy
 from facejax.nn.arcface import IResNet
 from facejax.nn.inception_resnet import InceptionResNetV1
@@ -14,7 +15,6 @@ from facejax.nn.resnet import ResNet
 from facejax.pretrained import importer, published
 from facejax.recon.graph_net import GraphNet
 from facejax.recon.rnet import RNet, head_sizes
-from launch.import_weights import main
 from tests.geometry.test_hierarchy import bumpy_grid
 from tests.oracles import tensorflow_files as tf
 from tests.oracles import torch_files as torch

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
+from facejax.train.config import load_config
 from facejax.train.loop import train
 from facejax.train.parallel import Parallel
+from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
 

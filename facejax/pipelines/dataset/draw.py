@@ -1,5 +1,7 @@
 """Random faces as numbers: coefficients, pose, camera, light and background, on the host."""
 
+import pathlib
+
 import numpy as np
 
 from facejax.morphable import MorphableModel, sample_coefficients
@@ -7,14 +9,24 @@ from facejax.pipelines.dataset.backgrounds import Backgrounds
 from facejax.pipelines.dataset.options import Options
 from facejax.render.shading import SH_CONVENTIONS
 from facejax.systems.manifold.data import TARGETS
-from facejax.systems.manifold.denoise import Trained
+from facejax.systems.manifold.denoise import Denoisers, denoisers_of
 from facejax.systems.manifold.system import ManifoldSystem
+from facejax.train.runs import load_run
 
 KEYS = dict(zip(("id", "exp"), TARGETS, strict=True))  # coefficients: target of a denoiser
 _MOMENT_DRAWS = 2048
 
 
-def coefficient_units(model: MorphableModel, run: Trained) -> dict[str, np.ndarray]:
+def load_denoisers(workdir: str | pathlib.Path) -> Denoisers:
+    """The denoisers of a trained Face Manifold, for 'manifold' sampling.
+
+    Raises:
+      ValueError: the folder holds no such run, or no checkpoint yet.
+    """
+    return denoisers_of(load_run(workdir, "manifold"))
+
+
+def coefficient_units(model: MorphableModel, run: Denoisers) -> dict[str, np.ndarray]:
     """What coefficients of a face model are multiplied by to become those of a run.
 
     1 unless a run was trained on files of raw Basel coefficients (300W-3D and relatives) and the
@@ -41,7 +53,7 @@ class Drawer:
       ValueError: the run is missing, lacks a denoiser or was trained for another face model.
     """
 
-    def __init__(self, model: MorphableModel, options: Options, run: Trained | None = None):
+    def __init__(self, model: MorphableModel, options: Options, run: Denoisers | None = None):
         self.model, self.options = model, options
         self.backgrounds = Backgrounds(options.background, options.size)
         self._moments = {}

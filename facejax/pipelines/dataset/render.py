@@ -32,7 +32,7 @@ from facejax.render.renderer import render
 from facejax.render.scene import region_labels
 from facejax.render.shading import SphericalHarmonics
 from facejax.systems.manifold import networks
-from facejax.systems.manifold.denoise import Trained
+from facejax.systems.manifold.denoise import Denoisers
 
 HIDDEN_MM = 3.0  # a landmark is hidden if the surface is nearer than it by more than this
 _AXIS = "faces"
@@ -44,7 +44,7 @@ def region_names(model: MorphableModel) -> tuple[str, ...]:
     return ("background", "other", *sorted(masks, key=lambda name: float(masks[name].sum())))
 
 
-def model_denoisers(model: MorphableModel, options: Options, run: Trained | None):
+def model_denoisers(model: MorphableModel, options: Options, run: Denoisers | None):
     """(nets, denoisers) of `denoised`, for coefficients in the unit of the face model."""
     if options.sampling != "manifold":
         return (), {}
@@ -96,7 +96,7 @@ class FaceRenderer:
         self,
         model: MorphableModel,
         options: Options,
-        run: Trained | None = None,
+        run: Denoisers | None = None,
         devices: Sequence[jax.Device] | None = None,
     ):
         devices = list(devices or jax.local_devices())

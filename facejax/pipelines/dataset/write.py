@@ -28,7 +28,7 @@ from facejax.pipelines.dataset.records import RecordContainer
 from facejax.pipelines.dataset.render import FaceRenderer
 from facejax.pipelines.dataset.report import Statistics, write_sheets
 from facejax.pipelines.dataset.tables import TableWriter, column_names, row, write_coco
-from facejax.systems.manifold.denoise import Trained
+from facejax.systems.manifold.denoise import Denoisers
 
 _LAST = "statistics.png"
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class FaceMaker:
         self,
         model: MorphableModel,
         options: Options,
-        run: Trained | None = None,
+        run: Denoisers | None = None,
         devices: Sequence[jax.Device] | None = None,
     ):
         self.model, self.options, self.run = model, options, run

@@ -54,7 +54,7 @@ def initial_regressor(
     Args:
       net: the module.
       seed: of what no file gives.
-      weights: '' or a file of launch/import_weights.py, see `initial_rnet`.
+      weights: '' or a file of facejax import_weights, see `initial_rnet`.
       size: side of the crops, pixels.
 
     Raises:

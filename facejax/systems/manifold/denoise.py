@@ -1,4 +1,4 @@
-"""Denoising coefficients with a trained run: what launch/denoise.py does, as functions."""
+"""Denoising coefficients with a trained run: what `facejax denoise` does, as functions."""
 
 import dataclasses
 import functools
@@ -9,20 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from facejax.io.checkpoints import Checkpoints
 from facejax.io.files import atomic_path
 from facejax.io.pandas_pickles import PICKLE_START, read_frame, write_frame
 from facejax.systems.manifold import networks
-from facejax.train.run_folder import read_system_config
+from facejax.train.runs import Run
 
 MODES = {"shape": ("shape",), "exp": ("expression",), "both": ("shape", "expression")}
 KEYS = {"shape": "sp", "expression": "ep"}  # of the files
 FORMATS = ("npz", "pkl")
 
 
-@dataclasses.dataclass
-class Trained:
-    """The denoisers of a run.
+@dataclasses.dataclass(frozen=True)
+class Denoisers:
+    """The networks of a run, without its training data.
 
     Attributes:
       config: of the run.
@@ -40,38 +39,31 @@ class Trained:
         return float(chosen[0]), int(chosen[1])
 
 
-def load_run(workdir: str | pathlib.Path, model: str = "") -> Trained:
-    """Reads config.json and the newest good checkpoint; needs none of the training data.
+def denoisers_of(run: Run, model: str = "") -> Denoisers:
+    """The denoisers of a run.
 
     Args:
-      workdir: of the run.
+      run: of Face Manifold.
       model: face model of raw coefficients, for pictures; by default that of the run.
-
-    Raises:
-      ValueError: the folder holds no run of this system, or no checkpoint yet.
     """
-    config = read_system_config(workdir, "manifold")
-    found = Checkpoints(pathlib.Path(workdir) / "checkpoints").restore_latest(only=("ema", "aux"))
-    if found is None:
-        raise ValueError(f"{workdir} has no checkpoint yet: train first, or wait for the first one")
-    tree, _ = found
+    config = run.config.copy_and_resolve_references()
     if model:
         config.data.model_path = model
-    scales = tree["aux"]["scale"]
+    scales = run.params["scale"]
     nets = {
         t: networks.NetworkConfig(config.model.net, len(s), config.model.hidden)
         for t, s in scales.items()
     }
-    return Trained(config, nets, tree["ema"], scales)
+    return Denoisers(config, nets, {t: run.params[t] for t in nets}, scales)
 
 
 def denoise(
-    run: Trained, target: str, coefficients: np.ndarray, strength: float = 1.0, times: int = 1
+    run: Denoisers, target: str, coefficients: np.ndarray, strength: float = 1.0, times: int = 1
 ) -> np.ndarray:
     """Denoised coefficients.
 
     Args:
-      run: from `load_run`.
+      run: its denoisers.
       target: 'shape' or 'expression'.
       coefficients: [N, n].
       strength: p + strength * (f(p) - p), each time.
@@ -162,7 +154,7 @@ def write_table(
 
 
 def denoise_file(
-    run: Trained,
+    run: Denoisers,
     path: str | pathlib.Path,
     out: str | pathlib.Path,
     *,
@@ -175,7 +167,7 @@ def denoise_file(
     """File in, `outputs.npz` out; what is not denoised is copied.
 
     Args:
-      run: from `load_run`.
+      run: its denoisers.
       path: see `read_table`.
       out: folder; made if missing.
       mode: 'shape', 'exp' or 'both'.
@@ -210,7 +202,7 @@ def denoise_file(
     return written
 
 
-def load_painter(run: Trained):
+def load_painter(run: Denoisers):
     """Draws faces with the face model of a run.
 
     Raises:

@@ -1,6 +1,6 @@
 """The original's experiments as functions: held-out triples, the diversity figure, a synthetic set.
 
-Files have the names and layout of the original below `out`; what launch/evaluate.py calls.
+Files have the names and layout of the original below `out`; what `facejax evaluate` calls.
 """
 
 import pathlib
@@ -10,7 +10,7 @@ import numpy as np
 
 from facejax.systems.manifold import data, denoise, gallery
 from facejax.systems.manifold.dataset import sparse_noise
-from facejax.systems.manifold.denoise import KEYS, MODES, Trained
+from facejax.systems.manifold.denoise import KEYS, MODES, Denoisers
 from facejax.systems.manifold.diversity import populations, trace
 from facejax.systems.manifold.system import ManifoldSystem
 
@@ -18,7 +18,7 @@ FOLDERS = {"shape": "shape", "exp": "expression", "both": "shape_and_expression"
 _TEST_SHARE = {"shape": 0.2, "expression": 0.5}  # of the noise of training: 1e5 of 5e5, 1 of 2
 
 
-def _check(run: Trained, mode: str, size: int) -> tuple[str, ...]:
+def _check(run: Denoisers, mode: str, size: int) -> tuple[str, ...]:
     """The targets of a mode."""
     if mode not in MODES:
         raise ValueError(f"found mode {mode!r}, wanted one of {tuple(MODES)}")
@@ -32,7 +32,7 @@ def _check(run: Trained, mode: str, size: int) -> tuple[str, ...]:
     return MODES[mode]
 
 
-def _rows(run: Trained, targets: tuple[str, ...]) -> dict[str, data.Rows]:
+def _rows(run: Denoisers, targets: tuple[str, ...]) -> dict[str, data.Rows]:
     return {t: data.load_rows(run.config, t) for t in targets}
 
 
@@ -41,7 +41,7 @@ def _table(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def held_out_triples(
-    run: Trained,
+    run: Denoisers,
     out: str | pathlib.Path,
     *,
     mode: str = "shape",
@@ -57,7 +57,7 @@ def held_out_triples(
     OUT/output_on_test_data/{shape,expression,shape_and_expression}.
 
     Args:
-      run: from `denoise.load_run`.
+      run: its denoisers.
       out: folder.
       mode: 'shape', 'exp' or 'both'.
       size: faces; at most all held-out ones.
@@ -98,7 +98,7 @@ def held_out_triples(
 
 
 def diversity_figure(
-    run: Trained,
+    run: Denoisers,
     out: str | pathlib.Path,
     *,
     mode: str = "both",
@@ -158,7 +158,7 @@ def diversity_figure(
 
 
 def synthetic_set(
-    run: Trained,
+    run: Denoisers,
     out: str | pathlib.Path,
     *,
     mode: str = "both",
@@ -172,7 +172,7 @@ def synthetic_set(
     """The original's create_synthetic_dataset.py: wide uniform faces and the same denoised.
 
     Writes OUT/synthetic_dataset/dataset/{i}.jpg with `labels`, and network_output/{i}.jpg with
-    `outputs`. For labelled data sets in quantity there is launch/make_dataset.py.
+    `outputs`. For labelled data sets in quantity there is `facejax make_dataset`.
 
     Args:
       run, out, mode, size, kind, strength, times, seed: as for `diversity_figure`.
@@ -203,12 +203,12 @@ def synthetic_set(
 
 
 def _denoiser(
-    run: Trained, target: str, strength: float, times: int
+    run: Denoisers, target: str, strength: float, times: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     return lambda rows: denoise.denoise(run, target, rows, strength, times)
 
 
-def numerical(run: Trained) -> dict[str, dict[str, float]]:
+def numerical(run: Denoisers) -> dict[str, dict[str, float]]:
     """The original's evaluate_test_data_numerical: errors of both nets on the whole hold-out.
 
     Returns:

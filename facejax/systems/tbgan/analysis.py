@@ -1,6 +1,6 @@
 """Looking into a trained or imported TBGAN: grids, sweeps, mesh sequences, training progress.
 
-The utilities of the code of arXiv 1909.02215 and 1710.10196, on any run that `load_run` reads.
+The utilities of the code of arXiv 1909.02215 and 1710.10196, on any trained or imported run.
 """
 
 import json
@@ -22,7 +22,8 @@ from facejax.io.images import (
 from facejax.nn.batching import padded_batches
 from facejax.nn.latents import smooth_latent_path
 from facejax.systems.tbgan.gallery import BATCH, Gallery, take
-from facejax.systems.tbgan.generate import Trained
+from facejax.systems.tbgan.generate import gallery_of
+from facejax.train.runs import Run
 
 LAYOUTS = ("random", "row_per_class")
 
@@ -39,12 +40,12 @@ def label_rows(gallery: Gallery, num: int, expression: str | None = None) -> np.
 
 
 def sample_grids(
-    run: Trained, size: str | tuple[int, int] = "1080p", layout: str = "random", seed: int = 1000
+    run: Run, size: str | tuple[int, int] = "1080p", layout: str = "random", seed: int = 1000
 ) -> dict[str, np.ndarray]:
     """Grids of generated maps, one picture per modality, and of rendered faces.
 
     Args:
-      run: from `load_run`.
+      run: a trained or imported one.
       size: '1080p' or '4k' for what fills such a display, or (rows, columns).
       layout: 'random' draws every label; 'row_per_class' gives row k the label k modulo K.
       seed: of latents and labels.
@@ -57,7 +58,7 @@ def sample_grids(
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, found {layout!r}")
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     resolution = gallery.stage[0]
     rows, columns = snapshot_grid_size(resolution, size) if isinstance(size, str) else size
     if rows < 1 or columns < 1:
@@ -67,7 +68,7 @@ def sample_grids(
     if layout == "random":
         classes = np.random.RandomState(seed).randint(max(count, 1), size=num)
     labels = np.eye(max(count, 1), count, dtype=np.float32)[classes]
-    maps = gallery.maps(run.gen, gallery.latents(num, seed), labels)
+    maps = gallery.maps(run.params["gen"], gallery.latents(num, seed), labels)
     pictures = gallery.map_pictures(maps, resolution)
     grids = {
         name: to_uint8(image_grid(list(picture), columns))
@@ -80,7 +81,7 @@ def sample_grids(
 
 
 def dimension_sweep(
-    run: Trained,
+    run: Run,
     dim: int,
     frames: int = 96,
     *,
@@ -92,7 +93,7 @@ def dimension_sweep(
     """Pictures of one face while one component of its latent goes from -span to span.
 
     Args:
-      run: from `load_run`.
+      run: a trained or imported one.
       dim: the component, 0 .. latents - 1.
       frames: number of pictures.
       span: in standard deviations.
@@ -106,7 +107,7 @@ def dimension_sweep(
     Raises:
       ValueError: no such component.
     """
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     if not 0 <= dim < gallery.net.latents:
         raise ValueError(f"dim must lie in 0 .. {gallery.net.latents - 1}, found {dim}")
     latents = np.repeat(gallery.latents(1, seed), frames, axis=0)
@@ -114,16 +115,16 @@ def dimension_sweep(
     # as in the original; the networks normalise every latent anyhow, where they are built so
     latents /= np.sqrt(np.mean(latents**2))
     labels = np.repeat(label_rows(gallery, 1, expression), frames, axis=0)
-    return gallery.pictures_of(run.gen, latents, labels, np.zeros(frames), size)
+    return gallery.pictures_of(run.params["gen"], latents, labels, np.zeros(frames), size)
 
 
 def interpolation_path(
-    run: Trained, frames: int, seed: int = 1000, smoothing_frames: float = 3.0
+    run: Run, frames: int, seed: int = 1000, smoothing_frames: float = 3.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """A closed smooth walk: latents [F, D] and label probabilities [F, K].
 
     Args:
-      run: from `load_run`.
+      run: a trained or imported one.
       frames: F.
       seed: of the walk.
       smoothing_frames: standard deviation of the blur along it.
@@ -138,7 +139,7 @@ def interpolation_path(
 
 
 def write_mesh_sequence(
-    run: Trained,
+    run: Run,
     out: str | pathlib.Path,
     frames: int = 150,
     *,
@@ -150,7 +151,7 @@ def write_mesh_sequence(
     """Textured meshes 000000.obj, 000001.obj, ... along an interpolation.
 
     Args:
-      run: from `load_run`; its data must belong to a face model.
+      run: a trained or imported one; its data must belong to a face model.
       out: folder; made if missing.
       frames: number of meshes.
       seed, smoothing_frames: see `interpolation_path`.
@@ -165,7 +166,7 @@ def write_mesh_sequence(
     """
     from facejax.io.meshes import save_mesh
 
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     if gallery.maker is None:
         raise ValueError(
             "maps become meshes by a face model, and the data of this run name none: import the "
@@ -174,7 +175,7 @@ def write_mesh_sequence(
     latents, labels = interpolation_path(run, frames, seed, smoothing_frames)
     written = []
     for (z, y), count in padded_batches((latents, labels * np.float32(amplify)), BATCH):
-        meshes = gallery.maker(gallery.maps(run.gen, z, y))
+        meshes = gallery.maker(gallery.maps(run.params["gen"], z, y))
         for k in range(count):
             path = pathlib.Path(out) / f"{len(written):06d}.{suffix}"
             written.append(save_mesh(path, take(meshes, k)))

@@ -11,14 +11,15 @@ from facejax.io.files import atomic_path
 from facejax.io.images import write_image
 from facejax.io.plots import line_plots
 from facejax.metrics import uvmaps
-from facejax.systems.tbgan.generate import Trained
+from facejax.systems.tbgan.generate import gallery_of
 from facejax.systems.tbgan.metrics import expression_coefficients
+from facejax.train.runs import Run
 
 MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
 def measure_control(
-    run: Trained,
+    run: Run,
     multipliers: Sequence[float] = MULTIPLIERS,
     num: int = 511,
     seed: int = 1,
@@ -28,7 +29,7 @@ def measure_control(
     The same latents and labels at every scale; labels are one-hot, all in turn.
 
     Args:
-      run: from `load_run`; its data must belong to a face model.
+      run: a trained or imported one; its data must belong to a face model.
       multipliers: factors on what the run was trained with (loss.label_scale).
       num: faces per scale.
       seed: of the latents.
@@ -41,7 +42,7 @@ def measure_control(
     Raises:
       ValueError: the run has no face model or no labels, or no faces are asked for.
     """
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     count = gallery.net.label_size
     if gallery.maker is None or not count:
         raise ValueError(
@@ -56,7 +57,7 @@ def measure_control(
     prototypes = np.eye(count)[:, 1:]
     rows = []
     for multiplier in multipliers:
-        maps = gallery.maps(run.gen, latents, one_hot * np.float32(multiplier))
+        maps = gallery.maps(run.params["gen"], latents, one_hot * np.float32(multiplier))
         found = expression_coefficients(gallery, maps)
         right = uvmaps.nearest_label(found, prototypes) == classes
         asked = classes > 0
@@ -78,12 +79,12 @@ def measure_control(
 
 
 def write_control(
-    run: Trained, out: str | pathlib.Path, **options: Any
+    run: Run, out: str | pathlib.Path, **options: Any
 ) -> tuple[list[dict[str, Any]], list[pathlib.Path]]:
     """Writes control.json and control.png.
 
     Args:
-      run: from `load_run`.
+      run: a trained or imported one.
       out: folder; made if missing.
       **options: of `measure_control`.
 

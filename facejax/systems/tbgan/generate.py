@@ -1,57 +1,28 @@
-"""Faces from a trained TBGAN: what launch/generate.py does, as a function."""
+"""Faces from a trained TBGAN: what `facejax generate` does, as a function."""
 
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from facejax.io.checkpoints import Checkpoints
 from facejax.io.images import write_image
 from facejax.io.video import write_video
-from facejax.systems.tbgan.system import TBGANSystem
-from facejax.train.run_folder import read_system_config
+from facejax.systems.tbgan.gallery import Gallery
+from facejax.train.runs import Run
 
 MESH_FORMATS = ("glb", "obj", "ply")
 _COLUMNS = 8  # of the contact sheet
 
 
-@dataclasses.dataclass
-class Trained:
-    """A trained run: its system and the averaged generator's parameters."""
-
-    system: TBGANSystem
-    gen: dict
-    step: int
-    images: int
-
-
-def read_run(workdir: str | pathlib.Path) -> TBGANSystem:
-    """The system that a run's config.json describes.
-
-    Raises:
-      ValueError: the folder holds no run of this system.
-    """
-    return TBGANSystem(read_system_config(workdir, "tbgan"))
-
-
-def load_run(workdir: str | pathlib.Path) -> Trained:
-    """Reads config.json and the newest good checkpoint of a run.
-
-    Raises:
-      ValueError: the folder holds no run of this system, or no checkpoint yet.
-    """
-    system = read_run(workdir)
-    found = Checkpoints(pathlib.Path(workdir) / "checkpoints").restore_latest(only=("ema",))
-    if found is None:
-        raise ValueError(f"{workdir} has no checkpoint yet: train first, or wait for the first one")
-    tree, meta = found
-    system.gallery.stage = system.reached(meta)
-    return Trained(system, tree["ema"]["gen"], meta["step"], meta["images"])
+def gallery_of(run: Run) -> Gallery:
+    """The pictures and exports of a run, at the stage that its checkpoint had reached."""
+    gallery = run.system.gallery
+    gallery.stage = run.system.reached(run.meta)
+    return gallery
 
 
 def generate_faces(
-    run: Trained,
+    run: Run,
     out: str | pathlib.Path,
     *,
     num: int = 8,
@@ -66,7 +37,7 @@ def generate_faces(
     """Writes faces, and videos on request.
 
     Args:
-      run: from `load_run`.
+      run: a trained or imported one.
       out: folder; made if missing.
       num: number of faces; face k depends only on (seed, k).
       seed: of the latents, >= 0.
@@ -93,7 +64,7 @@ def generate_faces(
             f"num and frames must be positive, seed not negative and size at least 16, found "
             f"num={num}, frames={frames}, seed={seed}, size={size}"
         )
-    gallery, net = run.system.gallery, run.system.net
+    gallery, net, gen = gallery_of(run), run.system.net, run.params["gen"]
     out = pathlib.Path(out)
     count = net.label_size
     if expression is not None and not count:
@@ -101,7 +72,7 @@ def generate_faces(
     picks = [gallery.label(expression if expression else k % count) for k in range(num) if count]
     labels = np.stack(picks) if picks else np.zeros((num, 0), np.float32)
     latents = np.stack([gallery.latents(1, seed + k)[0] for k in range(num)])
-    maps = gallery.maps(run.gen, latents, labels)
+    maps = gallery.maps(gen, latents, labels)
     first = []
     for k in tqdm(range(num), desc="faces", disable=None):
         gallery.write_face(maps[k], out, f"face_{k:04d}", formats)
@@ -110,13 +81,13 @@ def generate_faces(
             write_image(out / "faces.png", gallery.contact_sheet(maps, min(num, _COLUMNS), 192))
         )
     if interpolate:
-        video = gallery.interpolation(run.gen, frames, seed, size=size)
+        video = gallery.interpolation(gen, frames, seed, size=size)
         video = tqdm(video, desc="interpolation", total=frames, disable=None)
         first.append(write_video(out / "interpolation.mp4", video, fps=24))
     if expression_sweep:
         if not count:
             raise ValueError("this model has no expression labels: no expression sweep")
-        video = gallery.expression_sweep(run.gen, seed, size=size)
+        video = gallery.expression_sweep(gen, seed, size=size)
         first.append(
             write_video(
                 out / "expressions.mp4", tqdm(video, desc="expressions", disable=None), fps=24

@@ -25,6 +25,7 @@ LICENCE = (
     "imported weights: they stay under the licence of whoever published them. The weights of the "
     "TBGAN authors are given out under a signed agreement for research only."
 )
+PRESET = "paper"  # of the configuration that a run of imported weights starts from
 
 _KNOWN_KWARGS = {
     "num_channels", "resolution", "label_size", "lod_sep", "fmap_base", "fmap_decay", "fmap_max",
@@ -214,7 +215,7 @@ def import_run(
 ) -> dict[str, Any]:
     """Writes a run folder, as the trainer leaves one, with the networks of a published pickle.
 
-    launch/generate.py, launch/analyze.py and `--mode=evaluate` read it. Optimiser state is not in
+    `facejax generate`, `analyze` and `evaluate` read it. Optimiser state is not in
     such pickles: the run cannot be trained on.
 
     Args:
@@ -289,3 +290,19 @@ def import_run(
         tree = {"params": {"gen": gen, "disc": disc}, "ema": {"gen": ema}}
         checkpoints.save(0, tree, meta)
     return meta
+
+
+def closing_lines(meta: dict[str, Any], out: str | os.PathLike) -> list[str]:
+    """What to say, and what to type next.
+
+    Args:
+      meta: of `import_run`.
+      out: its folder.
+    """
+    lines = []
+    if meta["lod"]:
+        lines.append(
+            f"lod {meta['lod']:g}: training had not reached the last resolution; pictures are made "
+            "at the stage that it had reached"
+        )
+    return [*lines, f"Faces: facejax generate --workdir={out} --num=8 --out=faces"]

@@ -18,30 +18,31 @@ from facejax.io.plots import line_plots
 from facejax.systems.tbgan.analysis import label_rows
 from facejax.systems.tbgan.data import prepare_labels
 from facejax.systems.tbgan.gallery import Gallery
-from facejax.systems.tbgan.generate import Trained
+from facejax.systems.tbgan.generate import gallery_of
 from facejax.systems.tbgan.networks import generate
+from facejax.train.runs import Run
 
 FIT_STEPS, FIT_RATES = 500, (0.1, 0.01, 0.001)  # the original's
 
 
-def make_sampler(run: Trained) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def make_sampler(run: Run) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """The generator as a pure function that can be differentiated, jitted and mapped.
 
     `jax.grad(lambda z: loss(sampler(z, labels)))(latents)` is how latents are fitted to anything
     that can be computed from maps: pictures, landmarks, the score of another network.
 
     Args:
-      run: from `load_run`.
+      run: a trained or imported one.
 
     Returns:
       sampler(latents [N, D], labels [N, K]) -> maps [N, r, r, C] in network units. Labels are
       probabilities (or any scores); their scale is applied inside. K may be 0.
     """
-    net, scale = run.system.net, run.system.gallery.label_scale
-    resolution, alpha = run.system.gallery.stage
+    net, gallery = run.system.net, gallery_of(run)
+    scale, (resolution, alpha) = gallery.label_scale, gallery.stage
 
     def sampler(latents: jax.Array, labels: jax.Array) -> jax.Array:
-        return generate(net, resolution, run.gen, latents, labels * scale, alpha)
+        return generate(net, resolution, run.params["gen"], latents, labels * scale, alpha)
 
     return sampler
 
@@ -62,7 +63,7 @@ class Fit:
 
 
 def fit_latents(
-    run: Trained,
+    run: Run,
     targets: np.ndarray,
     labels: np.ndarray,
     *,
@@ -77,7 +78,7 @@ def fit_latents(
     every set of targets.
 
     Args:
-      run: from `load_run`.
+      run: a trained or imported one.
       targets: [N, r, r, C] network channels at the resolution of the run.
       labels: [N, K] probabilities; they stay fixed.
       mask: [r, r] texels that count; by default the layout of the data.
@@ -91,7 +92,7 @@ def fit_latents(
     Raises:
       ValueError: targets or labels of another shape.
     """
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     resolution, _ = gallery.stage
     targets = np.asarray(targets, np.float32)
     shape = (len(targets), resolution, resolution, run.system.net.num_channels)
@@ -138,7 +139,7 @@ def fit_latents(
 
 
 def write_fit(
-    run: Trained,
+    run: Run,
     out: str | pathlib.Path,
     maps: str | pathlib.Path | None = None,
     index: Sequence[int] = (0,),
@@ -150,7 +151,7 @@ def write_fit(
     """Fits latents and writes fit.npz, fit.png (targets above results) and loss.png.
 
     Args:
-      run: from `load_run`.
+      run: a trained or imported one.
       out: folder; made if missing.
       maps: .npz of `Gallery.write_face` or .npy [N, r, r, C]; None takes examples of the data.
       index: which examples.
@@ -164,7 +165,7 @@ def write_fit(
     Raises:
       ValueError: a file that holds no maps, or maps of another shape.
     """
-    gallery, out = run.system.gallery, pathlib.Path(out)
+    gallery, out = gallery_of(run), pathlib.Path(out)
     resolution, _ = gallery.stage
     if maps is not None:
         targets = _read_maps(pathlib.Path(maps))
@@ -199,7 +200,7 @@ def _rows_of(gallery: Gallery, maps: np.ndarray) -> list[np.ndarray]:
 def _read_maps(path: pathlib.Path) -> np.ndarray:
     """[N, r, r, C] of a file; the shape is checked by the fit."""
     if not path.is_file() or path.suffix not in (".npz", ".npy"):
-        raise ValueError(f"{path}: wanted an .npz of launch/generate.py, or an .npy [N, r, r, C]")
+        raise ValueError(f"{path}: wanted an .npz of `facejax generate`, or an .npy [N, r, r, C]")
     found = np.load(path, allow_pickle=False)
     if path.suffix == ".npz":
         with found:

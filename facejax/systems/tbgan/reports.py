@@ -10,8 +10,8 @@ from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.io.files import atomic_path
 from facejax.io.images import write_image
 from facejax.io.plots import line_plots
-from facejax.systems.tbgan.generate import read_run
 from facejax.systems.tbgan.metrics import evaluate
+from facejax.train.runs import read_run_config
 
 _log = logging.getLogger(__name__)
 # first words of the names of figures
@@ -57,6 +57,8 @@ def evaluate_all(
     Raises:
       ValueError: no run, no checkpoint, or an unknown metric.
     """
+    from facejax.systems.tbgan.system import TBGANSystem
+
     unknown = set(metrics) - set(METRICS)
     if unknown or not metrics:
         raise ValueError(f"unknown metrics {sorted(unknown)}: wanted some of {', '.join(METRICS)}")
@@ -66,7 +68,7 @@ def evaluate_all(
             "its weights by --inception=FILE"
         )
     workdir = pathlib.Path(workdir)
-    system = read_run(workdir)
+    system = TBGANSystem(read_run_config(workdir, "tbgan"))
     extractor = None
     if inception:
         from facejax.metrics.inception import InceptionFeatures

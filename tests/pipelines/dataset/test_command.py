@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from facejax.commands import make_dataset
 from facejax.morphable import save_npz
-from launch import make_dataset
 
 CASES = {
     "background folder": (["--background={dir}/none"], "none': no such folder"),

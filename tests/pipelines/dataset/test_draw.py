@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from facejax import cli
 from facejax.io.images import write_image
 from facejax.morphable import load_morphable
 from facejax.pipelines.dataset.backgrounds import Backgrounds
@@ -13,6 +12,8 @@ from facejax.pipelines.dataset.options import Options
 from facejax.pipelines.dataset.render import denoised, model_denoisers
 from facejax.render.shading import sh_basis
 from facejax.systems.manifold import data, denoise, networks
+from facejax.train.config import load_config
+from facejax.train.runs import make_system
 from tests.oracles.mat_files import write_bfm
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -65,10 +66,10 @@ def test_uniform_sampling_without_a_run(model):
 
 
 def test_manifold_faces_are_denoised_uniform_ones():
-    config = cli.load_config(f"{ROOT}/configs/manifold.py:smoke")
-    system = cli.make_system(config)
+    config = load_config(f"{ROOT}/configs/manifold.py:smoke")
+    system = make_system(config)
     params, aux = system.init(0)
-    run = denoise.Trained(config, system.nets, params, aux["scale"])
+    run = denoise.Denoisers(config, system.nets, params, aux["scale"])
     model = data.load_model(config)
     options = Options(size=16, sampling="manifold")
     uniform = Drawer(model, Options(size=16, sampling="uniform"), run)(4)
@@ -98,7 +99,7 @@ def test_runs_on_raw_basel_coefficients(tmp_path, rng):
     params = {t: networks.init(net, 1) for t, net in nets.items()}
     scales = {"shape": np.full(16, 1e4, np.float32), "expression": np.ones(16, np.float32)}
     config = ConfigDict({"data": {"source": "mat"}})
-    run = denoise.Trained(config, nets, params, scales)
+    run = denoise.Denoisers(config, nets, params, scales)
     options = Options(size=16, sampling="manifold")
     coefficients = {k: rng.normal(size=16).astype(np.float32) for k in ("id", "exp")}
     found = denoised(*model_denoisers(model, options, run), coefficients)

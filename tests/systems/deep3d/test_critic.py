@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
 from facejax.systems.deep3d.critic import ImageCritic, init_critic
 from facejax.systems.deep3d.texture import painted
+from facejax.train.config import load_config
+from facejax.train.runs import make_system
 from facejax.train.step import active_phases
 
 # a test's time is that of the compiler

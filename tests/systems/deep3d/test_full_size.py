@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
 from facejax.data.alignment import AlignedPhoto
 from facejax.data.photo_folders import write_crop
 from facejax.morphable.bfm09 import write_bfm_front
+from facejax.train.config import load_config
+from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
 

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
 from facejax.data.alignment import STANDARD_POINTS_DM, align_photo
 from facejax.data.photo_folders import PhotoFolder, write_crop
 from facejax.image.skin import skin_mask
@@ -17,7 +16,9 @@ from facejax.metrics.reconstruction import nme
 from facejax.recon.decoder import decode, split
 from facejax.systems.deep3d.metrics import evaluate
 from facejax.systems.deep3d.validation import Validation
+from facejax.train.config import load_config
 from facejax.train.loop import restore_state, train
+from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import make_train_step, traced_scalars
 

@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
 from facejax.recon.decoder import decode, split
 from facejax.recon.rnet import RNet
 from facejax.systems.deep3d import losses, texture
+from facejax.train.config import load_config
 from facejax.train.optim import clip_each_norm
+from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
 

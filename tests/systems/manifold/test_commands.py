@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 
 from data_prep import make_manifold_data
-from facejax import cli
+from facejax.commands import denoise as command
+from facejax.commands import evaluate as experiments
+from facejax.commands.train import run as run_command
 from facejax.io.images import read_image
 from facejax.io.mat import read_parameters
 from facejax.io.pandas_pickles import read_frame, write_frame
 from facejax.morphable import decode_shape
 from facejax.morphable.bfm import load_bfm
 from facejax.systems.manifold import dataset, metrics
-from facejax.systems.manifold.denoise import load_run
+from facejax.systems.manifold.denoise import denoisers_of
 from facejax.systems.manifold.losses import noise_power
 from facejax.systems.manifold.networks import NetworkConfig
-from launch import denoise as command
-from launch import evaluate as experiments
+from facejax.train.config import load_config
+from facejax.train.runs import load_run, make_system
 from tests.oracles.mat_files import write_bfm, write_parameters
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/manifold.py")
@@ -43,12 +45,12 @@ def trained(tmp_path_factory):
     make = [f"-path={folder / 'mat'}", "-mode", "both", f"--out={folder}", "--num_test=4"]
     make += [f"-model={folder / 'BFM.mat'}", "--samples=1"]
     assert make_manifold_data.main([*make, "--repeats=3"]) == 0
-    config = cli.load_config(f"{CONFIG}:smoke")
+    config = load_config(f"{CONFIG}:smoke")
     config.data.update(source="arrays", path=str(folder), model_path=str(folder / "BFM.mat"))
     config.data.shape_scale = "std"
     config.train.update(noise="stored", shape_sigma="5e5", expression_sigma="2")
     config.schedule.total_kimg = 0.032
-    cli.run(config, folder / "run")
+    run_command(config, folder / "run")
     return folder, config
 
 
@@ -79,7 +81,7 @@ def test_noise_of_the_files_may_follow_the_eigenvalues(trained, tmp_path):
 
 def test_figures_have_millimetres_of_the_given_model(trained):
     folder, config = trained
-    found = cli.run(config, folder / "run", "evaluate")
+    found = run_command(config, folder / "run", "evaluate")
     assert found == {k: v for k, v in json.loads((folder / "run/evaluation.json").read_text())
                      .items() if k != "step"}  # fmt: skip
     assert "expression: mean squared error of 12 held-out" in (folder / "run/log.txt").read_text()
@@ -91,7 +93,7 @@ def test_figures_have_millimetres_of_the_given_model(trained):
         assert chosen[0] == "0.5" and chosen[1] in "12"
         sets = found[target]["trace"]
         assert set(sets) == {"real", "normal", "gaussian", "uniform", "manifold", "varied"}
-    system, model = cli.make_system(config), load_bfm(folder / "BFM.mat")
+    system, model = make_system(config), load_bfm(folder / "BFM.mat")
     for target in ("shape", "expression"):
         c = config.evaluate
         clean, noisy = metrics.corrupted(
@@ -158,7 +160,7 @@ def test_experiments_of_the_original(trained, tmp_path, capsys):
     }
     printed = capsys.readouterr().out
     clean, noisy, out = (read_frame(found / f"{k}.pkl") for k in ("labels", "inputs", "outputs"))
-    system = cli.make_system(config)
+    system = make_system(config)
     for target, key, sigma in (("shape", "sp", 1e5), ("expression", "ep", 1.0)):
         np.testing.assert_allclose(clean[key][..., 0], system.rows[target].test[:3], rtol=1e-6)
         noise = np.abs(noisy[key] - clean[key])
@@ -212,16 +214,16 @@ def test_published_recipe_on_files_of_both_sets(tmp_path, rng):
     for preset, target, n, scale in (
         ("paper_expression", "expression", 29, 1.0), ("paper_shape", "shape", 199, 1e4)
     ):  # fmt: skip
-        config = cli.load_config(f"{CONFIG}:{preset}")
+        config = load_config(f"{CONFIG}:{preset}")
         config.data.update(path=str(tmp_path / "mat"), num_test=2)
         config.schedule.update(batch_size=4, total_kimg=0.008)
-        system = cli.make_system(config)
+        system = make_system(config)
         assert system.nets[target] == NetworkConfig("autoencoder4", n)
         assert (system.scales[target] == np.full(n, scale, np.float32)).all()
         rows = system.rows[target]
         assert rows.train.shape == (6, n) and rows.test.shape == (2, n)
-    cli.run(config, tmp_path / "run")
-    assert (load_run(tmp_path / "run").scales["shape"] == 1e4).all()
+    run_command(config, tmp_path / "run")
+    assert (denoisers_of(load_run(tmp_path / "run")).scales["shape"] == 1e4).all()
     assert command.main([*options, "-mode", "shape", f"--out={tmp_path}"]) == 0
     found, given = np.load(tmp_path / "outputs.npz"), read_parameters(tmp_path / "one.mat")
     assert np.isfinite(found["sp"]).all() and not np.array_equal(

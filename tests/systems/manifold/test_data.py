@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.manifold import get_config
 from facejax.morphable.procedural import EXPRESSION_NAMES
 from facejax.systems.manifold import data, losses
+from facejax.train.config import load_config
 from tests.oracles.mat_files import write_bfm
 
 
@@ -41,7 +41,7 @@ def test_split_holds_out_whole_rows():
 
 
 def _config(**values):
-    config = get_config("smoke")
+    config = load_config("manifold:smoke")
     config.data.update(values)
     return config
 

@@ -6,17 +6,17 @@ import jax
 import numpy as np
 import pytest
 
-from facejax import cli
 from facejax.io.images import read_image
 from facejax.morphable import load_morphable
 from facejax.systems.manifold import gallery
-from facejax.systems.manifold.system import make_system
+from facejax.train.config import load_config
+from facejax.train.runs import make_system
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/manifold.py")
 
 
 def _system(**overrides):
-    config = cli.load_config(f"{CONFIG}:smoke")
+    config = load_config(f"{CONFIG}:smoke")
     config.update_from_flattened_dict(overrides)
     return make_system(config)
 
@@ -45,7 +45,7 @@ def test_plan_decays_the_learning_rate_and_forgets_the_first_steps():
 
 def test_published_presets():
     for name, batch, kimg in (("paper", 128, 10_474.0), ("paper_expression", 512, 5_237.0)):
-        config = cli.load_config(f"{CONFIG}:{name}")
+        config = load_config(f"{CONFIG}:{name}")
         assert config.schedule.batch_size == batch
         assert config.schedule.total_kimg == pytest.approx(kimg)
         with pytest.raises(ValueError, match="config.data.path"):
@@ -67,7 +67,7 @@ def test_wrong_settings(key, value, message):
 
 
 def test_faces_of_populations_are_drawn(tmp_path):
-    config = cli.load_config(f"{CONFIG}:smoke")
+    config = load_config(f"{CONFIG}:smoke")
     model = load_morphable("procedural", **dict(config.data.model_options))
     rng = np.random.default_rng(0)
     names = ("uniform", "normal", "real", "manifold")

@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facejax.cli import load_config
+from facejax.commands import analyze
 from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.images import read_image, write_image
 from facejax.systems.tbgan import analysis, benchmark, control, inversion, reports
-from facejax.systems.tbgan.generate import load_run
+from facejax.systems.tbgan.generate import gallery_of
 from facejax.systems.tbgan.system import make_system
+from facejax.train.config import load_config
 from facejax.train.run_folder import write_config
-from launch import analyze
+from facejax.train.runs import load_run
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/tbgan.py")
 
@@ -58,7 +59,9 @@ def run(workdir):
 def test_sampler_is_differentiable(run):
     sampler = inversion.make_sampler(run)
     z, y = jnp.ones((1, 6)).at[0, 2].set(-0.5), jnp.eye(7)[:1]
-    np.testing.assert_allclose(sampler(z, y), run.system.gallery.maps(run.gen, z, y), atol=1e-3)
+    np.testing.assert_allclose(
+        sampler(z, y), gallery_of(run).maps(run.params["gen"], z, y), atol=1e-3
+    )
     value = jax.jit(lambda z: jnp.sum(sampler(z, y) ** 2))
     direction = jnp.arange(6.0).reshape(1, 6) / 10
     slope = jnp.sum(jax.grad(value)(z) * direction)
@@ -68,11 +71,13 @@ def test_sampler_is_differentiable(run):
 
 
 def test_grids(run):
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     rows = analysis.sample_grids(run, (7, 2), "row_per_class", seed=3)
     assert set(rows) == {"texture", "shape", "normals"}
     assert rows["texture"].shape == (7 * 16, 2 * 16, 3)
-    one = gallery.maps(run.gen, gallery.latents(14, 3)[9:10], np.eye(7, dtype=np.float32)[4:5])
+    one = gallery.maps(
+        run.params["gen"], gallery.latents(14, 3)[9:10], np.eye(7, dtype=np.float32)[4:5]
+    )
     expected = np.rint(np.asarray(gallery.map_pictures(one, 16)[0][0]) * 255)
     np.testing.assert_allclose(rows["texture"][64:80, 16:32], expected, atol=1)
     shape = analysis.sample_grids(run, (1, 3))["shape"].shape
@@ -83,7 +88,7 @@ def test_grids(run):
 
 def test_sweep_moves_one_component_only(run, monkeypatch):
     seen = {}
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     real = gallery.pictures_of
 
     def spy(gen, latents, labels, turn, size):
@@ -101,9 +106,9 @@ def test_sweep_moves_one_component_only(run, monkeypatch):
 
 
 def test_fit_recovers_generated_maps_and_faces_are_independent(run):
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     labels = np.eye(7, dtype=np.float32)[[3] * 8]
-    targets = gallery.maps(run.gen, gallery.latents(1, 7).repeat(8, 0), labels)
+    targets = gallery.maps(run.params["gen"], gallery.latents(1, 7).repeat(8, 0), labels)
     fit = inversion.fit_latents(run, targets, labels, steps=60, rates=(0.1, 0.03))
     assert fit.losses.shape == (120, 8) and fit.maps.shape == targets.shape
     assert (fit.losses[-1] < fit.losses[0]).all()
@@ -123,7 +128,7 @@ def test_fit_recovers_generated_maps_and_faces_are_independent(run):
 def test_meshes_need_a_face_model_and_number_their_files(run, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="face model"):
         analysis.write_mesh_sequence(run, tmp_path, 2)
-    gallery = run.system.gallery
+    gallery = gallery_of(run)
     vertices = types.SimpleNamespace(seen=[])
 
     def maker(maps):
@@ -138,7 +143,7 @@ def test_meshes_need_a_face_model_and_number_their_files(run, tmp_path, monkeypa
     files = analysis.write_mesh_sequence(run, tmp_path, 10, suffix="glb")
     assert [p.name for p in files] == [f"{k:06d}.glb" for k in range(10)]  # none is dropped
     z, y = analysis.interpolation_path(run, 10)
-    expected = gallery.maps(run.gen, z, y).mean((1, 2))
+    expected = gallery.maps(run.params["gen"], z, y).mean((1, 2))
     found = np.stack([written[p]["vertices"] for p in files])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

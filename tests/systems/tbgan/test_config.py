@@ -3,12 +3,12 @@ import pathlib
 import numpy as np
 import pytest
 
-from facejax.cli import load_config
 from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.systems.tbgan import data
 from facejax.systems.tbgan.networks import network_config
 from facejax.systems.tbgan.system import make_system
+from facejax.train.config import load_config
 from facejax.train.describe import describe
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/tbgan.py")

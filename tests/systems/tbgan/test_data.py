@@ -4,13 +4,13 @@ import pathlib
 import numpy as np
 import pytest
 
-from facejax.cli import load_config
 from facejax.data.uvmaps import UVCodec
 from facejax.io.tfrecord import CorruptRecordError, scan_records
 from facejax.io.tfrecord_images import write_multiresolution
 from facejax.systems.tbgan import data
 from facejax.systems.tbgan.networks import network_config
 from facejax.systems.tbgan.system import make_system
+from facejax.train.config import load_config
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/tbgan.py")
 

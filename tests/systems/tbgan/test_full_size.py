@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from facejax.cli import load_config
 from facejax.systems.tbgan.system import make_system
+from facejax.train.config import load_config
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
 

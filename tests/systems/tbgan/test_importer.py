@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
+from facejax.commands.import_weights import main
 from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.io.checkpoints import Checkpoints
-from facejax.systems.tbgan.generate import generate_faces, load_run
+from facejax.systems.tbgan.generate import gallery_of, generate_faces
 from facejax.systems.tbgan.importer import (
     config_from_static_kwargs,
     load_network_pickle,
@@ -21,7 +22,7 @@ from facejax.systems.tbgan.importer import (
     variables_from_params,
 )
 from facejax.systems.tbgan.networks import generate, init_discriminator, init_generator
-from launch.import_weights import main
+from facejax.train.runs import load_run
 from tests.parity.golden import case_files
 
 KWARGS = dict(
@@ -76,16 +77,16 @@ def test_a_published_pickle_becomes_a_run(tmp_path, monkeypatch, capsys):
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["model"]["resolution"] == 8 and config["model"]["mbstd_group"] == 2
     trained = load_run(tmp_path / "run")
-    gallery = trained.system.gallery
+    gallery = gallery_of(trained)
     assert gallery.maker is None
     z, y = gallery.latents(2, 0), np.eye(7, dtype=np.float32)[:2]
     wanted = generate(config_from_static_kwargs(KWARGS), 8, average, z, y)
-    np.testing.assert_allclose(gallery.maps(trained.gen, z, y), wanted, atol=1e-6)
+    np.testing.assert_allclose(gallery.maps(trained.params["gen"], z, y), wanted, atol=1e-6)
     generate_faces(trained, tmp_path / "faces", num=1, interpolate=True, frames=2, size=16)
     found = sorted(p.name for p in (tmp_path / "faces").glob("face_0000*"))
     assert found == [f"face_0000_{n}" for n in ("maps.npz", "nor.png", "shp.png", "tex.png")]
     with pytest.raises(ValueError, match="no real maps"):
-        trained.system.evaluate({"gen": trained.gen}, meta, tmp_path)
+        trained.system.evaluate({"gen": trained.params["gen"]}, meta, tmp_path)
 
 
 def test_snapshots_are_shown_at_the_stage_that_they_reached(tmp_path, monkeypatch, capsys):
@@ -93,7 +94,7 @@ def test_snapshots_are_shown_at_the_stage_that_they_reached(tmp_path, monkeypatc
     write_pickle(path, monkeypatch, lod=0.25)
     assert run(path, tmp_path / "run") == 0
     assert "lod 0.25" in capsys.readouterr().out
-    assert load_run(tmp_path / "run").system.gallery.stage == (8, 0.25)
+    assert gallery_of(load_run(tmp_path / "run")).stage == (8, 0.25)
 
 
 @pytest.mark.parametrize("module_name", ["network", "uv_gan_tfutil"])
@@ -204,9 +205,9 @@ def test_a_real_checkpoint(path, tmp_path):
     trained = load_run(tmp_path / "run")
     _, _, average = load_network_pickle(path)
     cfg = config_from_static_kwargs(average["static_kwargs"])
-    gallery = trained.system.gallery
+    gallery = gallery_of(trained)
     resolution, alpha = gallery.stage
     assert resolution == cfg.resolution >> int(average["variables"]["lod"])
     z, y = gallery.latents(2, 0), np.eye(7, dtype=np.float32)[:2]
     wanted = generate(cfg, resolution, params_from_variables(average["variables"]), z, y, alpha)
-    np.testing.assert_allclose(gallery.maps(trained.gen, z, y), wanted, atol=1e-5)
+    np.testing.assert_allclose(gallery.maps(trained.params["gen"], z, y), wanted, atol=1e-5)

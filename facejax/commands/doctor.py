@@ -1,0 +1,31 @@
+"""Versions, devices, caches, packages, face models, licences, and a self-test of the numbers.
+
+facejax doctor [--json] [--ict=PATH] [--no-self_test]
+
+Exit codes: 0 all is well; 1 a check failed, a package is missing, or no device starts.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from facejax import doctor
+from facejax.commands.common import enable_compile_cache
+
+
+def main(argv: Sequence[str], program: str = "facejax doctor") -> int:
+    """Runs the command; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--ict", metavar="PATH", help="ICT-FaceKit; by default FACEJAX_ICT")
+    parser.add_argument(
+        "--self_test", action=argparse.BooleanOptionalAction, default=True,
+        help="run the numeric checks, about ten seconds of compiling",
+    )  # fmt: skip
+    args = parser.parse_args(list(argv))
+    enable_compile_cache()
+    report = doctor.collect(args.ict, args.self_test)
+    print(json.dumps(report, indent=1) if args.json else doctor.describe(report))
+    return 0 if report["healthy"] else 1
