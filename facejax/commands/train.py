@@ -56,7 +56,7 @@ def _define(argv: list[str]) -> flags.FlagValues:
     )
     text = {
         "workdir": "folder of the run; by default runs/SYSTEM",
-        "parallel": "how a batch is spread over devices, 'jit' or 'pmap'; by default "
+        "parallel": "how a batch is spread over devices, 'shard_map' or 'pmap'; by default "
         "config.parallel",
         "coordinator": "HOST:PORT of process 0 in a run of several processes, or 'auto' "
         "(Slurm, TPU, Kubernetes)",
@@ -190,21 +190,24 @@ def run(
     Returns:
       A `RunResult`, or the figures of `System.evaluate`, also written to evaluation.json.
     """
-    from facejax.train.runs import load_params, make_system
+    from facejax.train.runs import load_params, make_system, resolve
 
     workdir = pathlib.Path(workdir)
-    system = make_system(config)
     if mode == "train":
         from facejax.train.loop import train
+        from facejax.train.prerequisites import train_prerequisites
 
+        train_prerequisites(config, workdir)
+        system = make_system(resolve(config, workdir))
         return train(system, config, workdir, profile_steps=profile_steps)
+    system = make_system(resolve(config, workdir))
     if mode != "evaluate":
         raise UsageError(f"mode must be one of {MODES}, found {mode!r}")
     if not hasattr(system, "evaluate"):
         raise UsageError(f"system {config.system!r} has nothing to evaluate")
     from facejax.io.files import atomic_path
 
-    params, meta = load_params(workdir)
+    params, meta = load_params(system, workdir)
     figures = system.evaluate(params, meta, workdir)
     with atomic_path(workdir / "evaluation.json") as path:
         path.write_text(json.dumps({"step": meta["step"], **figures}, indent=2) + "\n")
@@ -234,9 +237,10 @@ def _main(argv: list[str], program: str, doc: str | None) -> int:
     config, options = parsed
     if options.dry_run:
         from facejax.train.describe import describe
-        from facejax.train.runs import make_system
+        from facejax.train.runs import make_system, resolve
 
-        print(describe(config, make_system(config)))
+        system = make_system(resolve(config, options.workdir))
+        print(describe(config, system, options.workdir))
         return 0
     from facejax.train.control import Interrupted
     from facejax.train.parallel import initialize
@@ -258,9 +262,9 @@ def _main(argv: list[str], program: str, doc: str | None) -> int:
         return 0
     import jax
 
-    from facejax.train.runs import make_system
+    from facejax.train.runs import make_system, resolve
 
-    system = make_system(config)
+    system = make_system(resolve(config, options.workdir))
     if hasattr(system, "closing_lines") and jax.process_index() == 0:
         print("\n".join(system.closing_lines(options.workdir)))
     return 0

@@ -7,6 +7,8 @@ import os
 import pathlib
 from collections.abc import Callable
 
+import jax
+
 from facejax.morphable import bfm, bfm09, ict, procedural
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import FORMAT, array_names, cached_model, load_npz
@@ -15,7 +17,9 @@ _NAMES = ("procedural", "ict")
 _MAT = {"bfm": bfm.load_bfm, "bfm_front": bfm09.load_bfm_front}
 
 
-def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel:
+def load_morphable(
+    name_or_path: str | os.PathLike, *, on_host: bool = False, **options
+) -> MorphableModel:
     """A face model, by name or from a file or folder that is recognised by its content.
 
     Models that take seconds to build are kept in a cache folder (`storage.cache_dir`).
@@ -26,14 +30,20 @@ def load_morphable(name_or_path: str | os.PathLike, **options) -> MorphableModel
         Deep3D's `BFM_model_front.mat`.
       **options: of `build_procedural` or `build_ict` (sizes, number of components, seed); none for
         files written by `save_npz` and for .mat files.
+      on_host: numpy arrays; no device is touched.
 
     Returns:
-      The model, its arrays on the default device. Pass it to jitted functions as an argument.
+      The model, its arrays on the default device unless `on_host`. Pass it to jitted functions as an
+      argument.
 
     Raises:
       ValueError: unknown name, missing or foreign file, unknown option.
     """
-    name = os.fspath(name_or_path)
+    model = _load(os.fspath(name_or_path), options)
+    return model if on_host else jax.device_put(model)
+
+
+def _load(name: str, options: dict) -> MorphableModel:
     if name == "procedural":
         values = _arguments("procedural", procedural.build_procedural, options)
         key = dict(version=procedural.VERSION, **values)

@@ -24,7 +24,6 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -67,7 +66,7 @@ def pack_meta(arrays: dict, name: str, source: str, licence: str, uv_wraps_u: bo
 
 
 def model_from_arrays(arrays: dict) -> MorphableModel:
-    """A model from the arrays of a model file (module docstring); floats become float32.
+    """A model of numpy arrays from those of a model file (module docstring), floats as float32.
 
     Raises:
       ValueError: keys are missing or shapes disagree.
@@ -103,7 +102,7 @@ def model_from_arrays(arrays: dict) -> MorphableModel:
         tuple(arrays["exp_names"]),
         **meta,
     )
-    floats = {k: jnp.asarray(arrays[k], jnp.float32) if k in arrays else None for k in _FLOATS}
+    floats = {k: np.asarray(arrays[k], np.float32) if k in arrays else None for k in _FLOATS}
     return MorphableModel(topology=topology, **floats)
 
 

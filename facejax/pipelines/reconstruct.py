@@ -183,10 +183,9 @@ class Reconstructor:
             crop = crop if side == 224 else crop.resize((side, side), Image.Resampling.BICUBIC)
             crops[k] = np.asarray(crop, np.float32) / 255
         out = self.regressor.predict(jnp.asarray(crops))
-        coeffs = decoder.split(out["coeffs"], self.model)
-        refined = out.get("refined")
+        coeffs = decoder.split(out.coeffs, self.model)
         for k in range(len(photos)):
-            one = jax.tree.map(lambda a, k=k: a[k], (coeffs, refined))
+            one = jax.tree.map(lambda a, k=k: a[k], (coeffs, out.refined))
             yield one[0], one[1]
 
     def _fit(self, found, hold_identity=False):

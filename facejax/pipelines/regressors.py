@@ -5,11 +5,11 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
 from facejax.morphable import MorphableModel, load_morphable
+from facejax.recon.decoder import Reconstruction
 from facejax.train.runs import load_run
 
 
@@ -20,12 +20,12 @@ class Regressor:
     Attributes:
       model: the face model.
       size: side of its crops.
-      predict: [B, size, size, 3] in [0, 1] -> {'coeffs' [B, n], 'refined' DecodedFace or absent}.
+      predict: [B, size, size, 3] in [0, 1] -> `Reconstruction`.
     """
 
     model: MorphableModel
     size: int
-    predict: Callable[[jax.Array], dict[str, Any]]
+    predict: Callable[[jax.Array], Reconstruction]
 
 
 def load_regressor(weights: str | os.PathLike, model: str | os.PathLike | None = None) -> Regressor:
@@ -55,8 +55,9 @@ def _run_regressor(path, model):
     system = run.system
     if model is not None:
         _require_same(load_morphable(model), system.model, path)
-    predict = functools.partial(jax.jit(system.predict), run.params)
-    return Regressor(system.model, system.camera.size, predict)
+    params = jax.device_put(run.params)
+    predict = functools.partial(jax.jit(system.predict), params)
+    return Regressor(params["face_model"], system.camera.size, predict)
 
 
 def _require_same(given, trained, path):
@@ -92,6 +93,6 @@ def _file_regressor(path, model):
     def predict(variables, image):
         if net.variant == "slim":  # BGR in [0, 255]
             image = 255.0 * image[..., ::-1]
-        return {"coeffs": net.apply(variables, image)[0]}
+        return Reconstruction(net.apply(variables, image)[0])
 
     return Regressor(loaded, 224, functools.partial(predict, variables))

@@ -14,6 +14,7 @@ of the continuous image, in which the first pixel's centre is (.5, .5).
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,20 @@ class DecodedFace:
     camera_vertices: jax.Array
     pixels: jax.Array
     landmarks_px: jax.Array
+
+
+class Reconstruction(NamedTuple):
+    """What the networks make of photos.
+
+    Attributes:
+      coeffs: [B, n], see `split`.
+      face: of the linear model; None where a network comes without its face model.
+      refined: with the graph network's mesh or albedo; None without such a network.
+    """
+
+    coeffs: jax.Array
+    face: DecodedFace | None = None
+    refined: DecodedFace | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,19 +126,22 @@ def read_run_config(folder: str | pathlib.Path, system: str | None = None) -> Co
 
 
 def load_params(
-    folder: str | pathlib.Path, step: int | None = None
+    system: "System", folder: str | pathlib.Path, step: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What networks need of a checkpoint: the `params` and `meta` of a `Run`.
 
     Args:
+      system: made from the configuration of the run.
       folder: of the run.
       step: which checkpoint; None takes the newest good one.
 
     Raises:
-      ValueError: there is no checkpoint yet.
+      ValueError: there is no checkpoint yet, or something frozen is not what it was trained with.
       CheckpointError: no checkpoint can be read.
     """
     from facejax.io.checkpoints import Checkpoints
+    from facejax.train.frozen import check_frozen, describe_frozen, frozen_trees
+    from facejax.train.state import as_used
 
     folder = pathlib.Path(folder)
     checkpoints, only = Checkpoints(folder / "checkpoints"), ("params", "ema", "aux")
@@ -149,7 +152,10 @@ def load_params(
     if found is None:
         raise ValueError(f"{folder} has no checkpoint yet: train first, or wait for the first one")
     tree, meta = found
-    return {**tree.get("aux", {}), **tree.get("params", {}), **tree.get("ema", {})}, meta
+    frozen = frozen_trees(system)
+    check_frozen(meta.get("frozen", {}), describe_frozen(system), folder)
+    aux = {name: value for name, value in tree.get("aux", {}).items() if name not in frozen}
+    return as_used(tree.get("params", {}), tree.get("ema", {}), aux, frozen), meta
 
 
 def load_run(folder: str | pathlib.Path, system: str | None = None, step: int | None = None) -> Run:
@@ -165,9 +171,6 @@ def load_run(folder: str | pathlib.Path, system: str | None = None, step: int | 
       CheckpointError: no checkpoint can be read.
     """
     config = read_run_config(folder, system)
-    from facejax.train.frozen import check_frozen, describe_frozen, frozen_trees
-
-    params, meta = load_params(folder, step)
     made = make_system(resolve(config, folder))
-    check_frozen(meta.get("frozen", {}), describe_frozen(made), pathlib.Path(folder))
-    return Run(pathlib.Path(folder), config, made, {**params, **frozen_trees(made)}, meta)
+    params, meta = load_params(made, folder, step)
+    return Run(pathlib.Path(folder), config, made, params, meta)

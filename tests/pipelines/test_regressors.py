@@ -68,7 +68,7 @@ def test_a_run_folder(tmp_path):
     assert regressor.size == config.data.image_size
     assert regressor.model.topology.digest == system.model.topology.digest
     image = np.full((1, regressor.size, regressor.size, 3), 0.5, np.float32)
-    found = regressor.predict(image)["coeffs"]
+    found = regressor.predict(image).coeffs
     assert found.shape == (1, decoder.num_coefficients(system.model)) and np.isfinite(found).all()
     with pytest.raises(ValueError, match="trained for the face model"):
         load_regressor(tmp_path, "procedural")

@@ -15,9 +15,10 @@ def load_model(config):
 
     c = config.data
     if c.model_path and c.model == "procedural":
-        return load_morphable(c.model_path)
+        return load_morphable(c.model_path, on_host=True)
     options = {"path": c.model_path} if c.model_path else {}
-    return load_morphable(c.model, **options, **{k: v for k, v in c.model_options.items() if v})
+    chosen = {k: v for k, v in c.model_options.items() if v}
+    return load_morphable(c.model, on_host=True, **options, **chosen)
 
 
 def synthetic_photos(config, model, num_examples: int, seed: int) -> SyntheticPhotoSource:

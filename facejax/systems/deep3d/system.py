@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,8 @@ from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
 from facejax.pretrained.recognition import make_recognizer
 from facejax.recon.decoder import (
-    DecodedFace,
     Deep3DCamera,
+    Reconstruction,
     assemble,
     decode,
     num_coefficients,
@@ -38,20 +38,6 @@ from facejax.systems.deep3d import (
 from facejax.train.optim import adam, clip_each_norm
 from facejax.train.schedules import LrDecay
 from facejax.train.system import Frozen, Phase, Plan, Stage
-
-
-class Reconstruction(NamedTuple):
-    """What the networks make of photos.
-
-    Attributes:
-      coeffs: [B, n], see `facejax.recon.decoder.split`.
-      face: of the linear model.
-      refined: with the graph network's mesh or albedo; None without such a network.
-    """
-
-    coeffs: jax.Array
-    face: DecodedFace
-    refined: DecodedFace | None
 
 
 class Deep3DSystem:

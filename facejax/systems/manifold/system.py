@@ -88,7 +88,7 @@ class ManifoldSystem:
     def _source(self):
         return data.CoefficientSource(self.rows, self.config.train.noise == "stored")
 
-    def source(self, stage: Stage):
+    def source(self, stage: Stage | None = None):
         """The examples: {target: [B, n]}."""
         del stage
         return self._source

@@ -62,7 +62,7 @@ class TBGANSystem:
     def _source(self):
         return data.make_source(self.config, self.net)
 
-    def source(self, stage: Stage):
+    def source(self, stage: Stage | None = None):
         """The examples: {'maps': [B, r, r, C], 'labels': [B, K]}."""
         del stage
         return self._source
