@@ -45,7 +45,16 @@ def _default() -> ConfigDict:
         dict(depth=0, width=16, variant="compact", use_last_fc=False, pose_scale=0.2, init="")
     )
     c.recognition = ConfigDict(
-        dict(kind="none", weights="", size=48, width=16, features=64, depth=18)
+        dict(
+            kind="none",  # 'idnet', 'arcface' or 'facenet'
+            run="",  # of kind 'idnet': its run folder, or 'auto', which trains it first
+            train="idnet",  # the configuration that 'auto' trains
+            weights="",  # of the other kinds: a file of facejax import_weights
+            size=48,  # of a network that nobody trained
+            width=16,
+            features=64,
+            depth=18,
+        )
     )
     c.graph = ConfigDict(
         dict(
@@ -139,7 +148,7 @@ def _published(name: str) -> ConfigDict:
     c.model.update(depth=50, width=64, variant=variant, pose_scale=1.0)
     kind = "arcface" if name == "paper-pytorch" else "facenet"
     c.recognition = ConfigDict(
-        dict(kind=kind, weights="", size=0, width=0, features=0, depth=0)
+        dict(kind=kind, run="", train="idnet", weights="", size=0, width=0, features=0, depth=0)
     )  # fmt: skip
     c.graph.update(order=6, residual=False, levels=4)
     c.loss.update(
@@ -187,6 +196,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
         c.data.update(image_size=32, num_examples=64)
         c.data.model_options.update(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
         c.model.width = 4
+        c.recognition.train = "idnet:smoke"
         c.graph.update(levels=2, order=2)
         c.schedule.update(
             warmup_kimg=0.016, rnet_kimg=0.016, graph_kimg=0.016, batch_size=8, graph_batch_size=8

@@ -33,8 +33,7 @@ def load_morphable(
       on_host: numpy arrays; no device is touched.
 
     Returns:
-      The model, its arrays on the default device unless `on_host`. Pass it to jitted functions as an
-      argument.
+      The model, its arrays on the default device. Pass it to jitted functions as an argument.
 
     Raises:
       ValueError: unknown name, missing or foreign file, unknown option.

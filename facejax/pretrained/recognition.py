@@ -1,6 +1,7 @@
 """The frozen recognition network of the perceptual loss and of the graph network's input."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import jax
@@ -14,7 +15,9 @@ from facejax.nn.identity import IdentityNet, init_identity
 from facejax.nn.inception_resnet import InceptionResNetV1
 from facejax.nn.init import init_params
 from facejax.pretrained.importer import load_weights
-from facejax.train.runs import load_run
+from facejax.train.config import load_config
+from facejax.train.runs import load_run, read_run_config
+from facejax.train.system import Frozen
 
 KINDS = ("idnet", "arcface", "facenet", "none")
 _FACENET_SIZE, _ARCFACE_SIZE = 160, 112
@@ -54,14 +57,14 @@ class Recognizer:
         return out if self.kind == "idnet" else (out, out)
 
 
-def make_recognizer(config, seed: int) -> tuple[Recognizer, dict] | None:
-    """The recogniser of `config.recognition` with its weights; None for 'none'.
+def make_recognizer(config) -> Recognizer | None:
+    """The recogniser of `config.recognition`, without its weights; None for 'none'.
 
     Args:
-      config: with `recognition`: kind; weights: the folder of an idnet run, the file of imported
-        ArcFace or FaceNet weights, or '' for a network that nobody trained; size, width, features
-        and depth of that one (0: as published).
-      seed: of untrained weights.
+      config: with `recognition`: kind; run: the folder of an idnet run; weights: the file of
+        imported ArcFace or FaceNet weights; size, width, features and depth of a network that
+        nobody trained, where both are '' (0: as published); train: the configuration whose network
+        `run` holds, where that has yet to be trained.
 
     Raises:
       ValueError: an unknown kind, or no such run or file.
@@ -71,39 +74,65 @@ def make_recognizer(config, seed: int) -> tuple[Recognizer, dict] | None:
         raise ValueError(f"recognition.kind is {c.kind!r}, wanted one of {KINDS}")
     if c.kind == "none":
         return None
-    net, variables = (_trained if c.weights else _untrained)(c, seed)
+    if c.run and c.kind != "idnet":
+        raise ValueError(
+            f"recognition.run is {c.run!r}, but only kind='idnet' is trained by a run: give "
+            f"imported weights of {c.kind!r} as recognition.weights"
+        )
     if c.kind == "idnet":
-        return Recognizer(c.kind, net, net.size, 8 * net.width), variables
+        net = IdentityNet(**_idnet_options(c))
+        return Recognizer(c.kind, net, net.size, 8 * net.width)
+    net = load_weights(c.weights, c.kind)[0] if c.weights else _untrained(c)
     if c.kind == "arcface":
-        return Recognizer(c.kind, net, _ARCFACE_SIZE, net.features), variables
-    return Recognizer(c.kind, net, _FACENET_SIZE, 1792 * net.width // 32), variables
+        return Recognizer(c.kind, net, _ARCFACE_SIZE, net.features)
+    return Recognizer(c.kind, net, _FACENET_SIZE, 1792 * net.width // 32)
 
 
-def _trained(c, seed) -> tuple[Any, dict]:
-    del seed
+def recognizer_weights(config, recognizer: Recognizer, seed: int) -> Frozen:
+    """The variables of a recogniser: of a run, of a file, or drawn.
+
+    Args:
+      config: see `make_recognizer`.
+      recognizer: made of it.
+      seed: of weights that nobody trained.
+
+    Raises:
+      ValueError: no such run or file, or no checkpoint yet.
+    """
+    c, net = config.recognition, recognizer.net
+    if c.run:
+        run = load_run(c.run, "idnet")
+        trained = {
+            "params": run.params["idnet"]["net"], "batch_stats": run.params["idnet_stats"]
+        }  # fmt: skip
+        return Frozen(trained, f"{c.run}, step {run.meta['step']}")
+    if c.weights:
+        _, variables, meta = load_weights(c.weights, c.kind)
+        return Frozen(variables, f"{c.weights} ({meta['origin']})")
+    origin = f"an untrained {c.kind} of seed {seed}"
     if c.kind == "idnet":
-        run = load_run(c.weights, "idnet")
-        stats = run.params["idnet_stats"]
-        variables = {"params": run.params["idnet"]["net"], "batch_stats": stats}
-        return IdentityNet(**run.config.model), variables
-    net, variables, _ = load_weights(c.weights, c.kind)
-    return net, variables
-
-
-def _untrained(c, seed) -> tuple[Any, dict]:
-    if c.kind == "idnet":
-        net = IdentityNet(c.size, c.width, c.features, c.depth)
-        return net, init_identity(net, seed)
-    given = {k: c[k] for k in ("width", "features", "depth") if c[k]}
-    size = _ARCFACE_SIZE if c.kind == "arcface" else _FACENET_SIZE
-    if c.kind == "facenet":
-        given.pop("depth", None)
-        net = InceptionResNetV1(**given)
-    else:
-        net = IResNet(**given)
-    image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+        return Frozen(init_identity(net, seed), origin)
+    image = jax.ShapeDtypeStruct((1, recognizer.size, recognizer.size, 3), np.float32)
     params = init_params(net.init, seed, _rule, image)
-    return net, {"params": params, "batch_stats": initial_batch_stats(net.init, image)}
+    stats = initial_batch_stats(net.init, image)
+    return Frozen({"params": params, "batch_stats": stats}, origin)
+
+
+def _idnet_options(c) -> dict[str, int]:
+    """Attributes of the network of a run, also of one that has yet to be trained."""
+    if not c.run:
+        return {k: c[k] for k in ("size", "width", "features", "depth")}
+    if (pathlib.Path(c.run) / "config.json").is_file():
+        return dict(read_run_config(c.run, "idnet").model)
+    return dict(load_config(c.train).model)
+
+
+def _untrained(c) -> Any:
+    given = {k: c[k] for k in ("width", "features", "depth") if c[k]}
+    if c.kind == "arcface":
+        return IResNet(**given)
+    given.pop("depth", None)
+    return InceptionResNetV1(**given)
 
 
 def _rule(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -27,7 +27,9 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
         config["model"] = {k: v for k, v in model.items() if k != "dtype"}
     recognition = config.get("recognition")
     if isinstance(recognition, dict) and "run" not in recognition:
-        config["recognition"] = {**recognition, "run": "", "train": "idnet"}
+        kept = recognition.get("weights", "")
+        moved = {"run": kept, "weights": ""} if recognition.get("kind") == "idnet" else {"run": ""}
+        config["recognition"] = {**recognition, **moved, "train": "idnet"}
     return {**_LATER_KEYS, **config} if "system" in config else config
 
 

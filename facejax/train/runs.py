@@ -70,7 +70,7 @@ def make_system(config: Any) -> "System":
     return system_module(config.system).make_system(config)
 
 
-def prerequisites(config: Any) -> tuple[Prerequisite, ...]:
+def prerequisites(config: Any) -> "tuple[Prerequisite, ...]":
     """The runs that a configuration's system wants trained on demand: their key says 'auto'.
 
     A system declares them by a function `prerequisites(config)` in its system.py.
@@ -79,7 +79,7 @@ def prerequisites(config: Any) -> tuple[Prerequisite, ...]:
     return tuple(p for p in declared if _get(config, p.key) == AUTO)
 
 
-def prerequisite_folder(folder: str | pathlib.Path, prerequisite: Prerequisite) -> pathlib.Path:
+def prerequisite_folder(folder: str | pathlib.Path, prerequisite: "Prerequisite") -> pathlib.Path:
     """Where a run keeps what it needed: <run>/prerequisites/<name>, a run folder of its own."""
     return pathlib.Path(folder) / "prerequisites" / prerequisite.name
 

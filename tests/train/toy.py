@@ -121,7 +121,7 @@ class ToySystem:
     def optimizer(self, group):
         return optax.identity() if self.config.optimizer == "sgd" else adam(0.0, 0.99, 1e-8)
 
-    def source(self, stage):
+    def source(self, stage=None):
         return self._source
 
     def frozen(self):

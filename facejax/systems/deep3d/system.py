@@ -15,7 +15,7 @@ from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
-from facejax.pretrained.recognition import make_recognizer
+from facejax.pretrained.recognition import Recognizer, make_recognizer, recognizer_weights
 from facejax.recon.decoder import (
     Deep3DCamera,
     Reconstruction,
@@ -37,7 +37,7 @@ from facejax.systems.deep3d import (
 )
 from facejax.train.optim import adam, clip_each_norm
 from facejax.train.schedules import LrDecay
-from facejax.train.system import Frozen, Phase, Plan, Stage
+from facejax.train.system import Frozen, Phase, Plan, Prerequisite, Stage
 
 
 class Deep3DSystem:
@@ -107,13 +107,9 @@ class Deep3DSystem:
         return networks.make_critic(self.adversarial)
 
     @functools.cached_property
-    def _recognition(self):
-        return make_recognizer(self.config, self.config.seed + 2)
-
-    @property
-    def recognizer(self):
+    def recognizer(self) -> Recognizer | None:
         """The recognition network, or None."""
-        return self._recognition and self._recognition[0]
+        return make_recognizer(self.config)
 
     @functools.cached_property
     def _source(self):
@@ -154,15 +150,18 @@ class Deep3DSystem:
 
     def frozen(self) -> dict[str, Frozen]:
         """The face model, its mesh at several resolutions, and the recogniser."""
+        return self._frozen
+
+    @functools.cached_property
+    def _frozen(self) -> dict[str, Frozen]:
         topology = self.model.topology
         origin = f"the face model {topology.name} ({topology.digest})"
         found = {"face_model": Frozen(self.model, origin)}
         if self.has_graph:
             found["hierarchy"] = Frozen(self.hierarchy, origin)
-        if self._recognition:
-            c = self.config.recognition
-            origin = c.run or c.weights or f"an untrained {c.kind}"
-            found["recognition"] = Frozen(self._recognition[1], origin)
+        if self.recognizer:
+            seed = self.config.seed + 2
+            found["recognition"] = recognizer_weights(self.config, self.recognizer, seed)
         return found
 
     def optimizer(self, group: str) -> optax.GradientTransformation:
@@ -438,6 +437,14 @@ class Deep3DSystem:
 
         del meta
         return evaluate(self, params, workdir)
+
+
+def prerequisites(config) -> tuple[Prerequisite, ...]:
+    """The recogniser's run, trained on people of the same face model where 'auto' asks for it."""
+    c = config.recognition
+    same = {f"data.{k}": config.data[k] for k in ("model", "model_path")}
+    same |= {f"data.model_options.{k}": v for k, v in config.data.model_options.items()}
+    return (Prerequisite("recognition", "recognition.run", c.train, same),)
 
 
 def make_system(config) -> Deep3DSystem:

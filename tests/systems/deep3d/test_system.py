@@ -10,10 +10,12 @@ from facejax.recon.decoder import decode, split
 from facejax.recon.rnet import RNet
 from facejax.systems.deep3d import losses, texture
 from facejax.train.config import load_config
+from facejax.train.frozen import frozen_trees
 from facejax.train.optim import clip_each_norm
 from facejax.train.runs import make_system
 from facejax.train.state import init_state
-from facejax.train.step import active_phases, make_train_step, traced_scalars
+from facejax.train.step import traced_scalars
+from tests.systems.stepping import make_step
 
 CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/deep3d.py"
 # a test's time is that of the compiler
@@ -117,10 +119,10 @@ def test_weights_choose_the_terms():
 def test_an_untrained_graph_net_returns_the_mesh_of_the_linear_model():
     system = smoke()
     params, aux = system.init(0)
-    arguments = ({**params, **aux}, drawn(system)["image"])
+    arguments = ({**params, **aux, **frozen_trees(system)}, drawn(system)["image"])
     out = jax.jit(system.predict).lower(*arguments).compile(FAST)(*arguments)
-    np.testing.assert_allclose(out["refined"].shape, out["face"].shape, atol=1e-6)
-    np.testing.assert_array_equal(out["coeffs"], 0)  # zero heads: the frontal mean face
+    np.testing.assert_allclose(out.refined.shape, out.face.shape, atol=1e-6)
+    np.testing.assert_array_equal(out.coeffs, 0)  # zero heads: the frontal mean face
 
 
 def test_the_plan_goes_through_the_stages():
@@ -175,8 +177,9 @@ def step_of(preset, **adversarial):
     """(system, state before, arguments of the step that ends the run, the step)."""
     system = reduced(preset, **adversarial)
     plan = system.plan(system.total_images - 16)
-    step = make_train_step(system, plan.stage, active_phases(system.phases(plan.stage), 0))
-    return system, (init_state(system, 0), drawn(system), traced_scalars(plan.scalars)), step
+    scalars = traced_scalars(plan.scalars, 0)
+    arguments = (init_state(system, 0), frozen_trees(system), drawn(system), scalars)
+    return system, arguments, make_step(system, plan.stage)
 
 
 def changed(before, after):
@@ -195,7 +198,7 @@ def changed(before, after):
 def test_a_step_of_every_published_recipe(preset):
     _, arguments, step = step_of(preset)
     state = arguments[0]
-    (group,) = (name.split("/")[1] for name in arguments[2] if name.startswith("lr/"))
+    (group,) = (name.split("/")[1] for name in arguments[3] if name.startswith("lr/"))
     if preset == "paper-tf":  # what differs from paper-pytorch here are forms of losses
         _, metrics = jax.eval_shape(step, *arguments)
         assert f"{group}/landmark_px" in metrics
@@ -209,9 +212,9 @@ def test_a_step_of_every_published_recipe(preset):
 
 
 def test_the_adversarial_variant_of_the_albedo():
-    system, (state, batch, scalars), step = step_of("texture-gcn", weight=1e-3, width=1)
-    compiled = jax.jit(step).lower(state, batch, scalars).compile(FAST)
-    new, metrics = compiled(state, batch, scalars)
+    system, (state, frozen, batch, scalars), step = step_of("texture-gcn", weight=1e-3, width=1)
+    compiled = jax.jit(step).lower(state, frozen, batch, scalars).compile(FAST)
+    new, metrics = compiled(state, frozen, batch, scalars)
     assert all(np.isfinite(v) for v in metrics.values()), metrics
     assert changed(state, new) == {"critic", "graph"}
     wanted = 10 * metrics["critic/gradient_penalty"] - metrics["critic/wasserstein"]
@@ -220,7 +223,7 @@ def test_the_adversarial_variant_of_the_albedo():
     scalars |= {"lr/graph": np.float32(0), "lr/critic": np.float32(1e-2)}
     now, losses_seen = state, []
     for _ in range(12):  # the same photos and fakes: it learns to tell them
-        now, metrics = compiled(now, batch, scalars)
+        now, metrics = compiled(now, frozen, batch, scalars)
         losses_seen.append(float(metrics["critic/loss"]))
     assert np.mean(losses_seen[-3:]) < losses_seen[0] - 0.1 * abs(losses_seen[0])
     assert changed(state, now) == {"critic"}
