@@ -13,8 +13,10 @@ from facejax.train.loop import train
 from facejax.train.parallel import Parallel
 from facejax.train.state import init_state
 from facejax.train.step import active_phases, make_train_step, traced_scalars
+from tests.oracles.lowering import accelerator_programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+RENDERED = {("deep3d", "rnet")}  # stages of the presets whose step renders
 SYSTEMS = sorted(p.parent.name for p in (ROOT / "facejax/systems").glob("*/system.py"))
 
 
@@ -126,8 +128,7 @@ def test_devices_do_not_change_the_losses(unbroken, tmp_path, mode, devices):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_every_step_lowers_for_accelerators(name, platform):
+def test_every_step_lowers_for_accelerators(name):
     config, system = smoke(name)
     state = init_state(system, config.seed)
     for images in {system.plan(i).stage: i for i in range(0, system.total_images, 8)}.values():
@@ -135,5 +136,6 @@ def test_every_step_lowers_for_accelerators(name, platform):
         batch = system.source().batch(np.arange(plan.stage.batch_size), **dict(plan.stage.static))
         batch["index"] = np.arange(plan.stage.batch_size, dtype=np.int32)
         step = make_train_step(system, plan.stage, active_phases(system.phases(plan.stage), 0))
-        traced = jax.jit(step).trace(state, batch, traced_scalars(plan.scalars))
-        assert traced.lower(lowering_platforms=(platform,)).as_text()
+        arguments = (state, batch, traced_scalars(plan.scalars))
+        renders = (name, plan.stage.name) in RENDERED
+        assert all(accelerator_programs(step, *arguments, renders=renders))
