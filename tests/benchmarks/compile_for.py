@@ -120,6 +120,7 @@ def devices(target: str, site: str, shape: str | None = None) -> list:
             "TPU_SKIP_MDS_QUERY": "1",
             "TPU_ACCELERATOR_TYPE": "v5litepod-4",
             "TPU_WORKER_HOSTNAMES": "localhost",
+            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # compilations may run side by side
         }
         jax.devices()
         found = topologies.get_topology_desc(platform="tpu", topology_name=shape or "v5e:2x2")
