@@ -7,8 +7,9 @@ results into memory. Batched scatters are several times slower than a loop over 
 to a library call: the core works on lists of channel planes and adds them in Python.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,8 +24,37 @@ _SPARE_ROWS = 256  # a power of two
 _RADIX = 8
 
 
+_KINDS = ("cpu", "gpu", "cuda", "rocm", "tpu")
+# A part of the key of every cache of jit, so that one function has a trace for each kind.
+_lowered_for = jax.make_user_context(None)
+
+
+@contextlib.contextmanager
+def lower_for(kind: str) -> Iterator[None]:
+    """Traces inside are made for this kind of device, whatever the machine has; per thread.
+
+    For programs that are compiled but not run here. What runs inside computes the same values, on
+    the devices that there are.
+
+    Args:
+      kind: 'cpu', 'gpu', 'cuda', 'rocm' or 'tpu'.
+
+    Raises:
+      ValueError: another kind.
+    """
+    if kind not in _KINDS:
+        raise ValueError(f"kind is {kind!r}, wanted one of {', '.join(_KINDS)}")
+    with _lowered_for(kind):
+        yield
+
+
 def on_cpu() -> bool:
-    """Whether computations run on CPU by default; the one switch between the two code paths."""
+    """Whether programs are traced for a CPU; the one switch between the two code paths.
+
+    That is what `lower_for` says, and otherwise where computations run by default.
+    """
+    if _lowered_for.value is not None:
+        return _lowered_for.value == "cpu"
     device = jax.config.jax_default_device
     if device is None:
         return jax.default_backend() == "cpu"

@@ -22,6 +22,7 @@ TORCH = case_files("recon", "networks.npz")
 GRAPH = case_files("recon", "gcn.npz")
 SAMPLING = case_files("recon", "mesh_sampling.npz")
 TENSORFLOW = case_files("recon", "networks_tf.npz")
+DEFAULT_SEED = 1  # of files that do not state theirs
 
 
 def torch_value(name, shape, draw):
@@ -50,16 +51,18 @@ def tf_value(name, shape, draw):
     return value * (0.3 if name.startswith("fc-") else 1.0)
 
 
-def stream(name):
-    return np.random.RandomState((zlib.crc32(name.encode()) + 1) % 2**32)
+def stream(case, name):
+    """Random numbers of the reference run for a name; `case` holds its seed."""
+    seed = int(case.get("seed", DEFAULT_SEED))
+    return np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
 
 
-def reference_variables(net, image_shape, form, value):
+def reference_variables(case, net, image_shape, form, value):
     """(variables as the reference run had them, number of trained parameters)."""
     wanted = published.abstract_variables(net, image_shape)
     blank = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), wanted)
     arrays = {
-        name: value(name, zeros.shape, stream(name)).astype(np.float32)
+        name: value(name, zeros.shape, stream(case, name)).astype(np.float32)
         for name, zeros in published.to_published(blank, form).items()
     }
     count = sum(leaf.size for leaf in jax.tree.leaves(wanted["params"]))
@@ -81,7 +84,9 @@ def test_rnet_of_the_pytorch_code(path, depth, count):
     case = {k.removeprefix(f"resnet{depth}/"): v for k, v in load(path).items()}
     image = case["input"].transpose(0, 2, 3, 1)
     net = RNet(depth=depth)
-    variables, found = reference_variables(net, image.shape, published.RNET_TORCH, torch_value)
+    variables, found = reference_variables(
+        case, net, image.shape, published.RNET_TORCH, torch_value
+    )
     assert found == count
     coeff, pool = jax.jit(net.apply)(variables, image)
     close(coeff, case["coeff_eval"])
@@ -98,7 +103,9 @@ def test_rnet_of_the_pytorch_code(path, depth, count):
 def test_rnet_of_the_tensorflow_code(path):
     case = {k.removeprefix("rnet_tf/"): v for k, v in load(path).items()}
     net = RNet(variant="slim")
-    variables, found = reference_variables(net, case["input"].shape, published.RNET_TF, tf_value)
+    variables, found = reference_variables(
+        case, net, case["input"].shape, published.RNET_TF, tf_value
+    )
     assert found == 24_034_625
     # only what the first stage returns is kept, of all modules
     watch = functools.partial(
@@ -117,20 +124,24 @@ def test_rnet_of_the_tensorflow_code(path):
 @pytest.mark.parametrize("path", TORCH)
 @pytest.mark.parametrize(("depth", "count"), [(18, 24_025_600), (50, 43_590_848)])
 def test_arcface(path, depth, count):
-    tag, shape = f"arcface_r{depth}", (1, 3, 112, 112)
-    image = (stream(f"{tag}/input").rand(*shape) * 2 - 1).astype(np.float32).transpose(0, 2, 3, 1)
+    case, tag, shape = load(path), f"arcface_r{depth}", (1, 3, 112, 112)
+    image = (
+        (stream(case, f"{tag}/input").rand(*shape) * 2 - 1).astype(np.float32).transpose(0, 2, 3, 1)
+    )
     net = IResNet(depth)
-    variables, found = reference_variables(net, image.shape, published.ARCFACE_TORCH, torch_value)
+    variables, found = reference_variables(
+        case, net, image.shape, published.ARCFACE_TORCH, torch_value
+    )
     assert found == count
-    close(jax.jit(net.apply)(variables, image), load(path)[f"{tag}/embedding"])
+    close(jax.jit(net.apply)(variables, image), case[f"{tag}/embedding"])
 
 
 @pytest.mark.parametrize("path", TENSORFLOW)
 def test_facenet(path):
     case, shape = load(path), (1, 160, 160, 3)
-    image = (stream("facenet/input").rand(*shape) * 2 - 1).astype(np.float32)
+    image = (stream(case, "facenet/input").rand(*shape) * 2 - 1).astype(np.float32)
     net = InceptionResNetV1()
-    variables, found = reference_variables(net, shape, published.FACENET_TF, tf_value)
+    variables, found = reference_variables(case, net, shape, published.FACENET_TF, tf_value)
     assert found == 22_779_312
     assert found + sum(x.size for x in jax.tree.leaves(variables["batch_stats"])) == 22_808_144
     embedding, pooled = jax.jit(net.apply)(variables, image)

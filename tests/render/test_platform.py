@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,3 +65,22 @@ def test_running_sum_and_maximum(rng):
     marks[::4] = np.arange(1, 26)
     filled = platform.running(jax.lax.max, jnp.asarray(marks), jnp.int32(4))
     np.testing.assert_array_equal(filled, np.repeat(np.arange(1, 26), 4))
+
+
+def test_lower_for_chooses_the_branch_of_this_thread_and_of_every_trace():
+    @jax.jit
+    def branch():
+        return jnp.int32(platform.on_cpu())
+
+    assert platform.on_cpu() and branch() == 1
+    with platform.lower_for("tpu"):
+        assert not platform.on_cpu()
+        assert branch() == 0  # not the trace made above
+        with platform.lower_for("cpu"):
+            assert platform.on_cpu() and branch() == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(platform.on_cpu).result()  # other threads are not told
+        assert not platform.on_cpu()
+    assert platform.on_cpu() and branch() == 1
+    with pytest.raises(ValueError, match="cuda"), platform.lower_for("h100"):
+        pass

@@ -15,8 +15,10 @@ from facejax.train.parallel import Parallel
 from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import make_phase_step, traced_scalars
+from tests.oracles.lowering import accelerator_programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+RENDERED = {("deep3d", "rnet")}  # stages of the presets whose step renders
 SYSTEMS = sorted(p.parent.name for p in (ROOT / "facejax/systems").glob("*/system.py"))
 
 
@@ -128,8 +130,7 @@ def test_devices_do_not_change_the_losses(unbroken, tmp_path, mode, devices):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_every_step_lowers_for_accelerators(name, platform):
+def test_every_step_lowers_for_accelerators(name):
     config, system = smoke(name)
     state = init_state(system, config.seed)
     for images in {system.plan(i).stage: i for i in range(0, system.total_images, 8)}.values():
@@ -138,7 +139,7 @@ def test_every_step_lowers_for_accelerators(name, platform):
         batch = system.source(stage).batch(np.arange(stage.batch_size), **dict(stage.static))
         batch["index"] = np.arange(stage.batch_size, dtype=np.int32)
         arguments = (state, frozen_trees(system), batch, traced_scalars(plan.scalars, 0))
+        renders = (name, stage.name) in RENDERED
         for phase in system.phases(stage):
             step = make_phase_step(system, stage, phase.name)
-            traced = jax.jit(step).trace(*arguments)
-            assert traced.lower(lowering_platforms=(platform,)).as_text()
+            assert all(accelerator_programs(step, *arguments, renders=renders))
