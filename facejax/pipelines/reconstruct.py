@@ -36,7 +36,6 @@ from facejax.pipelines.regressors import Regressor
 from facejax.render import face_decoder as fd
 
 _log = logging.getLogger(__name__)
-METHODS = ("network", "fit")
 _PLACES = ("", "detections")
 
 
