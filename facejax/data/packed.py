@@ -22,6 +22,7 @@ import numpy as np
 
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, log2_resolution, pyramid
+from facejax.nn.batching import padded_batches
 
 MAGIC = "facejax-packed"
 VERSION = 1
@@ -319,11 +320,10 @@ def source_batches(
     Yields:
       'maps' [B, R, R, C] and 'labels' [B, L].
     """
-    for step in progress(range(-(-num_examples // batch_size))):
-        # The last batch is filled up and cut, so that only one batch size is compiled.
-        rows = np.arange(step * batch_size, (step + 1) * batch_size)
-        batch = source.batch(np.minimum(rows, num_examples - 1))
-        count = num_examples - step * batch_size
+    steps = progress(range(-(-num_examples // batch_size)))
+    batches = padded_batches(np.arange(num_examples), batch_size)
+    for _, (indices, count) in zip(steps, batches, strict=True):
+        batch = source.batch(indices)
         yield {key: np.asarray(batch[key])[:count] for key in ("maps", "labels")}
 
 

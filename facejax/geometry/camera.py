@@ -265,17 +265,3 @@ def depth_from_ndc(camera: Camera, ndc_z: jax.Array) -> jax.Array:
     if camera.kind == "perspective":
         return 2.0 * far * near / ((far + near) - ndc_z * (far - near))
     return 0.5 * (ndc_z * (far - near) + (far + near))
-
-
-def turntable(num_views: int, turn_rad: float = 6.283185307179586, **look_at) -> list[Camera]:
-    """Cameras around the face, for animations: the first is frontal, steps are equal.
-
-    Args:
-      num_views: how many cameras.
-      turn_rad: the whole turn; 2 pi closes the loop without repeating the first view.
-      **look_at: other arguments of `Camera.look_at` (not yaw_rad).
-
-    Returns:
-      List of `num_views` cameras.
-    """
-    return [Camera.look_at(yaw_rad=turn_rad * i / num_views, **look_at) for i in range(num_views)]

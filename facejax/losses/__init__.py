@@ -1,4 +1,8 @@
-"""Losses that several systems share: weakly supervised reconstruction through the renderer."""
+"""Losses that several systems share.
+
+By name here: weakly supervised reconstruction through the renderer. In modules of their own: what
+GANs and classifiers need (`adversarial`, `classification`).
+"""
 
 from facejax.losses.mesh import gcn_normal, gcn_shape, laplacian_smoothness
 from facejax.losses.reconstruction import (

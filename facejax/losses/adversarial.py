@@ -91,7 +91,8 @@ def slopes_between(
       mix: [B] in [0, 1], share of the fake.
     """
     mix = mix.reshape((-1,) + (1,) * (real.ndim - 1))
-    return safe_norm(_gradients(score_fn, real + mix * (fake - real)))
+    # a threshold as small as the original programs': a flat critic must feel the penalty
+    return safe_norm(_gradients(score_fn, real + mix * (fake - real)), eps=1e-16)
 
 
 def slope_penalty(slopes: jax.Array, target: float = 1.0) -> jax.Array:

@@ -36,7 +36,6 @@ from facejax.pipelines.regressors import Regressor
 from facejax.recon import decoder
 
 _log = logging.getLogger(__name__)
-METHODS = ("network", "fit")
 _PLACES = ("", "detections")
 
 

@@ -10,7 +10,6 @@ from facejax.geometry.camera import (
     depth_from_ndc,
     project,
     to_clip,
-    turntable,
 )
 
 SIZE = (120, 160)
@@ -83,13 +82,6 @@ def test_weak_perspective_is_scale_rotation_translation(rng, batch):
     xy = (points @ rotation.T)[:, :2] * [1, -1]
     want = scale[..., None, None] * xy + shift[..., None, :]
     np.testing.assert_allclose(project(camera, points, SIZE), want, atol=1e-3)
-
-
-def test_turntable_is_a_closed_loop_of_equal_steps():
-    cameras = turntable(4, distance_mm=500.0)
-    nose = jnp.array([[0.0, 0.0, 100.0]])
-    x = [float(camera_from_object(c, nose)[0, 0]) for c in cameras]
-    np.testing.assert_allclose(x, [0, 100, 0, -100], atol=1e-3)
 
 
 def test_gradients_reach_the_pose():
