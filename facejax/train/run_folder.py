@@ -66,7 +66,7 @@ def read_system_config(workdir: str | pathlib.Path, system: str) -> ConfigDict:
     if config is None:
         raise ValueError(
             f"{pathlib.Path(workdir) / 'config.json'} is missing: {workdir} holds no run. Train "
-            f"one with `python launch/main.py --config=configs/{system}.py --workdir={workdir}`"
+            f"one with `facejax train --config={system} --workdir={workdir}`"
         )
     if config.get("system") != system:
         raise ValueError(f"{workdir} holds a run of {config.get('system')!r}, wanted {system!r}")
