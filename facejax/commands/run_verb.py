@@ -78,15 +78,16 @@ def _show_help(name: str, program: str, workdir: str | None, rest: Sequence[str]
     """The flags for the run in --workdir; without it, what each system offers."""
     sub = _subcommand(rest)
     system = read_run_config(workdir).system if workdir else None
-    systems = _offering(name, sub) if system is None else [system]
-    if system is not None and not _matches(system_verbs(system).get(name), sub):
-        raise _lacking(name, sub, workdir, system)
+    systems = [s for s in _offering(name, sub) if system in (None, s)]
     if sub and not systems:
-        raise _lacking(name, sub, None, None)
+        raise _lacking(name, sub, workdir, system)
     if not sub:
         print(f"{doc.strip()}\n")
-    if not systems:
-        print(f"No system has {name!r} yet.")
+    if not systems and system is None:
+        print(f"No system has flags for {name!r} yet.")
+    elif not systems:
+        own = ", ".join(verb_names(system)) or "none"
+        print(f"Runs of {system} have no flags for {name!r}; their verbs: {own}.")
     for system in systems:
         parser = _parser(name, system, program, workdir or f"runs/{system}")
         typed = [sub] if sub and not isinstance(system_verbs(system)[name], Verb) else []

@@ -1,4 +1,4 @@
-"""Photos to textured 3D faces: what launch/reconstruct.py does, as functions.
+"""Photos to textured 3D faces: what `facejax reconstruct` does, as functions.
 
 A photo needs five landmarks (or 68) beside it: NAME.txt, .pts, .bin or .npy, y down. The crop is
 that of `facejax.data.alignment`; coefficients come from a trained network, from fitting, or from

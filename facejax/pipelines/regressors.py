@@ -44,8 +44,8 @@ def load_regressor(weights: str | os.PathLike, model: str | os.PathLike | None =
         return _run_regressor(path, model)
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such run folder or weights file; train one with `python launch/main.py "
-            f"--config=configs/deep3d.py --workdir={path}`, or use --method=fit, which needs none"
+            f"{path}: no such run folder or weights file; train one with `facejax train "
+            f"--config=deep3d --workdir={path}`, or use --method=fit, which needs none"
         )
     return _file_regressor(path, model)
 

@@ -352,7 +352,7 @@ def train(
 
     Args:
       system: what to train.
-      config: ConfigDict with the keys of configs/common.py.
+      config: ConfigDict with the keys of `facejax.train.config.train_config`.
       workdir: folder of the run; gets config.json, checkpoints/, metrics.jsonl, tensorboard/,
         samples/, log.txt and what the system exports.
       parallel: devices; by default all of them in mode `config.parallel`.

@@ -140,7 +140,7 @@ class PackedFaces(Source):
         """Opens a set.
 
         Args:
-          folder: made by `launch/make_dataset.py --container=packed`.
+          folder: made by `facejax make_dataset --container=packed`.
           verify: read every file once and compare its SHA-256.
 
         Raises:
@@ -156,7 +156,7 @@ class PackedFaces(Source):
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{folder} is no finished packed set of faces ({error}); make one with "
-                "launch/make_dataset.py --container=packed, the same command again finishes it"
+                "facejax make_dataset --container=packed, the same command again finishes it"
             ) from error
         self.meta = meta
         self._arrays = {}

@@ -428,7 +428,7 @@ class Deep3DSystem:
         """Where to look and what to type next."""
         return [
             f"Pictures:  {workdir}/samples   curves: tensorboard --logdir {workdir}",
-            f"Measure:   python launch/main.py --mode=evaluate --workdir={workdir}",
+            f"Measure:   facejax evaluate --workdir={workdir}",
         ]
 
     def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:

@@ -162,9 +162,8 @@ class IdentitySystem:
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """What to type next."""
         return [
-            f"Measure:   python launch/main.py --mode=evaluate --workdir={workdir}",
-            "Use:       python launch/main.py --config=configs/deep3d.py "
-            f"--config.recognition.weights={workdir}",
+            f"Measure:   facejax evaluate --workdir={workdir}",
+            f"Use:       facejax train --config=deep3d --config.recognition.weights={workdir}",
         ]
 
     def evaluate(self, ema_params, meta, workdir: pathlib.Path) -> dict[str, Any]:

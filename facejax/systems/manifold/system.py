@@ -205,8 +205,8 @@ class ManifoldSystem:
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """What to type next."""
         return [
-            f"Measure:   python launch/main.py --mode=evaluate --workdir={workdir}",
-            f"Use:       python launch/denoise.py --workdir={workdir} --path=FILE.npz --out=OUT",
+            f"Measure:   facejax evaluate --workdir={workdir}",
+            f"Use:       facejax denoise --workdir={workdir} --path=FILE.npz --out=OUT",
         ]
 
     def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:

@@ -233,8 +233,8 @@ class TBGANSystem:
         return [
             f"Pictures:  {workdir}/samples   curves: tensorboard --logdir {workdir}",
             f"3D heads:  {workdir}/export/*.glb (open in Blender or any glTF viewer), video beside",
-            f"More:      python launch/generate.py --workdir={workdir} --num=8 --out=faces",
-            f"Measure:   python launch/main.py --mode=evaluate --workdir={workdir}",
+            f"More:      facejax generate --workdir={workdir} --num=8 --out=faces",
+            f"Measure:   facejax evaluate --workdir={workdir}",
         ]
 
     def reached(self, meta: dict[str, Any]) -> tuple[int, float]:
