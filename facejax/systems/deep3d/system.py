@@ -12,6 +12,7 @@ from jax import lax
 
 from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
+from facejax.data.models import model_of
 from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.pretrained.recognition import make_recognizer
 from facejax.recon.decoder import Deep3DCamera, assemble, decode, num_coefficients, split
@@ -67,7 +68,7 @@ class Deep3DSystem:
     def model(self):
         """The face model."""
         with jax.ensure_compile_time_eval():  # whoever asks first may be tracing
-            return data.load_model(self.config)
+            return model_of(self.config.data)
 
     @functools.cached_property
     def rnet(self) -> RNet:
@@ -120,7 +121,7 @@ class Deep3DSystem:
 
     def held_out(self, num: int):
         """Synthetic photos of `num` faces that training does not see."""
-        return data.synthetic_photos(self.config, self.model, num, self.config.seed + data.HELD_OUT)
+        return data.held_out_photos(self.config, self.model, num)
 
     # ---- training --------------------------------------------------------------------------------
 
