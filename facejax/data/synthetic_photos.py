@@ -25,6 +25,7 @@ from facejax.recon.decoder import (
 )
 from facejax.render import interpolate, rasterize
 
+HELD_OUT = 1_000_003  # seed of the photos that training does not see, beside that of the run
 _IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
 _BACKGROUND_GRIDS = (2, 6)  # cells along a side of the two layers of noise
 _COVER_GRIDS = (4, 16)  # of the border's shape and of its texture

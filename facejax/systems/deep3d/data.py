@@ -3,22 +3,9 @@
 import pathlib
 
 from facejax.data.photo_folders import PhotoFolder
-from facejax.data.synthetic_photos import PhotoRanges, SyntheticPhotoSource
+from facejax.data.synthetic_photos import HELD_OUT, PhotoRanges, SyntheticPhotoSource
 
 SOURCES = ("synthetic", "folder")
-HELD_OUT = 1_000_003  # seed of the held-out faces, beside that of the run
-
-
-def load_model(config):
-    """The face model of `config.data`: by name with its options, or from `model_path`."""
-    from facejax.morphable import load_morphable
-
-    c = config.data
-    if c.model_path and c.model == "procedural":
-        return load_morphable(c.model_path, on_host=True)
-    options = {"path": c.model_path} if c.model_path else {}
-    chosen = {k: v for k, v in c.model_options.items() if v}
-    return load_morphable(c.model, on_host=True, **options, **chosen)
 
 
 def synthetic_photos(config, model, num_examples: int, seed: int) -> SyntheticPhotoSource:
@@ -34,6 +21,11 @@ def synthetic_photos(config, model, num_examples: int, seed: int) -> SyntheticPh
     return SyntheticPhotoSource(
         model, c.image_size, num_examples, seed, ranges=PhotoRanges(**c.ranges)
     )
+
+
+def held_out_photos(config, model, num: int) -> SyntheticPhotoSource:
+    """Rendered photos of `num` faces that training does not see."""
+    return synthetic_photos(config, model, num, config.seed + HELD_OUT)
 
 
 def make_source(config, model):

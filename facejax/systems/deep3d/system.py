@@ -12,6 +12,7 @@ from jax import lax
 
 from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
+from facejax.data.models import model_of
 from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
@@ -78,7 +79,7 @@ class Deep3DSystem:
     @functools.cached_property
     def model(self):
         """The face model."""
-        return data.load_model(self.config)
+        return model_of(self.config.data, on_host=True)
 
     @functools.cached_property
     def rnet(self) -> RNet:
@@ -128,7 +129,7 @@ class Deep3DSystem:
 
     def held_out(self, num: int):
         """Synthetic photos of `num` faces that training does not see."""
-        return data.synthetic_photos(self.config, self.model, num, self.config.seed + data.HELD_OUT)
+        return data.held_out_photos(self.config, self.model, num)
 
     # ---- training --------------------------------------------------------------------------------
 

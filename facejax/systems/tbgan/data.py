@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from facejax.data.models import model_of
 from facejax.data.source import Source
 from facejax.systems.tbgan.networks import NetworkConfig
 
@@ -124,14 +125,6 @@ class _Source(Source):
         return {"maps": made["maps"], "labels": drawn["labels"]}
 
 
-def load_model(config):
-    """The face model of `config.data`: by name, or from `model_path`."""
-    from facejax.morphable import load_morphable
-
-    options = {"path": config.data.model_path} if config.data.model_path else {}
-    return load_morphable(config.data.model, **options)
-
-
 def make_source(config, net: NetworkConfig):
     """The source that `config.data` describes.
 
@@ -160,7 +153,7 @@ def make_source(config, net: NetworkConfig):
     if c.source == "model":
         from facejax.data.synthetic_uv import MorphableUVSource
 
-        model = load_model(config)
+        model = model_of(config.data)
         source = MorphableUVSource(
             model,
             resolution=net.resolution,
@@ -178,7 +171,7 @@ def make_source(config, net: NetworkConfig):
 
         source = TfdsSource(c.source.removeprefix("tfds:"), c.path)
         if source.codec.model:
-            model = load_model(config)
+            model = model_of(config.data)
     else:
         if not c.path:
             raise ValueError(f"data.source={c.source!r} needs --config.data.path=FOLDER")
@@ -189,7 +182,7 @@ def make_source(config, net: NetworkConfig):
         else:
             source = _open_records(c.path, skip_corrupt)
         if source.codec.model:
-            model = load_model(config)  # for meshes; the maps say which model they were made for
+            model = model_of(config.data)  # for meshes; the maps say which model they were made for
     labels = getattr(source, "labels", None)
     kind = resolve_label_kind(c.label_kind, labels, net)
     _check(source, net, config, kind)

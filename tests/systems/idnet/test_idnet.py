@@ -1,31 +1,54 @@
+import pathlib
+
 import jax
-import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from facejax.systems.idnet.metrics import verification
-from facejax.systems.idnet.system import margin_logits
+from facejax.cli import load_config, make_system
+from facejax.systems.idnet import data, losses, metrics
 
-
-def test_margins_move_the_own_class_only():
-    angle = np.array([[0.3, 1.2], [2.9, 0.5]], np.float32)
-    labels = jnp.array([0, 0])
-    cosface = margin_logits(jnp.cos(angle), labels, 0.2, "cosface")
-    np.testing.assert_allclose(cosface, np.cos(angle) - [[0.2, 0], [0.2, 0]], atol=1e-6)
-    arcface = margin_logits(jnp.cos(angle), labels, 0.5, "arcface")
-    np.testing.assert_allclose(arcface, np.cos([[0.8, 1.2], [np.pi, 0.5]]), atol=1e-3)
-    # an exact hit has no finite slope of the angle
-    grad = jax.grad(lambda c: margin_logits(c, labels, 0.5, "arcface").sum())(jnp.ones((2, 2)))
-    assert np.isfinite(grad).all()
+CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/idnet.py"
 
 
-def test_verification_of_known_scores(rng):
-    same = rng.permutation(2000) % 2 == 0
-    perfect = verification(np.where(same, 1.0, 0.0), same)
-    assert perfect == {"accuracy": 1.0, "auc": 1.0, "tpr_at_fpr_1_percent": 1.0}
-    blind = verification(np.zeros(2000), same)
-    assert blind["auc"] == 0.5 and abs(blind["accuracy"] - 0.5) < 0.06
-    # two normal distributions d apart: accuracy Phi(d / 2), area Phi(d / sqrt 2)
-    scores = rng.standard_normal(2000) + 2.0 * same
-    found = verification(scores, same)
-    np.testing.assert_allclose(found["accuracy"], 0.841, atol=0.03)
-    np.testing.assert_allclose(found["auc"], 0.921, atol=0.03)
+@pytest.fixture(scope="module")
+def system():
+    return make_system(load_config(f"{CONFIG}:smoke"))
+
+
+@pytest.fixture(scope="module")
+def trees(system):
+    params, aux = system.init(0)
+    return {**params, **aux}
+
+
+def test_the_loss_of_photos_at_their_centres(rng):
+    classes = np.eye(3, 4, dtype=np.float32)
+    labels = np.array([2, 0], np.int32)
+    terms = losses.softmax_terms(5 * classes[:, labels].T, classes, labels, 0.25, 8.0, "cosface")
+    want = np.log(np.exp(8 * 0.75) + 3) - 8 * 0.75  # three others at cosine 0, one of no length
+    np.testing.assert_allclose(terms["loss"], want, rtol=1e-4)
+    assert terms["accuracy"] == 1.0
+    lost = losses.softmax_terms(-classes[:, labels].T, classes, labels, 0.0, 8.0, "arcface")
+    assert lost["accuracy"] == 0.0 and lost["loss"] > 8
+
+
+def test_held_out_people_are_others(system):
+    train = data.make_source(system.config, system.model)
+    other = data.held_out(system.config, system.model, 3, 2)
+    assert len(other) == 6 and other.num_identities == 3
+    assert not np.isin(other.draws(np.arange(3)).id, train.draws(np.arange(8)).id).any()
+
+
+def test_embeddings_are_unit_vectors(system, trees):
+    rows = metrics.embeddings(system, trees, data.held_out(system.config, system.model, 3, 1))
+    assert rows.shape == (3, system.net.features)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+
+
+def test_the_picture_of_people(system, trees):
+    picture = system.samples(trees, system.plan(0), 0)["people"]
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+    assert picture.shape[0] > 6 * 96 and picture.shape[1] > 6 * 96
+    moved = jax.tree.map(lambda x: x + 0.1, trees)  # other cosines, the same crops
+    other = system.samples(moved, system.plan(0), 0)["people"]
+    assert 0 < (other != picture).any(-1).mean() < 0.1
