@@ -44,10 +44,6 @@ SIDEWAYS = {
 }  # within a level, from the first to the second
 TOP = 6
 SYSTEM_FILES = ("system", "networks", "losses", "data", "metrics", "gallery")
-KNOWN_CYCLES = {
-    ("facejax.train.system", "facejax.train.state"),  # under TYPE_CHECKING
-    ("facejax.systems.idnet.metrics", "facejax.systems.idnet.system"),  # being completed
-}
 HEAVY = {"PIL", "cv2", "imageio", "orbax", "scipy", "skimage", "tensorflow_datasets", "trimesh"}
 
 
@@ -192,8 +188,7 @@ def modules_below(package: str) -> dict[str, set[str]]:
     for name in names:
         found = set(imports(TREES[name], name, name in PACKAGES))
         found |= {f.rpartition(".")[0] for f in found}  # `from a.b import function`
-        known = {b for a, b in KNOWN_CYCLES if a == name}
-        graph[name] = found & names - known - {name}
+        graph[name] = found & names - {name}
     return graph
 
 

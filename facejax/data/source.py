@@ -58,14 +58,14 @@ class Source:
         del tables, stage
         return drawn
 
+    @property
+    def has_make(self) -> bool:
+        """Whether there is a second half; else what is drawn are the examples."""
+        return type(self).make is not Source.make
+
     def batch(self, indices: np.ndarray, **stage: Any) -> dict[str, Any]:
         """Examples by number, on the default device; see `draw` for the arguments."""
         return self.make(self.tables(**stage), self.draw(indices, **stage), **stage)
-
-
-def is_made(source: Source) -> bool:
-    """Whether a source has a second half."""
-    return type(source).make is not Source.make
 
 
 def check_indices(indices: np.ndarray, num_examples: int) -> np.ndarray:

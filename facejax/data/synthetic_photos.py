@@ -21,6 +21,7 @@ from facejax.recon.decoder import (
     clip,
     decode,
     join,
+    num_coefficients,
     skin_weights,
 )
 from facejax.render import interpolate, rasterize
@@ -121,6 +122,25 @@ def _cover(key, size, share):
     color = jax.random.uniform(for_color, (1, 1, 3), maxval=0.9)
     texture = jax.random.uniform(for_texture, (fine, fine, 1), minval=-0.2, maxval=0.2)
     return here & (radius > reach), color + jax.image.resize(texture, (size, size, 1), "cubic")
+
+
+def example_shapes(
+    model: MorphableModel, size: int, batch_size: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a batch of photos, see `SyntheticPhotoSource.make`; nothing is rendered."""
+    shapes = {
+        "image": (size, size, 3),
+        "landmarks": (68, 2),
+        "mask": (size, size),
+        "coeffs": (num_coefficients(model),),
+        "identity": (),
+    }
+    return {
+        name: jax.ShapeDtypeStruct(
+            (batch_size, *shape), np.int32 if name == "identity" else np.float32
+        )
+        for name, shape in shapes.items()
+    }
 
 
 class SyntheticPhotoSource(Source):

@@ -102,7 +102,7 @@ def initial_batch_stats(init: Callable, *args) -> dict:
     Returns:
       The 'batch_stats' collection; empty for a module without running statistics.
     """
-    variables = jax.eval_shape(lambda key, *a: init(key, *a), jax.random.key(0), *args)
+    variables = jax.eval_shape(lambda *a: init(jax.random.key(0), *a), *args)
     tree = variables.get("batch_stats", {})
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: np.full(leaf.shape, path[-1].key == "var", np.float32), tree

@@ -4,11 +4,30 @@ Compiling a random draw per parameter shape costs about a second each on CPU; th
 milliseconds, and the numbers do not depend on the jax version, the backend or the devices.
 """
 
+import contextlib
+import contextvars
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+
+_shapes_only = contextvars.ContextVar("shapes_only", default=False)
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Inside, `init_params` draws nothing and returns shapes (`jax.ShapeDtypeStruct`)."""
+    token = _shapes_only.set(True)
+    try:
+        yield
+    finally:
+        _shapes_only.reset(token)
+
+
+def only_shapes() -> bool:
+    """Whether the caller runs inside `shapes_only`."""
+    return _shapes_only.get()
 
 
 def init_params(init: Callable, seed: int, rule: Callable, *args) -> dict:
@@ -24,6 +43,8 @@ def init_params(init: Callable, seed: int, rule: Callable, *args) -> dict:
       The 'params' collection as nested dicts of float32 arrays.
     """
     tree = abstract_params(init, *args)
+    if only_shapes():
+        return tree
 
     def fill(path, leaf):
         name = "/".join(p.key for p in path)
@@ -35,7 +56,8 @@ def init_params(init: Callable, seed: int, rule: Callable, *args) -> dict:
 
 def abstract_params(init: Callable, *args) -> dict:
     """Shapes of a Flax module's parameters, as nested dicts of jax.ShapeDtypeStruct."""
-    return jax.eval_shape(lambda key, *a: init(key, *a), jax.random.key(0), *args)["params"]
+    # the key is made inside the trace: outside of it a device would make it
+    return jax.eval_shape(lambda *a: init(jax.random.key(0), *a), *args)["params"]
 
 
 def equalized_rule(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from facejax.nn.arcface import IResNet
 from facejax.nn.blocks import initial_batch_stats
 from facejax.nn.identity import IdentityNet, init_identity
 from facejax.nn.inception_resnet import InceptionResNetV1
-from facejax.nn.init import init_params
+from facejax.nn.init import init_params, only_shapes
 from facejax.pretrained.importer import load_weights
 from facejax.train.config import load_config
 from facejax.train.runs import load_run, read_run_config
@@ -100,6 +100,8 @@ def recognizer_weights(config, recognizer: Recognizer, seed: int) -> Frozen:
       ValueError: no such run or file, or no checkpoint yet.
     """
     c, net = config.recognition, recognizer.net
+    if c.run and only_shapes() and not (pathlib.Path(c.run) / "config.json").is_file():
+        return Frozen(init_identity(net, seed), f"{c.run}, to be trained")
     if c.run:
         run = load_run(c.run, "idnet")
         trained = {

@@ -2,13 +2,19 @@
 
 import json
 import math
+import pathlib
 from typing import Any
 
 import jax
 
-from facejax.train.progress import stage_images
+from facejax.nn.init import shapes_only
+from facejax.render.platform import lower_for
+from facejax.train.frozen import frozen_of
+from facejax.train.memory import abstract_state, step_bytes
+from facejax.train.prerequisites import describe_prerequisites
+from facejax.train.progress import stage_images, stage_starts
 from facejax.train.run_folder import as_plain
-from facejax.train.system import System
+from facejax.train.system import Plan, System
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:
@@ -46,16 +52,17 @@ def figure_rows(figures: dict[str, Any], prefix: str = "") -> list[dict[str, Any
     return rows
 
 
-def describe(config: Any, system: System) -> str:
+def describe(config: Any, system: System, workdir: str | pathlib.Path) -> str:
     """The text of --dry_run; touches no device.
 
     Args:
       config: ConfigDict.
       system: built from it; its `describe` rows are used where it has them.
+      workdir: of the run.
     """
-    # shapes do where a system gives them: the numbers of a large one take a minute and gigabytes
-    shapes = getattr(system, "abstract_params", None)
-    params = shapes() if shapes else system.init(config.seed)[0]
+    plans: dict[str, Plan] = {}
+    for stage, images in stage_starts(system).items():
+        plans.setdefault(stage.name, system.plan(images))
     if hasattr(system, "describe"):
         rows = system.describe()
     else:
@@ -63,15 +70,35 @@ def describe(config: Any, system: System) -> str:
             {"stage": stage.name, "batch": stage.batch_size, "images": images}
             for stage, images in stage_images(system).items()
         ]
+    state = abstract_state(system)
     groups = ", ".join(
         f"{group} {sum(math.prod(x.shape) for x in jax.tree.leaves(tree)):,}"
-        for group, tree in params.items()
+        for group, tree in state.params.items()
     )
+    memory = []
+    if hasattr(system, "example_shapes"):
+        with lower_for("cpu"):  # no device is asked what it is
+            memory = [
+                {
+                    "stage": name,
+                    "memory_mib": round(step_bytes(system, plan, config.accumulate) / 2**20),
+                }
+                for name, plan in plans.items()
+            ]
+    with shapes_only():
+        frozen = [f"frozen: {n}, {item.origin}" for n, item in frozen_of(system).items()]
     return "\n".join(
         [
             json.dumps(as_plain(config), indent=2, sort_keys=True),
+            *describe_prerequisites(config, workdir),
             format_table(rows),
+            *(
+                [f"memory of a step, estimated, on one device:\n{format_table(memory)}"]
+                if memory
+                else []
+            ),
             f"parameters: {groups}",
+            *frozen,
             "dry run: nothing was started",
         ]
     )

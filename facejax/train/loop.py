@@ -17,7 +17,7 @@ import numpy as np
 
 from facejax.data.prefetch import Prefetcher
 from facejax.data.sampler import IndexSampler
-from facejax.data.source import Source, is_made
+from facejax.data.source import Source
 from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.train import run_folder
 from facejax.train.control import Interrupted, Profiler, StopSignals
@@ -110,7 +110,7 @@ class _Loader:
 
     def _made(self, stage: Stage, source: Source, batch: dict[str, Any]) -> dict[str, Any]:
         """The examples: queued on the devices behind earlier steps, nothing comes back."""
-        if not is_made(source):
+        if not source.has_make:
             return batch
         if stage not in self._makers:
             static = dict(stage.static)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 
 from facejax.train.system import Stage, System
 
@@ -16,15 +17,29 @@ def stage_images(system: System, start: int = 0, probes: int = 2000) -> dict[Sta
       start: images seen.
       probes: how many places to look at.
     """
-    stride = max(1, math.ceil((system.total_images - start) / probes))
     found: dict[Stage, int] = {}
+    for stage, _, images in _probed(system, start, probes):
+        found[stage] = found.get(stage, 0) + images
+    return found
+
+
+def stage_starts(system: System) -> dict[Stage, int]:
+    """{stage: images seen at a step of it}, in order of first appearance; see `stage_images`."""
+    found: dict[Stage, int] = {}
+    for stage, position, _ in _probed(system, 0, 2000):
+        found.setdefault(stage, position)
+    return found
+
+
+def _probed(system: System, start: int, probes: int) -> Iterator[tuple[Stage, int, int]]:
+    """(stage, images seen, images until the next probe) along a run."""
+    stride = max(1, math.ceil((system.total_images - start) / probes))
     position = start
     while position < system.total_images:
         stage = system.plan(position).stage
         images = min(max(stride, stage.batch_size), system.total_images - position)
-        found[stage] = found.get(stage, 0) + images
+        yield stage, position, images
         position += images
-    return found
 
 
 def _size(stage: Stage) -> float:

@@ -267,8 +267,8 @@ class System(Protocol):
         """
         ...
 
-    def abstract_params(self) -> dict[str, Any]:
-        """Optional. {group: tree} of shapes for --dry_run, where making the numbers takes long."""
+    def example_shapes(self, stage: Stage) -> dict[str, jax.ShapeDtypeStruct]:
+        """Optional. Shapes of a batch of a stage, without making a source: for --dry_run."""
         ...
 
     def describe(self) -> list[dict[str, Any]]:

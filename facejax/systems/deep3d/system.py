@@ -13,6 +13,7 @@ from jax import lax
 from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.data.models import model_of
+from facejax.data.synthetic_photos import example_shapes
 from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
@@ -329,9 +330,8 @@ class Deep3DSystem:
     def _graph(self, trees, embedding, values):
         dtype = self.config.dtype
         variables = {"params": cast(trees["graph"], dtype)}
-        hierarchy = trees["hierarchy"]  # its weights follow the type of the values
         return uncast(
-            self.graph_net.apply(variables, cast(embedding, dtype), cast(values, dtype), hierarchy)
+            self.graph_net.apply(variables, *cast((embedding, values, trees["hierarchy"]), dtype))
         )
 
     def refined(self, trees, batch):
@@ -361,6 +361,13 @@ class Deep3DSystem:
         return texture.mirror_pairs(self.model)
 
     # ---- use -------------------------------------------------------------------------------------
+
+    def example_shapes(self, stage: Stage) -> dict[str, jax.ShapeDtypeStruct]:
+        """What `facejax.data.synthetic_photos.example_shapes` says; photos have fewer."""
+        shapes = example_shapes(self.model, self.camera.size, stage.batch_size)
+        if self.config.data.source == "synthetic":
+            return shapes
+        return {name: shapes[name] for name in ("image", "landmarks", "mask")}
 
     def predict(self, params: dict[str, Any], image: jax.Array) -> Reconstruction:
         """Faces of photo crops; pure, to be jitted by the caller.

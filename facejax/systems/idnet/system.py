@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from facejax.data.models import model_of
+from facejax.data.synthetic_photos import example_shapes
 from facejax.losses.identity import MARGINS
 from facejax.nn.precision import cast, check_dtype, uncast
 from facejax.systems.idnet import data, losses, networks
@@ -94,6 +95,10 @@ class IdentitySystem:
         )  # fmt: skip
         loss = terms.pop("loss")
         return loss, (terms, {"idnet_stats": new["batch_stats"]})
+
+    def example_shapes(self, stage: Stage) -> dict[str, jax.ShapeDtypeStruct]:
+        """What `facejax.data.synthetic_photos.example_shapes` says."""
+        return example_shapes(self.model, self.config.data.image_size, stage.batch_size)
 
     def predict(
         self, params: dict[str, Any], image: jax.Array, landmarks: jax.Array

@@ -122,8 +122,8 @@ def load_model(config):
     c = config.data
     if c.source == "procedural":
         options = {k: v for k, v in dict(c.model_options).items() if v}
-        return load_morphable("procedural", **options)
-    return load_morphable(c.model_path) if c.model_path else None
+        return load_morphable("procedural", on_host=True, **options)
+    return load_morphable(c.model_path, on_host=True) if c.model_path else None
 
 
 def _procedural_rows(config, target: str) -> np.ndarray:

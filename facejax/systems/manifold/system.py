@@ -158,6 +158,16 @@ class ManifoldSystem:
             for target, net in self.nets.items()
         ]
 
+    def example_shapes(self, stage: Stage) -> dict[str, jax.ShapeDtypeStruct]:
+        """Rows of each target, noisy ones where they are stored."""
+        noisy = ("", "_noisy") if self.config.train.noise == "stored" else ("",)
+        shapes = {
+            f"{t}{suffix}": jax.ShapeDtypeStruct((stage.batch_size, net.length), np.float32)
+            for t, net in self.nets.items()
+            for suffix in noisy
+        }
+        return shapes | {"example": jax.ShapeDtypeStruct((stage.batch_size,), np.int32)}
+
     def predict(self, params: dict[str, Any], *rows: jax.Array) -> Denoised:
         """Coefficients, each denoised once; pure.
 

@@ -16,17 +16,6 @@ SOURCES = ("model", "packed", "tfrecords", "black")
 LABEL_KINDS = ("auto", "probabilities", "logits", "indices")
 
 
-def prepare_labels(labels: jax.Array, kind: str) -> jax.Array:
-    """Label rows [N, K] as probabilities.
-
-    Args:
-      labels: as the source stores them.
-      kind: 'probabilities' (or any scores that the networks are to see as they are), or 'logits'
-        (the original's un-normalised network outputs).
-    """
-    return jax.nn.softmax(labels) if kind == "logits" else labels
-
-
 class BlackSource(Source):
     """Black maps with zero labels, to measure speed (the original's SyntheticDataset)."""
 
@@ -90,7 +79,11 @@ def resolve_label_kind(kind: str, labels: np.ndarray | None, net: NetworkConfig)
 
 
 class _Source(Source):
-    """A source whose labels are cut to the network's label size, with checked shapes."""
+    """A source whose labels are cut to the network's label size and made probabilities.
+
+    Labels that are stored as 'logits' (the original's un-normalised network outputs) go through a
+    softmax; 'probabilities', or any scores that the networks are to see as they are, do not.
+    """
 
     def __init__(self, source, net: NetworkConfig, label_kind: str, model):
         self._source, self._net, self.model = source, net, model
@@ -120,9 +113,15 @@ class _Source(Source):
     def tables(self, resolution: int) -> Any:
         return self._source.tables(resolution=resolution)
 
+    @property
+    def has_make(self) -> bool:
+        return self._source.has_make or self.meta["label_kind"] == "logits"
+
     def make(self, tables: Any, drawn: dict[str, Any], resolution: int) -> dict[str, Any]:
         made = self._source.make(tables, drawn, resolution=resolution)
-        return {"maps": made["maps"], "labels": drawn["labels"]}
+        labels = drawn["labels"]
+        logits = self.meta["label_kind"] == "logits"
+        return {"maps": made["maps"], "labels": jax.nn.softmax(labels) if logits else labels}
 
 
 def make_source(config, net: NetworkConfig):

@@ -16,7 +16,6 @@ from facejax.data.source import check_indices
 from facejax.io.images import image_grid, to_uint8, write_image
 from facejax.io.plots import line_plots
 from facejax.systems.tbgan.analysis import label_rows
-from facejax.systems.tbgan.data import prepare_labels
 from facejax.systems.tbgan.gallery import Gallery
 from facejax.systems.tbgan.generate import gallery_of
 from facejax.systems.tbgan.networks import generate
@@ -174,7 +173,7 @@ def write_fit(
         source = gallery.source
         batch = source.batch(check_indices(index, len(source)), resolution=resolution)
         targets = np.asarray(batch["maps"])
-        labels = np.asarray(prepare_labels(batch["labels"], source.meta["label_kind"]))
+        labels = np.asarray(batch["labels"])
     if expression is not None:
         labels = label_rows(gallery, len(targets), expression)
     fit = fit_latents(run, targets, labels, steps=steps, seed=seed)

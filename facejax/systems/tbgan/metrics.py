@@ -168,8 +168,6 @@ def evaluate(
     ]
     real = np.concatenate([np.asarray(b["maps"]) for b in batches])[: 2 * half]
     labels = np.concatenate([np.asarray(b["labels"]) for b in batches])[:half]
-    if source.meta["label_kind"] == "logits":
-        labels = np.asarray(jax.nn.softmax(labels, axis=-1))
     latents = gallery.latents(half, config.seed)
     fake = gallery.maps(gen, latents, labels)
     codec = source.codec

@@ -82,9 +82,13 @@ class TBGANSystem:
         }
         return params, {}
 
-    def abstract_params(self) -> dict[str, Any]:
-        """{group: tree} of shapes, without the numbers."""
-        return networks.abstract_parameters(self.net)
+    def example_shapes(self, stage: Stage) -> dict[str, jax.ShapeDtypeStruct]:
+        """Maps and labels."""
+        n, size = stage.batch_size, dict(stage.static)["resolution"]
+        return {
+            "maps": jax.ShapeDtypeStruct((n, size, size, self.net.num_channels), np.float32),
+            "labels": jax.ShapeDtypeStruct((n, self.net.label_size), np.float32),
+        }
 
     def optimizer(self, group: str) -> optax.GradientTransformation:
         """Adam of both groups."""
@@ -122,16 +126,13 @@ class TBGANSystem:
         )
         latents = self.net.latents
 
-        def labels(batch):
-            return data.prepare_labels(batch["labels"], self._source.meta["label_kind"])
-
         def disc_loss(params, inputs):
             batch, scalars = inputs.batch, inputs.scalars
             draws = example_normals(inputs.rng, batch["index"], latents + 1)
             mix = jax.scipy.stats.norm.cdf(draws[:, -1])  # uniform, from the same single draw
             reals = losses.fade_reals(batch["maps"], scalars["alpha"])
             loss, metrics = losses.discriminator_loss(
-                params["disc"], params["gen"], reals, draws[:, :-1], labels(batch), mix,
+                params["disc"], params["gen"], reals, draws[:, :-1], batch["labels"], mix,
                 scalars["alpha"], **static,
             )  # fmt: skip
             return loss, (metrics, {})
@@ -139,7 +140,7 @@ class TBGANSystem:
         def gen_loss(params, inputs):
             draws = example_normals(inputs.rng, inputs.batch["index"], latents)
             loss, metrics = losses.generator_loss(
-                params["gen"], params["disc"], draws, labels(inputs.batch),
+                params["gen"], params["disc"], draws, inputs.batch["labels"],
                 inputs.scalars["alpha"], **static,
             )  # fmt: skip
             return loss, (metrics, {})
@@ -150,7 +151,7 @@ class TBGANSystem:
         )
 
     def describe(self) -> list[dict[str, Any]]:
-        """One row per stage: batch, images, active parameters, an estimate of memory."""
+        """One row per stage: batch, images, active parameters."""
         params = networks.abstract_parameters(self.net)
         rows = []
         for resolution, images in self.schedule.stage_images().items():
@@ -167,23 +168,9 @@ class TBGANSystem:
                     "tick_kimg": tick_kimg(resolution),
                     "generator": active["gen"],
                     "discriminator": active["disc"],
-                    "memory_mib": round(self._memory(params, resolution, batch) / 2**20),
                 }
             )
         return rows
-
-    def _memory(self, params, resolution: int, batch: int) -> float:
-        """Bytes: parameters, moving average, second moments, gradients, and activations.
-
-        Activations: every feature map of both networks is kept for the backward pass, about four
-        times over in the discriminator step (fake, real, penalty and its second derivative).
-        """
-        sizes = {g: sum(x.size for x in jax.tree.leaves(t)) for g, t in params.items()}
-        fixed = 4 * (4 * sizes["gen"] + 3 * sizes["disc"])
-        width = 2 if self.net.dtype == "bfloat16" else 4
-        stage = int(math.log2(resolution))
-        maps = sum(4**r * 2 * self.net.nf(r - 1) for r in range(2, stage + 1))
-        return fixed + width * batch * maps * (2 + 4 / self.loss.gp_every + 4)
 
     @functools.cached_property
     def gallery(self):
