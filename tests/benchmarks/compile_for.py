@@ -108,8 +108,10 @@ def devices(target: str, site: str, shape: str | None = None) -> list:
     jax.config.update("jax_enable_compilation_cache", False)  # seconds are the compiler's
     if target == "h100":
         nvcc = os.path.join(site, "nvidia", "cuda_nvcc")
-        flags = f"--xla_gpu_autotune_level=0 --xla_gpu_cuda_data_dir={nvcc}"  # nothing to tune on
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+        # There is nothing to tune on, and without tuning Triton finds no tiles for some products.
+        flags = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {flags} --xla_gpu_cuda_data_dir={nvcc}"
+        os.environ["XLA_FLAGS"] = flags
         os.environ["PATH"] = os.path.join(nvcc, "bin") + os.pathsep + os.environ["PATH"]
         jax.devices()
         found = topologies.get_topology_desc(
