@@ -77,22 +77,19 @@ class Program(NamedTuple):
 
 
 def missing(target: str, site: str | None) -> str:
-    """What keeps `devices` from working with this folder, '' for nothing."""
+    """What keeps `environment` from working with this folder, '' for nothing."""
     if not site:
         return "no folder with the compiler's packages was given"
     absent = [n for n in _NEEDED[target] if not (pathlib.Path(site) / n).exists()]
     return f"{site} lacks {', '.join(absent)}" if absent else ""
 
 
-def devices(target: str, site: str, shape: str | None = None) -> list:
-    """Devices that programs can be compiled for and nothing can be placed on.
-
-    Call it before anything else in the process asks jax for devices. Computations stay on the CPU.
+def environment(target: str, site: str) -> dict[str, str]:
+    """The environment that a process which calls `devices` has to start with.
 
     Args:
       target: 'h100' or 'tpu' (v5e).
       site: the folder with the plugin or libtpu.
-      shape: topology; '1x1x1' or '1x1x4' for GPUs, 'v5e:2x2' for TPUs.
 
     Raises:
       ValueError: another target, or a folder without the packages.
@@ -101,28 +98,54 @@ def devices(target: str, site: str, shape: str | None = None) -> list:
         raise ValueError(f"target is {target!r}, wanted one of {', '.join(TARGETS)}")
     if problem := missing(target, site):
         raise ValueError(f"{problem}; see the text at the top of tests/benchmarks/compile_for.py")
-    site = os.path.abspath(site)
-    sys.path.insert(0, site)
-    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_compilation_cache", False)  # seconds are the compiler's
+    out, site = dict(os.environ), os.path.abspath(site)
+
+    def prepend(name, *values):
+        out[name] = os.pathsep.join([*values, *filter(None, [out.get(name)])])
+
+    prepend("PYTHONPATH", site)  # jax looks for a plugin's linear algebra while it is imported
+    out["JAX_PLATFORMS"] = "cpu"
+    out["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # seconds are the compiler's
     if target == "h100":
         nvcc = os.path.join(site, "nvidia", "cuda_nvcc")
-        flags = f"--xla_gpu_autotune_level=0 --xla_gpu_cuda_data_dir={nvcc}"  # nothing to tune on
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
-        os.environ["PATH"] = os.path.join(nvcc, "bin") + os.pathsep + os.environ["PATH"]
-        jax.devices()
-        found = topologies.get_topology_desc(
-            "h100", "cuda", target_config=_H100, topology=shape or "1x1x1"
-        )
+        prepend("PATH", os.path.join(nvcc, "bin"))
+        prepend("LD_LIBRARY_PATH", *map(str, sorted(pathlib.Path(site).glob("nvidia/*/lib"))))
+        out["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+        # There is nothing to tune on, and without tuning Triton finds no tiles for some products.
+        flags = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+        flags = f"{out.get('XLA_FLAGS', '')} {flags} --xla_gpu_cuda_data_dir={nvcc}"
+        out["XLA_FLAGS"] = flags.strip()
     else:
-        os.environ |= {
+        out |= {
             "TPU_SKIP_MDS_QUERY": "1",
             "TPU_ACCELERATOR_TYPE": "v5litepod-4",
             "TPU_WORKER_HOSTNAMES": "localhost",
             "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # compilations may run side by side
         }
-        jax.devices()
+    return out
+
+
+def devices(target: str, site: str, shape: str | None = None) -> list:
+    """Devices that programs can be compiled for and nothing can be placed on.
+
+    Computations of the process stay on the CPU.
+
+    Args:
+      target: 'h100' or 'tpu' (v5e).
+      site: the folder with the plugin or libtpu.
+      shape: topology; '1x1x1' or '1x1x4' for GPUs, 'v5e:2x2' for TPUs.
+
+    Raises:
+      ValueError: the process was not started with `environment`.
+    """
+    if os.path.abspath(site) not in sys.path:
+        raise ValueError(f"start the process with environment({target!r}, {site!r})")
+    jax.devices()
+    if target == "h100":
+        found = topologies.get_topology_desc(
+            "h100", "cuda", target_config=_H100, topology=shape or "1x1x1"
+        )
+    else:
         found = topologies.get_topology_desc(platform="tpu", topology_name=shape or "v5e:2x2")
     return list(found.devices)
 
@@ -391,6 +414,9 @@ def main() -> int:
     args = parser.parse_args()
     if problem := missing(args.target, args.site):
         parser.error(problem)
+    if os.path.abspath(args.site) not in sys.path:
+        command = [sys.executable, "-m", "tests.benchmarks.compile_for", *sys.argv[1:]]
+        os.execve(sys.executable, command, environment(args.target, args.site))
     shape = f"1x1x{args.devices}" if args.target == "h100" else None
     found = devices(args.target, args.site, shape)[: args.devices]
 
