@@ -61,7 +61,8 @@ def count_operations(text: str) -> dict[str, int]:
 
 def _width(kind: str) -> int:
     """Bytes of a number of a type such as 'f32', 'ui8', 'bf16', 'pred'."""
-    return _BYTES.get(kind) or _BYTES[re.search(r"(8|16|32|64)$", kind)[0]]
+    bits = re.search(r"(8|16|32|64)$", kind)
+    return _BYTES.get(kind) or _BYTES[bits[0] if bits else "64"]
 
 
 def reduced_bytes(text: str) -> int:
