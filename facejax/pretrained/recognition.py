@@ -74,6 +74,11 @@ def make_recognizer(config) -> Recognizer | None:
         raise ValueError(f"recognition.kind is {c.kind!r}, wanted one of {KINDS}")
     if c.kind == "none":
         return None
+    if c.kind == "idnet" and c.weights:
+        raise ValueError(
+            f"recognition.weights is {c.weights!r}, but kind='idnet' comes from a run: give it as "
+            "recognition.run"
+        )
     if c.run and c.kind != "idnet":
         raise ValueError(
             f"recognition.run is {c.run!r}, but only kind='idnet' is trained by a run: give "
