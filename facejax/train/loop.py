@@ -62,7 +62,7 @@ class _Loader:
     def __init__(self, system: System, parallel: Parallel, seed: int, images: int):
         self._system, self._parallel, self._seed = system, parallel, seed
         self._images = images
-        self._samplers: dict[int, tuple[Source, IndexSampler]] = {}
+        self._sources: dict[Stage, tuple[Source, IndexSampler]] = {}
         self._makers: dict[Stage, Callable] = {}
         self._threads = max(1, min(len(os.sched_getaffinity(0)), _DRAWING_THREADS))
         self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, "draw")
@@ -96,10 +96,10 @@ class _Loader:
         self._pool.shutdown(cancel_futures=True)
 
     def _source(self, stage: Stage) -> tuple[Source, IndexSampler]:
-        source = self._system.source(stage)
-        if id(source) not in self._samplers:  # held, so that no other object gets its id
-            self._samplers[id(source)] = source, IndexSampler(len(source), self._seed)
-        return self._samplers[id(source)]
+        if stage not in self._sources:
+            source = self._system.source(stage)
+            self._sources[stage] = source, IndexSampler(len(source), self._seed)
+        return self._sources[stage]
 
     def _draw(self, source: Source, indices: np.ndarray, static: dict) -> dict[str, Any]:
         if not source.in_threads or self._threads == 1 or len(indices) < 2:

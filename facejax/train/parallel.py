@@ -109,13 +109,15 @@ class Parallel:
         Args:
           batch_size: of the global batch.
           accumulate: the number of microbatches.
-          together: a microbatch of a device must be a multiple of it, see `System.device_batch`.
+          together: where a batch is cut, the parts must be multiples of it, see
+            `System.device_batch`.
         """
-        unit = self.num_devices * accumulate * together
+        parts = self.num_devices * accumulate
+        unit = parts * together if parts > 1 else 1
         if batch_size % unit:
             below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
             nearest = f"{below} or {above}" if below else f"{above}"
-            groups = f" in groups of {together}" if together > 1 else ""
+            groups = f", in groups of {together}" if together > 1 else ""
             raise ValueError(
                 f"a batch of {batch_size} does not divide over {self.num_devices} device(s) with "
                 f"{accumulate} microbatch(es) each{groups}: wanted a multiple of {unit}; the "

@@ -180,7 +180,7 @@ class System(Protocol):
         ...
 
     def source(self, stage: Stage) -> Source:
-        """The examples of a stage; the same object for all stages that share them."""
+        """The examples of a stage; the trainer asks once per stage."""
         ...
 
     def frozen(self) -> dict[str, Frozen]:

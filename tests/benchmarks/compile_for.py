@@ -32,13 +32,14 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from facejax.cli import load_config, make_system
 from facejax.nn.devices import AXIS
 from facejax.render import platform
+from facejax.train.config import load_config
 from facejax.train.describe import format_table
 from facejax.train.frozen import frozen_trees
 from facejax.train.memory import abstract_state, step_arguments
 from facejax.train.parallel import Parallel
+from facejax.train.runs import make_system
 from facejax.train.state import as_used
 from tests.oracles.hlo import count_operations
 

@@ -71,7 +71,7 @@ CASES = {
         "empty",
     ),
     "resolution": (["--config.model.resolution=24"], "power of two.*24"),
-    "devices": (["--config.schedule.minibatch_base=2"], "multiple of 4"),
+    "devices": (["--config.schedule.minibatch_base=2"], "multiple of 16"),
     "stddev groups": (["--config.schedule.minibatch_base=18"], "model.mbstd_group"),
 }
 

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.data.source import Source
 from facejax.train.optim import adam
 from facejax.train.system import Phase, Plan, Stage
 
@@ -31,7 +32,7 @@ def picture(radius, size):
     return (distance < radius[:, None, None]).astype(np.float32)
 
 
-class Pebbles:
+class Pebbles(Source):
     meta = {}
 
     def __init__(self, config):
@@ -41,7 +42,7 @@ class Pebbles:
     def __len__(self):
         return len(self._radius)
 
-    def batch(self, indices):
+    def draw(self, indices):
         radius = self._radius[indices]
         return {"radius": radius.astype(np.float32), "image": picture(radius, self._size)}
 
@@ -72,27 +73,28 @@ class PebbleSystem:
         del stage
         return (Phase("draw", "net", self._loss, ema=("net",)),)
 
-    def _loss(self, params, state, batch, rng, scalars):
-        del state, rng, scalars
-        return jnp.mean((self.draw(params, batch["radius"]) - batch["image"]) ** 2), ({}, {})
+    def _loss(self, params, inputs):
+        drawn = self.draw(params["net"], inputs.batch["radius"])
+        return jnp.mean((drawn - inputs.batch["image"]) ** 2), ({}, {})
 
     def optimizer(self, group):
         del group
         return adam()
 
-    def source(self):
+    def source(self, stage):
+        del stage
         return Pebbles(self.config)
 
-    def samples(self, ema_params, plan, step):
+    def samples(self, params, plan, step):
         del plan, step
-        images = self.draw(ema_params["net"], jnp.linspace(0.2, 0.9, 4))
+        images = self.draw(params["net"], jnp.linspace(0.2, 0.9, 4))
         row = np.concatenate(np.asarray(images), axis=1)
         return {"pebbles": np.rint(255 * np.stack([row] * 3, axis=-1)).astype(np.uint8)}
 
-    def evaluate(self, ema_params, meta, workdir):
+    def evaluate(self, params, meta, workdir):
         del meta, workdir
         radius = np.linspace(0.25, 0.85, 16).astype(np.float32)
-        found = self.draw(ema_params["net"], radius)
+        found = self.draw(params["net"], radius)
         return {"mse": float(np.mean((found - picture(radius, self.config.size)) ** 2))}
 
 

@@ -34,9 +34,9 @@ def baked(model, attributes, resolution, supersample=2):
 
 def test_maps_are_those_of_the_decoded_model(source):
     model = toy_model()
-    batch = source.batch(SOME, resolution=16, with_coeffs=True)
+    batch = source.batch(SOME, resolution=16)
     assert batch["maps"].shape == (3, 16, 16, 9) and batch["maps"].dtype == np.float32
-    coeffs = batch["coeffs"]
+    coeffs, _ = source.draws(SOME)
     vertices = decode_shape(model, coeffs.id, coeffs.exp)
     found = source.codec.decode(batch["maps"])
     shape, mask = baked(model, vertices, 16)

@@ -67,7 +67,7 @@ def test_maps_to_records_to_packed_and_out_again_bit_for_bit(raw, capsys):
     for other in (b, c):
         np.testing.assert_array_equal(other.labels, a.labels)
         for r in (4, 8):
-            x, y = (s.batch(np.arange(5), r)["maps"] for s in (a, other))
+            x, y = (s.batch(np.arange(5), resolution=r)["maps"] for s in (a, other))
             np.testing.assert_allclose(x, y, atol=0 if r == 8 else 1e-6)
 
 

@@ -15,7 +15,7 @@ def test_nme_of_the_truth_is_zero_and_of_a_shift_its_length(model, folder, tmp_p
     true = truth(model)
     coeffs = jnp.broadcast_to(decoder.join(true), (2, decoder.num_coefficients(model)))
     method = rec.Reconstructor(
-        regressor=Regressor(model, 32, lambda crops: {"coeffs": coeffs}), batch_size=2
+        regressor=Regressor(model, 32, lambda crops: decoder.Reconstruction(coeffs)), batch_size=2
     )
     photo = rec.read_photo(folder / "photos" / "a.png")
     marks = photo.aligned.transform.to_photo(np.asarray(draw(model, true)[2]))

@@ -176,7 +176,8 @@ def test_a_network_and_its_refined_mesh(model, folder, tmp_path):
     def predict(crops):
         sizes.append(crops.shape)
         batch = lambda a: jnp.broadcast_to(a[None], (len(crops), *a.shape))  # noqa: E731
-        return {"coeffs": batch(decoder.join(true)), "refined": jax.tree.map(batch, moved)}
+        refined = jax.tree.map(batch, moved)
+        return decoder.Reconstruction(batch(decoder.join(true)), refined=refined)
 
     photo = rec.read_photo(folder / "photos" / "a.png")
     by_network = rec.Reconstructor(regressor=Regressor(model, 64, predict), batch_size=2)
@@ -191,7 +192,7 @@ def test_a_network_and_its_refined_mesh(model, folder, tmp_path):
     summary = rec.reconstruct_photos(by_network, [photo.path], tmp_path / "out", files=files)
     assert summary.failed == {} and not (tmp_path / "out" / "a_curve.png").exists()
     linear = rec.Reconstructor(
-        regressor=Regressor(model, 64, lambda c: {"coeffs": predict(c)["coeffs"]})
+        regressor=Regressor(model, 64, lambda c: decoder.Reconstruction(predict(c).coeffs))
     )
     plain = linear.reconstruct(*linear.estimate([photo]))
     plain.curves = {"photo": np.linspace(1, 0.1, 5)}

@@ -72,6 +72,9 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
         parallel.check_batch_size(10)
     with pytest.raises(ValueError, match="the nearest batch sizes are 8$"):
         parallel.check_batch_size(3, 2)
+    with pytest.raises(ValueError, match="in groups of 4: wanted a multiple of 16"):
+        parallel.check_batch_size(8, together=4)
+    Parallel(devices=jax.devices()[:1]).check_batch_size(3, together=4)  # nothing is cut
 
 
 def test_settings_that_do_not_fit_together():

@@ -69,10 +69,10 @@ class TBGANSystem:
 
     def device_batch(self, stage: Stage) -> int:
         """Groups of minibatch statistics and of examples with a penalty stay on a device."""
-        net, batch = self.net, stage.batch_size
+        net = self.net
         if net.mbstd_strided:
-            return batch  # a group is spread over the whole batch
-        return math.lcm(min(net.mbstd_group, batch), self.loss.gp_every)
+            return stage.batch_size  # a group is spread over the whole batch
+        return math.lcm(net.mbstd_group, self.loss.gp_every)
 
     def init(self, seed: int):
         """Parameters of both networks, every stage included."""

@@ -167,5 +167,5 @@ def test_default_options_are_the_documented_ones(monkeypatch):
         return kind
 
     monkeypatch.setattr("facejax.morphable.load.cached_model", fake)
-    assert load_morphable("procedural") == "procedural"
+    assert load_morphable("procedural", on_host=True) == "procedural"
     assert (seen["rows"], seen["cols"], seen["n_id"], seen["texture_size"]) == (128, 128, 80, 256)

@@ -47,7 +47,7 @@ def test_the_critic_comes_in_with_the_photo():
     assert "lr/critic" not in plans[1].scalars
     assert plans[2].scalars["lr/critic"] == plans[2].scalars["lr/graph"]
     (before,), (critic, graph) = system.phases(plans[1].stage), system.phases(plans[2].stage)
-    assert (before.every, critic.group, critic.every, graph.every) == (1, "critic", 1, 5)
+    assert (before.every, critic.groups, critic.every, graph.every) == (1, ("critic",), 1, 5)
     runs = [active_phases((critic, graph), k) for k in range(10)]
     assert sum("critic" in r for r in runs) == 10 and sum("graph" in r for r in runs) == 2
     plain = make_system(load_config(f"{CONFIG}:texture-gcn"))

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from facejax.train.config import load_config
+from facejax.train.frozen import frozen_trees
 from facejax.train.runs import make_system
 from facejax.train.state import init_state
-from facejax.train.step import active_phases, make_train_step, traced_scalars
+from facejax.train.step import traced_scalars
 from tests.oracles.published_data import write_face_and_photo
+from tests.systems.stepping import make_step
 
 CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/deep3d.py"
 # a test's time is that of the compiler
@@ -48,7 +50,7 @@ def test_a_step_at_the_published_sizes(preset, groups, count, files):
     config.adversarial.weight = 1e-3 if "critic" in groups else 0.0
     system = make_system(config)
     plan = system.plan(system.total_images - 16)
-    step = make_train_step(system, plan.stage, active_phases(system.phases(plan.stage), 0))
+    step = make_step(system, plan.stage)
     state = init_state(system, 0)
     if "graph" in groups:
         assert system.hierarchy.sizes == SIZES
@@ -56,7 +58,8 @@ def test_a_step_at_the_published_sizes(preset, groups, count, files):
         (group,) = groups
         assert sum(x.size for x in jax.tree.leaves(state.params[group])) == count
     batch = dict(system.source().batch(np.array([0]))) | {"index": np.zeros(1, np.int32)}
-    arguments = (state, batch, traced_scalars(plan.scalars))
+    scalars = traced_scalars(plan.scalars, 0)
+    arguments = (state, frozen_trees(system), batch, scalars)
     new, metrics = jax.jit(step).lower(*arguments).compile(FAST)(*arguments)
     assert all(np.isfinite(v) for v in metrics.values()), metrics
     assert not any(v for k, v in metrics.items() if k.endswith("/skipped"))

@@ -9,7 +9,7 @@ from facejax.data.alignment import STANDARD_POINTS_DM, align
 from facejax.io.images import write_image
 from facejax.io.landmarks import write_landmarks
 from facejax.morphable import load_morphable
-from facejax.recon.decoder import Deep3DCamera, front_weights
+from facejax.recon.decoder import Deep3DCamera, Reconstruction, front_weights
 from facejax.systems.deep3d import metrics
 
 SIZE = (90, 110)
@@ -23,7 +23,7 @@ class Oracle:
     def predict(self, params, image):
         del image
         face = types.SimpleNamespace(landmarks_px=params, shape=jnp.zeros((len(params), 1, 3)))
-        return {"coeffs": jnp.zeros((len(params), 1)), "face": face}
+        return Reconstruction(jnp.zeros((len(params), 1)), face)
 
 
 def face(rng):

@@ -17,10 +17,12 @@ from facejax.recon.decoder import decode, split
 from facejax.systems.deep3d.metrics import evaluate
 from facejax.systems.deep3d.validation import Validation
 from facejax.train.config import load_config
+from facejax.train.frozen import frozen_trees
 from facejax.train.loop import restore_state, train
 from facejax.train.runs import make_system
 from facejax.train.state import init_state
-from facejax.train.step import make_train_step, traced_scalars
+from facejax.train.step import traced_scalars
+from tests.systems.stepping import make_step
 
 CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/deep3d.py"
 
@@ -55,14 +57,16 @@ def test_a_step_and_the_validation_take_a_batch_of_a_folder(config):
     system = make_system(config)
     state, plan = init_state(system, 0), system.plan(0)
     batch = dict(system.source().batch(np.arange(4)), index=np.arange(4, dtype=np.int32))
-    step = make_train_step(system, plan.stage, ("rnet",))
-    _, metrics = jax.eval_shape(step, state, batch, traced_scalars(plan.scalars))
+    step, frozen = make_step(system, plan.stage), frozen_trees(system)
+    scalars = traced_scalars(plan.scalars, 0)
+    _, metrics = jax.eval_shape(step, state, frozen, batch, scalars)
     assert metrics["rnet/nme"].shape == ()
-    terms = jax.eval_shape(Validation(system).terms, state.ema_params(), batch)
+    params = state.as_used() | frozen
+    terms = jax.eval_shape(Validation(system).terms, params, batch)
     assert terms["rnet/photo"].shape == terms["rnet/loss"].shape == ()
     config.loss.update(photo=0.0, fit=0.0)  # what they compile runs in other tests
     system = make_system(config)
-    found = system.validation(state.ema_params())
+    found = system.validation(params)
     photos = PhotoFolder(config.data.val_path, 32).batch(np.arange(3))
     face = decode(system.model, split(np.zeros(system.rnet_size), system.model), system.camera)
     errors = nme(np.broadcast_to(face.landmarks_px, (3, 68, 2)), photos["landmarks"])

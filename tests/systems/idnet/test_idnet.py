@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from facejax.cli import load_config, make_system
 from facejax.systems.idnet import data, losses, metrics
+from facejax.train.config import load_config
+from facejax.train.runs import make_system
 
 CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/idnet.py"
 

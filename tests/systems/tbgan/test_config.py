@@ -107,8 +107,9 @@ def test_resolution_that_is_no_power_of_two():
         make_system(smoke(model__resolution=24))
 
 
-def test_dry_run_of_the_full_size_counts_without_making_numbers(monkeypatch):
+def test_dry_run_of_the_full_size_counts_without_making_numbers(monkeypatch, tmp_path):
     config = load_config(f"{CONFIG}:paper")
     system = make_system(config)
-    monkeypatch.setattr(system, "init", lambda seed: pytest.fail("numbers were made"))
-    assert "parameters: gen 206,959,464, disc 204,161,384" in describe(config, system)
+    monkeypatch.setattr("numpy.random.default_rng", lambda *a: pytest.fail("numbers were made"))
+    text = describe(config, system, tmp_path)
+    assert "parameters: disc 204,161,384, gen 206,959,464" in text

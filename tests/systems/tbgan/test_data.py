@@ -39,9 +39,10 @@ def test_records_keep_their_codec_and_mask(tmp_path, rng):
 def test_kinds_of_labels(tmp_path, rng):
     net = network_config(load_config(f"{CONFIG}:smoke").model)
     scores = rng.normal(size=(5, 7))
+    softmax = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     for name, labels, kind, names in (
         ("scores", scores, "logits", "label 0"),
-        ("soft", np.exp(scores) / np.exp(scores).sum(1, keepdims=True), "probabilities", "label 0"),
+        ("soft", softmax, "probabilities", "label 0"),
         ("classes", np.array([[0], [6], [2]]), "probabilities", "class 0"),
     ):
         config, _ = records(tmp_path / name, labels, rng)
@@ -49,7 +50,7 @@ def test_kinds_of_labels(tmp_path, rng):
         assert source.meta["label_kind"] == kind, name
         assert len(source.label_names) == 7 and source.label_names[0] == names
         found = source.batch(np.array([1, 2]), resolution=4)["labels"]
-        expected = np.eye(7)[[6, 2]] if name == "classes" else labels[[1, 2]]
+        expected = np.eye(7)[[6, 2]] if name == "classes" else softmax[[1, 2]]
         np.testing.assert_allclose(found, expected, atol=1e-6)
     config.data.label_kind = "logits"
     with pytest.raises(ValueError, match="1 label.*label_size=1"):

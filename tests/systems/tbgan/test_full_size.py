@@ -13,7 +13,8 @@ import pytest
 from facejax.systems.tbgan.system import make_system
 from facejax.train.config import load_config
 from facejax.train.state import init_state
-from facejax.train.step import active_phases, make_train_step, traced_scalars
+from facejax.train.step import traced_scalars
+from tests.systems.stepping import make_step
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/tbgan.py")
 
@@ -33,8 +34,8 @@ def test_a_step_of_both_networks_at_512_pixels(rng):
     maps = rng.uniform(-1, 1, (4, 512, 512, 9)).astype(np.float32)
     labels = np.eye(7, dtype=np.float32)[:4]
     batch = {"maps": maps, "labels": labels, "index": np.arange(4, dtype=np.int32)}
-    step = make_train_step(system, plan.stage, active_phases(system.phases(plan.stage), 0))
-    new, metrics = jax.jit(step)(state, batch, traced_scalars(plan.scalars))
+    step = make_step(system, plan.stage)
+    new, metrics = jax.jit(step)(state, {}, batch, traced_scalars(plan.scalars, 0))
     assert all(np.isfinite(v) for v in metrics.values())
     assert metrics["disc/skipped"] == metrics["gen/skipped"] == 0
     for group, block in (("gen", "512x512"), ("disc", "512x512"), ("gen", "4x4")):
