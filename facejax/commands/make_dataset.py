@@ -82,10 +82,10 @@ def main(argv: Sequence[str], program: str = "facejax make_dataset") -> int:
 def _run(args) -> int:
     import jax
 
-    affinity = getattr(os, "sched_getaffinity", None)
-    processors = len(affinity(0)) if affinity else os.cpu_count() or 1
+    from facejax.data.prefetch import num_processors
+
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", args.cpu_devices or min(processors, 8))
+        jax.config.update("jax_num_cpu_devices", args.cpu_devices or min(num_processors(), 8))
     from facejax.morphable import load_morphable
     from facejax.pipelines.dataset import FaceMaker, Options, load_denoisers, write_dataset
 

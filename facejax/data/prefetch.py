@@ -1,12 +1,19 @@
 """A one-thread prefetcher: batches are made while the device works (numpy releases the GIL)."""
 
 import collections
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+def num_processors() -> int:
+    """How many processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class _Queue:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import os
 import pathlib
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from facejax.data.prefetch import Prefetcher
+from facejax.data.prefetch import Prefetcher, num_processors
 from facejax.data.sampler import IndexSampler
 from facejax.data.source import Source
 from facejax.io.checkpoints import CheckpointError, Checkpoints
@@ -55,18 +54,24 @@ class RunResult:
 class _Loader:
     """Global batches in order, addressed by the number of images seen.
 
-    Attributes:
-      drawn: examples drawn, and the seconds that it took, since the last `take_rate`.
+    Args:
+      system: whose sources.
+      parallel: where batches go.
+      seed: of their order.
+      images: seen before the first batch.
+      placed: what is frozen, on the host and as placed, see `Parallel.put_frozen`.
     """
 
-    def __init__(self, system: System, parallel: Parallel, seed: int, images: int):
+    def __init__(
+        self, system: System, parallel: Parallel, seed: int, images: int, placed: tuple[Any, Any]
+    ):
         self._system, self._parallel, self._seed = system, parallel, seed
-        self._images = images
+        self._images, self._placed = images, placed
         self._sources: dict[Stage, tuple[Source, IndexSampler]] = {}
         self._makers: dict[Stage, Callable] = {}
-        self._threads = max(1, min(len(os.sched_getaffinity(0)), _DRAWING_THREADS))
+        self._threads = min(num_processors(), _DRAWING_THREADS)
         self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, "draw")
-        self._drawn = [0, 0.0]
+        self._drawn = [0, 0.0]  # examples, seconds
 
     def load(self, step: int) -> tuple[int, dict[str, Any]] | None:
         """(images seen before it, batch on devices); None after the end of the run."""
@@ -114,10 +119,10 @@ class _Loader:
             return batch
         if stage not in self._makers:
             static = dict(stage.static)
-            tables = self._parallel.put_frozen(source.tables(**static))
+            tables = self._parallel.put_frozen(source.tables(**static), self._placed)
             make = self._parallel.wrap_examples(functools.partial(source.make, **static))
             program = make.lower(tables, batch).compile()
-            self._makers[stage] = functools.partial(program, tables)
+            self._makers = {stage: functools.partial(program, tables)}  # the last one's may go
         return self._makers[stage](batch)
 
 
@@ -129,8 +134,9 @@ def _crossed(before: int, after: int, every_kimg: float) -> bool:
 class _Run:
     """The state of one call of `train`."""
 
-    def __init__(self, system, config, workdir, parallel, writer, checkpoints):
+    def __init__(self, system, config, workdir, parallel, writer, checkpoints, frozen_record):
         self.system, self.config, self.workdir = system, config, workdir
+        self.frozen_record = frozen_record
         self.parallel, self.writer, self.checkpoints = parallel, writer, checkpoints
         self.step, self.images = 0, 0
         self.segment: str | None = None
@@ -145,7 +151,6 @@ class _Run:
         self.seconds_per_kimg: float | None = None
         self.state: Any = None
         self.frozen: dict[str, Any] = {}
-        self.frozen_record = describe_frozen(system)
 
     def start(self, host_state: TrainState, meta: dict[str, Any] | None) -> None:
         self.state = self.parallel.put_state(host_state)
@@ -383,13 +388,14 @@ def train(
         for line in changed:
             _log.warning("%s: the plan follows the new value from here on", line)
         state = init_state(system, config.seed)
-        restored = restore_state(checkpoints, state, describe_frozen(system))
+        frozen = describe_frozen(system)
+        restored = restore_state(checkpoints, state, frozen)
         if restored is None and config.get("init_from"):
             state = warm_start(state, config.init_from, config.init_with)
         state, meta = restored or (state, None)
         step = meta["step"] if meta else 0
         writer = stack.enter_context(RunWriter(workdir, step) if main else NullWriter())
-        run = _Run(system, config, workdir, parallel, writer, checkpoints)
+        run = _Run(system, config, workdir, parallel, writer, checkpoints, frozen)
         run.start(state, meta)
         del state, restored
         if meta and run.images >= system.total_images:
@@ -418,7 +424,8 @@ def _write_config(workdir: pathlib.Path, config: Any) -> None:
 def _train(run: _Run, profile_steps: int, show_progress: bool) -> None:
     system, config = run.system, run.config
     total = system.total_images
-    run.loader = loader = _Loader(system, run.parallel, config.seed, run.images)
+    placed = (frozen_trees(system), run.frozen)
+    run.loader = loader = _Loader(system, run.parallel, config.seed, run.images, placed)
     ahead = stage_images(system, run.images)
     in_flight: collections.deque = collections.deque()
     reported = time.monotonic()

@@ -96,7 +96,6 @@ class Parallel:
         self._mesh = mesh
         self._replicated = NamedSharding(mesh, P())
         self._sharded = NamedSharding(mesh, P(AXIS))
-        self._placed: dict[int, tuple[Any, jax.Array]] = {}
 
     @property
     def num_devices(self) -> int:
@@ -141,21 +140,20 @@ class Parallel:
 
         return jax.tree.map(put, tree)
 
-    def put_frozen(self, tree: Any) -> Any:
-        """Arrays that no step changes, replicated; an array that was put before is not put again.
+    def put_frozen(self, tree: Any, placed: tuple[Any, Any] = ((), ())) -> Any:
+        """Arrays that no step changes, replicated.
 
         Args:
           tree: arrays, the same in every process.
+          placed: a tree and what this method made of it: arrays of `tree` that are in there too are
+            not placed again.
         """
-
-        def put(x):
-            known = self._placed.get(id(x))
-            if known is None:
-                # `x` is kept, lest another array gets its id
-                known = self._placed[id(x)] = (x, self._replicate(np.asarray(x)))
-            return known[1]
-
-        return jax.tree.map(put, tree)
+        known = {
+            id(x): y for x, y in zip(*map(jax.tree.leaves, placed), strict=True)
+        }  # fmt: skip
+        return jax.tree.map(
+            lambda x: known[id(x)] if id(x) in known else self._replicate(np.asarray(x)), tree
+        )
 
     def _replicate(self, x: np.ndarray) -> jax.Array:
         return jax.make_array_from_process_local_data(self._replicated, x, x.shape)
