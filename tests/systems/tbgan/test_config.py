@@ -9,7 +9,6 @@ from facejax.systems.tbgan import data
 from facejax.systems.tbgan.networks import network_config
 from facejax.systems.tbgan.system import make_system
 from facejax.train.config import load_config
-from facejax.train.describe import describe
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/tbgan.py")
 PRESETS = (
@@ -105,10 +104,3 @@ def test_batch_that_does_not_fit_the_stddev_groups():
 def test_resolution_that_is_no_power_of_two():
     with pytest.raises(ValueError, match="power of two"):
         make_system(smoke(model__resolution=24))
-
-
-def test_dry_run_of_the_full_size_counts_without_making_numbers(monkeypatch):
-    config = load_config(f"{CONFIG}:paper")
-    system = make_system(config)
-    monkeypatch.setattr(system, "init", lambda seed: pytest.fail("numbers were made"))
-    assert "parameters: gen 206,959,464, disc 204,161,384" in describe(config, system)
