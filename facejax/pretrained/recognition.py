@@ -100,14 +100,15 @@ def recognizer_weights(config, recognizer: Recognizer, seed: int) -> Frozen:
       ValueError: no such run or file, or no checkpoint yet.
     """
     c, net = config.recognition, recognizer.net
-    if c.run and only_shapes() and not (pathlib.Path(c.run) / "config.json").is_file():
-        return Frozen(init_identity(net, seed), f"{c.run}, to be trained")
-    if c.run:
-        run = load_run(c.run, "idnet")
+    run_folder = _run_of(c)
+    if run_folder and only_shapes() and not (pathlib.Path(run_folder) / "config.json").is_file():
+        return Frozen(init_identity(net, seed), f"{run_folder}, to be trained")
+    if run_folder:
+        run = load_run(run_folder, "idnet")
         trained = {
             "params": run.params["idnet"]["net"], "batch_stats": run.params["idnet_stats"]
         }  # fmt: skip
-        return Frozen(trained, f"{c.run}, step {run.meta['step']}")
+        return Frozen(trained, f"{run_folder}, step {run.meta['step']}")
     if c.weights:
         _, variables, meta = load_weights(c.weights, c.kind)
         return Frozen(variables, f"{c.weights} ({meta['origin']})")
@@ -120,12 +121,18 @@ def recognizer_weights(config, recognizer: Recognizer, seed: int) -> Frozen:
     return Frozen({"params": params, "batch_stats": stats}, origin)
 
 
+def _run_of(c) -> str:
+    """The folder of an idnet run, '' for none; `weights` named it before there was `run`."""
+    return c.run or (c.weights if c.kind == "idnet" else "")
+
+
 def _idnet_options(c) -> dict[str, int]:
     """Attributes of the network of a run, also of one that has yet to be trained."""
-    if not c.run:
+    folder = _run_of(c)
+    if not folder:
         return {k: c[k] for k in ("size", "width", "features", "depth")}
-    if (pathlib.Path(c.run) / "config.json").is_file():
-        return dict(read_run_config(c.run, "idnet").model)
+    if folder != c.run or (pathlib.Path(folder) / "config.json").is_file():
+        return dict(read_run_config(folder, "idnet").model)
     return dict(load_config(c.train).model)
 
 

@@ -20,7 +20,6 @@ import importlib
 import json
 import os
 import pathlib
-import re
 import sys
 import tempfile
 import time
@@ -37,9 +36,11 @@ from facejax.cli import load_config, make_system
 from facejax.nn.devices import AXIS
 from facejax.render import platform
 from facejax.train.describe import format_table
+from facejax.train.frozen import frozen_trees
+from facejax.train.memory import abstract_state, step_arguments
 from facejax.train.parallel import Parallel
-from facejax.train.state import init_state
-from facejax.train.step import active_phases, traced_scalars
+from facejax.train.state import as_used
+from tests.oracles.hlo import count_operations
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 PUBLISHED = {
@@ -52,7 +53,6 @@ TARGETS = ("h100", "tpu")
 PREDICT_BATCH = 16
 _NEEDED = {"h100": ("jax_cuda12_plugin", "jax_plugins", "nvidia/cuda_nvcc"), "tpu": ("libtpu",)}
 _PLAN_SAMPLES = 2000
-_COLLECTIVES = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
 _H100 = """gpu_device_info {
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
   shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
@@ -77,22 +77,19 @@ class Program(NamedTuple):
 
 
 def missing(target: str, site: str | None) -> str:
-    """What keeps `devices` from working with this folder, '' for nothing."""
+    """What keeps `environment` from working with this folder, '' for nothing."""
     if not site:
         return "no folder with the compiler's packages was given"
     absent = [n for n in _NEEDED[target] if not (pathlib.Path(site) / n).exists()]
     return f"{site} lacks {', '.join(absent)}" if absent else ""
 
 
-def devices(target: str, site: str, shape: str | None = None) -> list:
-    """Devices that programs can be compiled for and nothing can be placed on.
-
-    Call it before anything else in the process asks jax for devices. Computations stay on the CPU.
+def environment(target: str, site: str) -> dict[str, str]:
+    """The environment that a process which calls `devices` has to start with.
 
     Args:
       target: 'h100' or 'tpu' (v5e).
       site: the folder with the plugin or libtpu.
-      shape: topology; '1x1x1' or '1x1x4' for GPUs, 'v5e:2x2' for TPUs.
 
     Raises:
       ValueError: another target, or a folder without the packages.
@@ -101,28 +98,54 @@ def devices(target: str, site: str, shape: str | None = None) -> list:
         raise ValueError(f"target is {target!r}, wanted one of {', '.join(TARGETS)}")
     if problem := missing(target, site):
         raise ValueError(f"{problem}; see the text at the top of tests/benchmarks/compile_for.py")
-    site = os.path.abspath(site)
-    sys.path.insert(0, site)
-    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_compilation_cache", False)  # seconds are the compiler's
+    out, site = dict(os.environ), os.path.abspath(site)
+
+    def prepend(name, *values):
+        out[name] = os.pathsep.join([*values, *filter(None, [out.get(name)])])
+
+    prepend("PYTHONPATH", site)  # jax looks for a plugin's linear algebra while it is imported
+    out["JAX_PLATFORMS"] = "cpu"
+    out["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # seconds are the compiler's
     if target == "h100":
         nvcc = os.path.join(site, "nvidia", "cuda_nvcc")
-        flags = f"--xla_gpu_autotune_level=0 --xla_gpu_cuda_data_dir={nvcc}"  # nothing to tune on
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
-        os.environ["PATH"] = os.path.join(nvcc, "bin") + os.pathsep + os.environ["PATH"]
-        jax.devices()
-        found = topologies.get_topology_desc(
-            "h100", "cuda", target_config=_H100, topology=shape or "1x1x1"
-        )
+        prepend("PATH", os.path.join(nvcc, "bin"))
+        prepend("LD_LIBRARY_PATH", *map(str, sorted(pathlib.Path(site).glob("nvidia/*/lib"))))
+        out["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+        # There is nothing to tune on, and without tuning Triton finds no tiles for some products.
+        flags = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+        flags = f"{out.get('XLA_FLAGS', '')} {flags} --xla_gpu_cuda_data_dir={nvcc}"
+        out["XLA_FLAGS"] = flags.strip()
     else:
-        os.environ |= {
+        out |= {
             "TPU_SKIP_MDS_QUERY": "1",
             "TPU_ACCELERATOR_TYPE": "v5litepod-4",
             "TPU_WORKER_HOSTNAMES": "localhost",
             "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # compilations may run side by side
         }
-        jax.devices()
+    return out
+
+
+def devices(target: str, site: str, shape: str | None = None) -> list:
+    """Devices that programs can be compiled for and nothing can be placed on.
+
+    Computations of the process stay on the CPU.
+
+    Args:
+      target: 'h100' or 'tpu' (v5e).
+      site: the folder with the plugin or libtpu.
+      shape: topology; '1x1x1' or '1x1x4' for GPUs, 'v5e:2x2' for TPUs.
+
+    Raises:
+      ValueError: the process was not started with `environment`.
+    """
+    if os.path.abspath(site) not in sys.path:
+        raise ValueError(f"start the process with environment({target!r}, {site!r})")
+    jax.devices()
+    if target == "h100":
+        found = topologies.get_topology_desc(
+            "h100", "cuda", target_config=_H100, topology=shape or "1x1x1"
+        )
+    else:
         found = topologies.get_topology_desc(platform="tpu", topology_name=shape or "v5e:2x2")
     return list(found.devices)
 
@@ -140,19 +163,8 @@ def abstract(tree: Any, sharding: NamedSharding) -> Any:
     )
 
 
-def abstract_batch(system: Any, stage: Any, sharding: NamedSharding) -> dict[str, Any]:
-    """The shapes of a batch of a stage; one example is made."""
-    one = dict(system.source().batch(np.arange(1), **dict(stage.static)))
-    one["index"] = np.zeros(1, np.int32)
-    size = stage.batch_size
-    return {
-        k: jax.ShapeDtypeStruct((size, *v.shape[1:]), jnp.result_type(v), sharding=sharding)
-        for k, v in one.items()
-    }
-
-
 def step_programs(system: Any, plan: Any, found: list) -> Iterator[Program]:
-    """What the trainer compiles for a plan. The one function that knows the trainer's interface.
+    """What the trainer compiles for a plan, and the examples where devices make them.
 
     Args:
       system: what is trained.
@@ -160,50 +172,24 @@ def step_programs(system: Any, plan: Any, found: list) -> Iterator[Program]:
       found: devices.
     """
     replicated, split = shardings(found)
-    active = active_phases(system.phases(plan.stage), 0)
-    function = Parallel("jit", found).wrap(system, plan.stage, active, system.config.accumulate)
+    parallel, stage = Parallel(devices=found), plan.stage
+    state, frozen, batch, scalars = step_arguments(system, plan, abstract_state(system))
     arguments = (
-        abstract(init_state(system, system.config.seed), replicated),
-        abstract_batch(system, plan.stage, split),
-        abstract(traced_scalars(plan.scalars), replicated),
-    )
-    yield Program(f"step {plan.stage.name} [{plan.stage.batch_size}]", function, arguments)
-
-
-def _generate(system, trees):
-    from facejax.systems.tbgan.system import generate
-
-    net = system.net
-    function = functools.partial(generate, net, net.resolution)
-    rows = [np.zeros((PREDICT_BATCH, n), np.float32) for n in (net.latents, net.label_size)]
-    yield "generate", function, (trees["gen"], *rows, np.float32(0))
-
-
-def _predict(system, trees):
-    size = system.camera.size
-    yield "predict", system.predict, (trees, np.zeros((PREDICT_BATCH, size, size, 3), np.float32))
-
-
-def _embed(system, trees):
-    def embed(variables, image, landmarks):
-        return system.net.apply(variables, system.crops(image, landmarks))[0]
-
-    variables = {"params": trees["idnet"]["net"], "batch_stats": trees["idnet_stats"]}
-    size = system.config.data.image_size
-    image = np.zeros((PREDICT_BATCH, size, size, 3), np.float32)
-    yield "embed", embed, (variables, image, np.zeros((PREDICT_BATCH, 68, 2), np.float32))
-
-
-def _denoise(system, trees):
-    from facejax.systems.manifold import networks
-
-    for target, net in system.nets.items():
-        rows = np.zeros((PREDICT_BATCH, net.length), np.float32)
-        arguments = (trees[target], trees["scale"][target], rows, np.float32(1), np.int32(1))
-        yield f"denoise {target}", functools.partial(networks.denoise, net), arguments
-
-
-_PREDICTORS = {"tbgan": _generate, "deep3d": _predict, "idnet": _embed, "manifold": _denoise}
+        *abstract((state, frozen), replicated),
+        abstract(batch, split),
+        abstract(scalars, replicated),
+    )  # fmt: skip
+    size = f"[{stage.batch_size}]"
+    for phase in system.phases(stage):
+        function = parallel.wrap(system, stage, phase.name, system.config.accumulate)
+        yield Program(f"step {stage.name}/{phase.name} {size}", function, arguments)
+    source, static = system.source(stage), dict(stage.static)
+    if source.has_make:
+        one = source.draw(np.arange(1), **static) | {"index": np.zeros(1, np.int32)}
+        drawn = jax.tree.map(lambda x: np.broadcast_to(x, (stage.batch_size, *x.shape[1:])), one)
+        function = parallel.wrap_examples(functools.partial(source.make, **static))
+        tables = abstract(source.tables(**static), replicated)
+        yield Program(f"examples {stage.name} {size}", function, (tables, abstract(drawn, split)))
 
 
 def predictor_programs(system: Any, found: list) -> Iterator[Program]:
@@ -214,10 +200,11 @@ def predictor_programs(system: Any, found: list) -> Iterator[Program]:
       found: devices, of which the first is meant.
     """
     replicated, _ = shardings(found[:1])
-    trees = init_state(system, system.config.seed).ema_params()
-    for name, function, arguments in _PREDICTORS[system.config.system](system, trees):
-        name = f"{name} [{PREDICT_BATCH}]"
-        yield Program(name, jax.jit(function), abstract(arguments, replicated))
+    state = abstract_state(system)
+    trees = as_used(state.params, state.ema, state.aux, frozen_trees(system))
+    arguments = (trees, *system.predict_inputs(PREDICT_BATCH))
+    function = jax.jit(system.predict)
+    yield Program(f"predict [{PREDICT_BATCH}]", function, abstract(arguments, replicated))
 
 
 def plans(system: Any) -> list:
@@ -251,60 +238,6 @@ def preset_system(name: str, preset: str, folder: pathlib.Path) -> Any:
                 write_parameters(folder / f"{i}.mat", rng)
             config.data.update(path=str(folder), num_test=1)
     return make_system(config)
-
-
-_HEADER = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
-_CALLED = re.compile(
-    r"(?:calls|to_apply|body|condition|called_computations|branch_computations"
-    r"|true_computation|false_computation)=(\{[^}]*\}|%?[\w.\-]+)"
-)
-
-
-def _names(text: str) -> list[str]:
-    return re.findall(r"[\w.\-]+", text)
-
-
-def count_operations(text: str) -> dict[str, int]:
-    """What an optimised program is made of, from its text.
-
-    Args:
-      text: `compiled.as_text()`.
-
-    Returns:
-      'kernels' (fusions), 'library calls', 'loops', 'scatters', 'sorts', 'collectives' and, of
-      these, 'all-reduces in loops': those in what a loop's body calls, counted once per program.
-    """
-    lines: dict[str, list[str]] = {}
-    name = ""
-    for line in text.splitlines():
-        if header := _HEADER.match(line):
-            name = header.group(1)
-        elif name:
-            lines.setdefault(name, []).append(line)
-
-    def called(lines):
-        return [n for line in lines for group in _CALLED.findall(line) for n in _names(group)]
-
-    # a '-done' belongs to the '-start' that was counted
-    collective = re.compile(rf" (?:{_COLLECTIVES})(?:-start)?\(")
-    reduction = re.compile(r" all-reduce(?:-start)?\(")
-    bodies = re.findall(r" while\(.*body=%?([\w.\-]+)", text)
-    waiting, inside = list(bodies), set()
-    while waiting:
-        name = waiting.pop()
-        if name not in inside:
-            inside.add(name)
-            waiting += called(lines.get(name, []))
-    looped = [line for name in inside for line in lines.get(name, [])]
-    return {
-        "kernels": text.count(" fusion("),
-        "library calls": text.count(" custom-call("),
-        "loops": len(bodies),
-        "scatters": text.count(" scatter("),
-        "sorts": text.count(" sort("),
-        "collectives": len(collective.findall(text)),
-        "all-reduces in loops": sum(bool(reduction.search(line)) for line in looped),
-    }
 
 
 def figures(function: Any, arguments: tuple, kind: str) -> dict[str, Any]:
@@ -391,6 +324,9 @@ def main() -> int:
     args = parser.parse_args()
     if problem := missing(args.target, args.site):
         parser.error(problem)
+    if os.path.abspath(args.site) not in sys.path:
+        command = [sys.executable, "-m", "tests.benchmarks.compile_for", *sys.argv[1:]]
+        os.execve(sys.executable, command, environment(args.target, args.site))
     shape = f"1x1x{args.devices}" if args.target == "h100" else None
     found = devices(args.target, args.site, shape)[: args.devices]
 

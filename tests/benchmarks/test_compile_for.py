@@ -64,9 +64,11 @@ def test_operations_are_counted():
 def test_a_folder_without_the_packages_is_named(tmp_path):
     assert "libtpu" in compile_for.missing("tpu", str(tmp_path))
     with pytest.raises(ValueError, match="jax_cuda12_plugin"):
-        compile_for.devices("h100", str(tmp_path))
+        compile_for.environment("h100", str(tmp_path))
     with pytest.raises(ValueError, match="h100, tpu"):
-        compile_for.devices("a100", str(tmp_path))
+        compile_for.environment("a100", str(tmp_path))
+    with pytest.raises(ValueError, match="environment"):
+        compile_for.devices("tpu", str(tmp_path))
 
 
 @pytest.mark.slow

@@ -12,6 +12,6 @@ def test_presets():
 
 def test_keys_of_the_trainer():
     config = train_config("pebble", keep=5)
-    assert config.system == "pebble" and config.keep == 5 and config.parallel == "jit"
+    assert config.system == "pebble" and config.keep == 5 and config.parallel == "shard_map"
     with pytest.raises(ValueError, match="unknown trainer keys .'kep'.; known: .*keep"):
         train_config("pebble", kep=5)

@@ -2,6 +2,7 @@
 
 import pathlib
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,10 @@ from ml_collections import ConfigDict
 
 from facejax.data.source import Source
 from facejax.nn.keys import example_normals
+from facejax.train import prerequisites, runs
 from facejax.train.optim import adam
-from facejax.train.system import Frozen, Phase, Plan, Stage
+from facejax.train.runs import load_run
+from facejax.train.system import Frozen, Phase, Plan, Prerequisite, Stage
 
 DIM = 3
 
@@ -149,3 +152,40 @@ class ToySystem:
 
 def make_system(config):
     return ToySystem(config)
+
+
+class StudentSystem(ToySystem):
+    """The toy whose generator keeps near a number of another run of the toy, its prerequisite."""
+
+    def frozen(self):
+        run = load_run(self.config.teacher, "toy")
+        middle = np.asarray(run.params["gen"]["w1"][0])
+        return {"middle": Frozen({"x": middle}, f"{self.config.teacher}, {run.meta['step']}")}
+
+
+def student_config(**overrides) -> ConfigDict:
+    config = toy_config()
+    with config.unlocked():
+        config.system, config.teacher = "student", "auto"
+    config.update(overrides)
+    return config
+
+
+def _prerequisites(config):
+    return (Prerequisite("teacher", "teacher", "toy", {"total_kimg": 0.048}),)
+
+
+MODULES = {
+    "toy": types.SimpleNamespace(make_system=ToySystem),
+    "student": types.SimpleNamespace(make_system=StudentSystem, prerequisites=_prerequisites),
+}
+
+
+def install(patch):
+    """Makes both systems and their configurations known by name.
+
+    Args:
+      patch: sets an attribute of a module, as `monkeypatch.setattr` does.
+    """
+    patch(runs, "system_module", lambda name, part="system": MODULES[name])
+    patch(prerequisites, "load_config", lambda spec: toy_config())

@@ -1,4 +1,4 @@
-"""A process that trains the toy system: `python toy_main.py WORKDIR '{"lr": 0.1}'`."""
+"""A process that trains a toy system: `python toy_main.py WORKDIR '{"lr": 0.1}'`."""
 
 import json
 import logging
@@ -8,7 +8,9 @@ import sys
 from facejax.train.control import Interrupted
 from facejax.train.loop import train
 from facejax.train.parallel import Parallel, initialize
-from tests.train.toy import ToySystem, toy_config
+from facejax.train.prerequisites import train_prerequisites
+from facejax.train.runs import make_system, resolve
+from tests.train.toy import install, student_config, toy_config
 
 
 def main():
@@ -17,10 +19,14 @@ def main():
     workdir, overrides = sys.argv[1], json.loads(sys.argv[2])
     if len(sys.argv) > 3:
         initialize(sys.argv[3], 2, int(sys.argv[4]))
-    config = toy_config(**overrides)
+    install(setattr)
+    make = student_config if overrides.pop("system", "toy") == "student" else toy_config
+    config = make(**overrides)
     print(os.getpid(), flush=True)
+    parallel = Parallel(config.parallel)
     try:
-        train(ToySystem(config), config, workdir, parallel=Parallel(config.parallel))
+        train_prerequisites(config, workdir, parallel=parallel)
+        train(make_system(resolve(config, workdir)), config, workdir, parallel=parallel)
     except Interrupted as error:
         print(error, flush=True)
         sys.exit(error.exit_code)

@@ -15,6 +15,7 @@ from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.data.models import model_of
 from facejax.data.synthetic_photos import example_shapes
 from facejax.morphable.hierarchy import cached_hierarchy
+from facejax.nn.init import only_shapes
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
 from facejax.pretrained.recognition import Recognizer, make_recognizer, recognizer_weights
@@ -152,10 +153,13 @@ class Deep3DSystem:
 
     def frozen(self) -> dict[str, Frozen]:
         """The face model, its mesh at several resolutions, and the recogniser."""
-        return self._frozen
+        return self._make_frozen() if only_shapes() else self._frozen
 
     @functools.cached_property
     def _frozen(self) -> dict[str, Frozen]:
+        return self._make_frozen()
+
+    def _make_frozen(self) -> dict[str, Frozen]:
         topology = self.model.topology
         origin = f"the face model {topology.name} ({topology.digest})"
         found = {"face_model": Frozen(self.model, origin)}

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from facejax.nn.keys import example_keys
-from facejax.nn.precision import cast, uncast
+from facejax.nn.precision import cast, check_dtype, uncast
 from facejax.systems.manifold import data, losses, networks
 from facejax.train.schedules import EmaSchedule, LrDecay
 from facejax.train.system import Phase, Plan, Stage
@@ -32,6 +32,7 @@ class ManifoldSystem:
 
     def __init__(self, config):
         self.config = config
+        check_dtype(config.dtype)
         self.targets = tuple(t.strip() for t in config.model.targets.split(","))
         unknown = set(self.targets) - set(data.TARGETS)
         if unknown or len(set(self.targets)) < len(self.targets):
