@@ -1,18 +1,21 @@
 """What this machine has, what is missing, what works without it, and whether numbers are right.
 
 Behind `facejax doctor`. `collect` gathers everything into plain JSON-able data, `describe`
-makes text of it.
+makes text of it. `look_at` and `describe_files` do the same for files and folders.
 """
 
+import dataclasses
 import importlib.metadata
 import math
 import os
 import pathlib
 import platform
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from facejax.commands.common import cache_folder
+from facejax.readers import READERS, recognise
 from facejax.train.runs import find_systems
 from facejax.version import __version__
 
@@ -91,8 +94,10 @@ def _face_models(ict_path: str | None) -> list[dict[str, Any]]:
         models.append(dict(name="ict", found=False, note=note))
     else:
         models.append(dict(name="ict", **_ict(pathlib.Path(ict_path))))
-    for name in ("bfm", "flame"):
-        note = "licensed, not included; nothing in this version needs it"
+    for name, note in (
+        ("bfm", "licensed, not included; read from your files, see below"),
+        ("flame", "licensed, not included; nothing in this version reads it"),
+    ):
         models.append(dict(name=name, found=False, note=note))
     return models
 
@@ -126,6 +131,7 @@ def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, An
       device starts.
     """
     from facejax.morphable.storage import cache_dir
+    from facejax.train.prerequisites import cached_runs
 
     compile_cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_folder()
     report: dict[str, Any] = dict(
@@ -141,6 +147,8 @@ def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, An
         ),
         face_models=_face_models(ict_path or os.environ.get("FACEJAX_ICT")),
         systems=list(find_systems()),
+        readers=[dataclasses.asdict(r) for r in READERS.values()],
+        cached_runs=[str(path) for path in cached_runs()],
         licences=[dict(zip(("what", "licence", "commercial"), x, strict=True)) for x in LICENCES],
         self_test=[],
     )
@@ -205,6 +213,11 @@ def describe(report: dict[str, Any]) -> str:
     lines += ["", f"Face models (systems: {', '.join(report['systems'])})"]
     models = report["face_models"]
     lines += _table([(m["name"], "found" if m["found"] else "-", m["note"]) for m in models])
+    lines += ["", "What facejax reads; `facejax doctor PATH ...` says what a file or folder is"]
+    readers = [(r["group"], r["what"], r["use"].format(path="PATH")) for r in report["readers"]]
+    lines += _table(readers)
+    lines += ["", "Finished runs in the cache, for --config.KEY=auto"]
+    lines += [f"  {path}" for path in report["cached_runs"]] or ["  none"]
     lines += ["", "Licences"]
     rows = [("", "licence", "commercial use")]
     lines += _table(rows + [(x["what"], x["licence"], x["commercial"]) for x in report["licences"]])
@@ -213,6 +226,27 @@ def describe(report: dict[str, Any]) -> str:
         lines += _table([_check_row(check) for check in report["self_test"]])
     problem = "Something is wrong: see FAIL, MISSING or NOT WRITABLE above."
     return "\n".join([*lines, "", "All is well." if report["healthy"] else problem])
+
+
+def look_at(paths: Sequence[str | os.PathLike]) -> list[dict[str, str]]:
+    """What files and folders are.
+
+    Args:
+      paths: of anything; no pickle is loaded.
+
+    Returns:
+      One or more dicts per path: 'path', 'reader' (a key of `READERS`, or ''), 'what', 'use'.
+    """
+    return [dataclasses.asdict(found) for path in paths for found in recognise(path)]
+
+
+def describe_files(found: list[dict[str, str]]) -> str:
+    """What `look_at` found, as text."""
+    lines = []
+    for item in found:
+        lines.append(f"{item['path']}: {item['what']}")
+        lines += [f"  {item['use']}"] if item["use"] else []
+    return "\n".join(lines)
 
 
 def _check_row(check: dict[str, Any]) -> tuple[str, str, str]:

@@ -31,6 +31,7 @@ LEVELS = {
     "cli": 6,
     "commands": 6,
     "doctor": 6,
+    "readers": 6,
     "selftest": 6,
 }
 SIDEWAYS = {

@@ -1,8 +1,11 @@
-"""Versions, devices, caches, packages, face models, licences, and a self-test of the numbers.
+"""Versions, devices, caches, packages, face models, readers, licences, and a self-test.
 
 facejax doctor [--json] [--ict=PATH] [--no-self_test]
+facejax doctor PATH ... [--json]
 
-Exit codes: 0 all is well; 1 a check failed, a package is missing, or no device starts.
+With paths: what each file or folder is, by its content, and which command reads it.
+Exit codes: 0 all is well; 1 a check failed, a package is missing, no device starts, or a path is
+not recognised.
 """
 
 import argparse
@@ -18,6 +21,7 @@ def main(argv: Sequence[str], program: str = "facejax doctor") -> int:
     parser = argparse.ArgumentParser(
         prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders to look at")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--ict", metavar="PATH", help="ICT-FaceKit; by default FACEJAX_ICT")
     parser.add_argument(
@@ -25,6 +29,10 @@ def main(argv: Sequence[str], program: str = "facejax doctor") -> int:
         help="run the numeric checks, about ten seconds of compiling",
     )  # fmt: skip
     args = parser.parse_args(list(argv))
+    if args.paths:
+        found = doctor.look_at(args.paths)
+        print(json.dumps(found, indent=1) if args.json else doctor.describe_files(found))
+        return 0 if all(item["reader"] for item in found) else 1
     enable_compile_cache()
     report = doctor.collect(args.ict, args.self_test)
     print(json.dumps(report, indent=1) if args.json else doctor.describe(report))

@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import pickle
+import pickletools
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
@@ -314,3 +315,22 @@ def restricted_load(
         raise ValueError(
             f"{where} is not a readable pickle: {type(error).__name__}: {error}"
         ) from error
+
+
+def texts_of(file: BinaryIO, most: int = 1_000_000) -> set[str]:
+    """The texts in a pickle, and the names of what it asks for ('module name'); nothing is loaded.
+
+    Args:
+      file: at the start of a pickle; afterwards behind it, or where it was damaged.
+      most: the number of operations after which to stop.
+    """
+    found = set()
+    try:
+        for count, (_, argument, _) in enumerate(pickletools.genops(file)):
+            if isinstance(argument, str):
+                found.add(argument)
+            if count >= most:
+                break
+    except (ValueError, LookupError, OverflowError, EOFError):
+        pass  # what stands before the damage says enough
+    return found

@@ -141,6 +141,22 @@ def _read_bundle(prefix: pathlib.Path) -> dict[str, np.ndarray]:
     return out
 
 
+def checkpoint_names(prefix: str | os.PathLike) -> list[str]:
+    """The names of the tensors of a checkpoint, from its index alone.
+
+    Args:
+      prefix: path without '.index'.
+
+    Raises:
+      ValueError: no such index, or a damaged one.
+    """
+    path = pathlib.Path(f"{prefix}.index")
+    try:
+        return [name for name in _read_index(path) if name]
+    except (ValueError, LookupError, TypeError, struct.error, OSError) as error:
+        raise ValueError(f"{path}: not a readable TensorFlow checkpoint: {error}") from error
+
+
 def load_checkpoint(prefix: str | os.PathLike) -> dict[str, np.ndarray]:
     """The tensors of a TensorFlow 1 or 2 checkpoint (format V2); every checksum is compared.
 
@@ -285,3 +301,23 @@ def load_frozen_graph(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise ValueError(f"{path}: not a readable frozen graph (GraphDef): {error}") from error
     return out
+
+
+def graph_names(path: str | os.PathLike) -> list[str]:
+    """The names of the nodes of a graph (.pb), without their values.
+
+    Raises:
+      ValueError: the file is of another kind.
+    """
+    path = pathlib.Path(path)
+    names = []
+    try:
+        for number, wire, value in fields(memoryview(path.read_bytes())):
+            if number == 1 and wire == 2:
+                node = {n: v for n, _, v in fields(value) if n in (1, 2)}
+                names.append(bytes(node[1]).decode())
+            elif number == 1 or number > 4:
+                raise ValueError(f"an unexpected field {number}")
+    except (ValueError, LookupError, TypeError, struct.error, OSError) as error:
+        raise ValueError(f"{path}: not a readable graph (GraphDef): {error}") from error
+    return names

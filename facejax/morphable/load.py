@@ -84,7 +84,7 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
             f"found no face model called {str(path)!r} and no such file, wanted one of "
             f"{list(_NAMES)} or the path of a model{hint}"
         )
-    kind, found = _recognise(path)
+    kind, found = recognise(path)
     if kind not in kinds:
         wanted = {
             "saved": "a file written by save_npz",
@@ -109,8 +109,19 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
     return cached_model("ict", key, lambda: ict.build_ict(path, **values))
 
 
-def _recognise(path: pathlib.Path) -> tuple[str | None, str]:
-    """('saved', 'ict', 'bfm', 'bfm_front' or None; what was found, in words)."""
+def recognise(path: str | os.PathLike) -> tuple[str | None, str]:
+    """What kind of face model a file or folder holds, by its content; nothing is unpickled.
+
+    Args:
+      path: of something that exists.
+
+    Returns:
+      ('saved', 'ict', 'bfm', 'bfm_front' or None; what was found, in words).
+
+    Raises:
+      ValueError: an .mat that cannot be read.
+    """
+    path = pathlib.Path(path)
     if path.is_dir():
         if ict.find_obj_folder(path) is not None:
             return "ict", "a checkout of ICT-FaceKit"

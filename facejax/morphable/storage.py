@@ -169,6 +169,19 @@ def read_arrays(path: str | os.PathLike) -> dict:
         ) from error
 
 
+def read_array(path: str | os.PathLike, name: str) -> np.ndarray:
+    """One array of an .npz, without reading the others; never unpickles.
+
+    Raises:
+      ValueError: no readable .npz, no such array, or one of objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file[name]
+    except (OSError, ValueError, EOFError, AttributeError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: no readable array {name!r} ({error})") from error
+
+
 def array_names(path: str | os.PathLike) -> set[str]:
     """Names of the arrays in an .npz, without reading them.
 

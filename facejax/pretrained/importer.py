@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -210,6 +210,31 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[pathlib.Path]
         )
     wanted = re.compile(re.escape(prefix.name) + r"\.(index|data-\d+-of-\d+)")
     return load_checkpoint(prefix), [f for f in files if wanted.fullmatch(f.name)], False
+
+
+def parts_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Which of PARTS the arrays of a published file make up, by their names alone.
+
+    Args:
+      names: of the arrays, with any prefixes.
+    """
+    names = list(names)
+
+    def holds(*anchors):
+        return all(any(re.search(rf"(^|[./]){re.escape(a)}$", n) for n in names) for a in anchors)
+
+    slim = holds("resnet_v1_50/conv1/weights")
+    heads = holds("fc-id/weights")
+    torch = holds("conv1.weight", "layer1.0.conv1.weight")
+    found = {
+        "rnet": holds("backbone.conv1.weight") or (slim and heads),
+        "facenet": holds("InceptionResnetV1/Conv2d_1a_3x3/weights"),
+        "arcface": torch and holds("prelu.weight"),
+        "imagenet": (slim and not heads)
+        or (torch and not holds("prelu.weight") and not holds("backbone.conv1.weight")),
+        "gcn": holds("gcn_mesh_decoder/fc/weights") or holds("mesh_decoder/fc/weights"),
+    }
+    return tuple(part for part in PARTS if found[part])
 
 
 def _attributes(net: nn.Module) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def describe(config: Any, system: System, workdir: str | pathlib.Path) -> str:
             memory = [
                 {
                     "stage": name,
-                    "memory_mib": round(step_bytes(system, plan, config.accumulate) / 2**20),
+                    "memory_mib": round(step_bytes(system, plan, state, config.accumulate) / 2**20),
                 }
                 for name, plan in plans.items()
             ]

@@ -21,6 +21,7 @@ _FUSED = frozenset(
     rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign sin slice sqrt square
     squeeze stop_gradient sub tan tanh transpose xor""".split()
 )
+_LOOPS = frozenset({"scan", "while"})
 
 
 def tree_bytes(tree: Any) -> int:
@@ -52,7 +53,8 @@ def peak_bytes(jaxpr: Any) -> int:
 
     Equations are taken in their order. A result lives from its equation to its last use.
     Elementwise results take no memory: they keep alive what they are computed from, as if each of
-    their users computed them again.
+    their users computed them again. Those that the program returns take the place of inputs, as a
+    donated state does.
 
     Args:
       jaxpr: of `jax.make_jaxpr(...)(...).jaxpr`.
@@ -82,7 +84,9 @@ def peak_bytes(jaxpr: Any) -> int:
             continue
         inside = max((peak_bytes(inner) for inner in _inner(eqn)), default=0)
         own = sum(_bytes(out.aval) for out in eqn.outvars)
-        peak = max(peak, live + max(own, inside))
+        # what a loop stacks lies beside what its body holds; other calls make their results inside
+        held = own + inside if eqn.primitive.name in _LOOPS else max(own, inside)
+        peak = max(peak, live + held)
         live += sum(_bytes(out.aval) for out in eqn.outvars if out in last)
         live -= sum(_bytes(v.aval) for v in ends.get(k, ()))
     return peak
@@ -96,7 +100,8 @@ def abstract_state(system: System) -> TrainState:
 
     with shapes_only():
         params, aux = system.init(0)
-    params, aux = shapes(params), shapes(aux)
+    params = {group: shapes(tree) for group, tree in params.items()}  # in the system's order
+    aux = shapes(aux)
     return TrainState(
         step=jax.ShapeDtypeStruct((), np.int32),
         params=params,
@@ -133,15 +138,16 @@ def step_arguments(
     return state, frozen, batch, scalars
 
 
-def step_bytes(system: System, plan: Plan, accumulate: int = 1) -> int:
+def step_bytes(system: System, plan: Plan, state: TrainState, accumulate: int = 1) -> int:
     """An estimate of the bytes that a device holds in a step of a plan, all its inputs included.
 
     Args:
       system: with `example_shapes`.
       plan: of the step.
+      state: of `abstract_state`, the same for all stages.
       accumulate: the number of microbatches.
     """
-    arguments = step_arguments(system, plan, abstract_state(system))
+    arguments = step_arguments(system, plan, state)
     peaks = []
     for phase in checked_phases(system, plan.stage):
         step: Callable = make_phase_step(system, plan.stage, phase.name, accumulate=accumulate)

@@ -39,12 +39,21 @@ def prerequisite_config(prerequisite: Prerequisite) -> ConfigDict:
     return config
 
 
+def cached_runs() -> list[pathlib.Path]:
+    """The finished runs in the cache, by name."""
+    return sorted(p.parent for p in _runs_folder().glob("[!.]*/config.json"))
+
+
+def _runs_folder() -> pathlib.Path:
+    return cache_dir() / "runs"
+
+
 def cached_run(config: ConfigDict) -> pathlib.Path:
     """Where the cache keeps the finished run of a configuration; it need not exist."""
     flat = {k: v for k, v in flatten(as_plain(config)).items() if k not in FREE_KEYS}
     text = json.dumps([__version__, flat], sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
-    return cache_dir() / "runs" / f"{config.system}-{digest}"
+    return _runs_folder() / f"{config.system}-{digest}"
 
 
 def is_finished(folder: pathlib.Path, config: ConfigDict) -> bool:

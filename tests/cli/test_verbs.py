@@ -9,7 +9,7 @@ import pytest
 
 from facejax import cli
 from facejax.commands import evaluate, generate, run_verb, train
-from facejax.train import config as config_files
+from facejax.train.config import find_configs, split_config
 from facejax.train.runs import find_systems
 from facejax.train.verbs import Verb, system_verbs, verb_names
 from facejax.version import __version__
@@ -59,8 +59,8 @@ def test_help_imports_nothing_heavy(verb):
 
 def test_a_configuration_goes_by_its_name_or_file(tmp_path, monkeypatch):
     own = ROOT / "configs/manifold.py"
-    assert config_files.split_config("manifold:smoke") == (own, "smoke")
-    assert config_files.split_config(str(own)) == (own, "")
+    assert split_config("manifold:smoke") == (own, "smoke")
+    assert split_config(str(own)) == (own, "")
     config, options = train.parse(["--config=manifold:smoke", "--config.seed=7"])
     assert config.data.num_rows == 80 and config.seed == 7
     assert str(options.workdir) == "runs/manifold"
@@ -74,7 +74,7 @@ def test_a_configuration_goes_by_its_name_or_file(tmp_path, monkeypatch):
             (folder / f"{name}.py").write_text(text)
         (folder / "helper.py").write_text("x = 1\n")
         monkeypatch.syspath_prepend(str(tmp_path / "on_path"))
-        found = config_files.find_configs()
+        found = find_configs()
         expected = folder if place == "on_path" else pathlib.Path("configs")
         assert found["manifold"] == expected / "manifold.py"
         assert found["tbgan"] == ROOT / "configs/tbgan.py" and "helper" not in found

@@ -1,16 +1,13 @@
-"""The generator as a differentiable function, and latents of given maps by gradient descent.
+"""The generator as a differentiable function, and latents of given maps.
 
-The fitting utility of the code of arXiv 1710.10196 and 1909.02215; every face has its own start.
+The fitting utility of the code of arXiv 1710.10196 and 1909.02215, on `facejax.train.inversion`.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from facejax.data.source import check_indices
 from facejax.io.images import image_grid, to_uint8, write_image
@@ -19,9 +16,8 @@ from facejax.systems.tbgan.analysis import label_rows
 from facejax.systems.tbgan.gallery import Gallery
 from facejax.systems.tbgan.generate import gallery_of
 from facejax.systems.tbgan.networks import generate
+from facejax.train import inversion
 from facejax.train.runs import Run
-
-FIT_STEPS, FIT_RATES = 500, (0.1, 0.01, 0.001)  # the original's
 
 
 def make_sampler(run: Run) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -46,35 +42,17 @@ def make_sampler(run: Run) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return sampler
 
 
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """Latents found for given maps.
-
-    Attributes:
-      latents: [N, D] float32.
-      maps: [N, r, r, C] float32, what the generator makes of them.
-      losses: [S, N] float32, half the squared error per face before each step.
-    """
-
-    latents: np.ndarray
-    maps: np.ndarray
-    losses: np.ndarray
-
-
 def fit_latents(
     run: Run,
     targets: np.ndarray,
     labels: np.ndarray,
     *,
     mask: np.ndarray | None = None,
-    steps: int = FIT_STEPS,
-    rates: Sequence[float] = FIT_RATES,
+    steps: int = inversion.STEPS,
+    rates: Sequence[float] = inversion.RATES,
     seed: int = 1000,
-) -> Fit:
-    """Inverts the generator: Adam on the latent of every face, each from a start of its own.
-
-    Faces are fitted side by side and do not influence each other; the optimiser starts afresh with
-    every set of targets.
+) -> inversion.Fit:
+    """Inverts the generator: the latent of every face, each from a start of its own.
 
     Args:
       run: a trained or imported one.
@@ -86,10 +64,10 @@ def fit_latents(
       seed: of the starting latents.
 
     Returns:
-      Latents, maps and the loss curve.
+      Latents, maps ('samples') and the loss curve.
 
     Raises:
-      ValueError: targets or labels of another shape.
+      ValueError: targets or labels of another shape, no steps or no rates.
     """
     gallery = gallery_of(run)
     resolution, _ = gallery.stage
@@ -100,41 +78,15 @@ def fit_latents(
             f"found maps {targets.shape} and labels {labels.shape}, this run makes maps "
             f"{shape} from labels {(len(targets), run.system.net.label_size)}"
         )
-    if steps < 1 or not rates:
-        raise ValueError(f"a fit needs steps and rates, found steps={steps}, rates={rates}")
     if mask is None and gallery.source.codec is not None:
         mask = gallery.source.codec.mask(resolution)
-    weight = np.ones((resolution, resolution), np.float32) if mask is None else np.float32(mask)
-    weight = weight.reshape(1, resolution, resolution, 1)
+    weight = None if mask is None else np.float32(mask).reshape(1, resolution, resolution, 1)
     sampler = make_sampler(run)
-    optimizer = optax.scale_by_adam()
-
-    @jax.jit
-    def descend(latents, rate):
-        def objective(latents):
-            error = (sampler(latents, labels) - targets) * weight
-            losses = 0.5 * jnp.sum(error**2, axis=(1, 2, 3))
-            return losses.sum(), losses
-
-        def step(carry, _):
-            latents, state = carry
-            grads, losses = jax.grad(objective, has_aux=True)(latents)
-            updates, state = optimizer.update(grads, state)
-            return (latents - rate * updates, state), losses
-
-        (latents, _), losses = jax.lax.scan(
-            step, (latents, optimizer.init(latents)), None, length=steps
-        )
-        return latents, losses
-
-    # face k starts at a point that does not depend on how many there are
-    latents = np.stack([gallery.latents(1, seed + k)[0] for k in range(len(targets))])
-    curves = []
-    for rate in rates:
-        latents, losses = descend(latents, jnp.float32(rate))
-        curves.append(np.asarray(losses))
-    maps = np.asarray(jax.jit(sampler)(latents, labels))
-    return Fit(np.asarray(latents), maps, np.concatenate(curves))
+    return inversion.fit_latents(
+        lambda latents: sampler(latents, labels),
+        inversion.normal_starts(len(targets), (run.system.net.latents,), seed), targets,
+        weight=weight, steps=steps, rates=rates,
+    )  # fmt: skip
 
 
 def write_fit(
@@ -144,7 +96,7 @@ def write_fit(
     index: Sequence[int] = (0,),
     *,
     expression: str | None = None,
-    steps: int = FIT_STEPS,
+    steps: int = inversion.STEPS,
     seed: int = 1000,
 ) -> list[pathlib.Path]:
     """Fits latents and writes fit.npz, fit.png (targets above results) and loss.png.
@@ -179,9 +131,9 @@ def write_fit(
     fit = fit_latents(run, targets, labels, steps=steps, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
-        out / "fit.npz", latents=fit.latents, labels=labels, network=fit.maps, losses=fit.losses
+        out / "fit.npz", latents=fit.latents, labels=labels, network=fit.samples, losses=fit.losses
     )
-    tiles = [picture for m in (targets, fit.maps) for picture in _rows_of(gallery, m)]
+    tiles = [picture for m in (targets, fit.samples) for picture in _rows_of(gallery, m)]
     number = np.arange(len(fit.losses))
     curves = {f"face {k}": (number, fit.losses[:, k]) for k in range(len(targets))}
     plot = line_plots({"half the squared error": curves}, "step", log_y=True)

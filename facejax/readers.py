@@ -1,0 +1,411 @@
+"""Which files facejax reads, what uses them, and what a given file or folder is.
+
+`READERS` is the one table of them. `recognise` looks at the content of a file, and loads no pickle:
+it only lists the texts in one. Importing this module imports nothing heavy.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+_IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
+_MODEL = "--config.data.model_path={path}, or facejax reconstruct --model={path}"
+_TBGAN = "facejax train --config=tbgan --config.data.source={} --config.data.path={{path}}"
+_HEAD_BYTES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Something that facejax reads.
+
+    Attributes:
+      group: 'face models', 'data', 'weights' or 'runs'.
+      what: in words.
+      function: that reads it, 'module:name'.
+      use: the command or the key of a configuration that takes it; '{path}' is where it lies.
+    """
+
+    group: str
+    what: str
+    function: str
+    use: str
+
+
+def _part(what: str, part: str) -> Reader:
+    return Reader("weights", what, "facejax.pretrained.importer:import_part", _IMPORT.format(part))
+
+
+READERS = {
+    "procedural": Reader(
+        "face models", "the built-in head; needs no file",
+        "facejax.morphable.procedural:build_procedural", "--config.data.model=procedural",
+    ),
+    "ict": Reader(
+        "face models", "ICT-FaceKit: a checkout, or an .npz converted from it",
+        "facejax.morphable.ict:build_ict", _MODEL,
+    ),
+    "bfm": Reader("face models", "face3d's BFM.mat", "facejax.morphable.bfm:load_bfm", _MODEL),
+    "bfm_front": Reader(
+        "face models", "Deep3D's BFM_model_front.mat",
+        "facejax.morphable.bfm09:load_bfm_front", _MODEL,
+    ),
+    "bfm09": Reader(
+        "face models", "Basel 01_MorphableModel.mat, Exp_Pca.bin and their indices",
+        "facejax.morphable.bfm09_sources:find_sources",
+        "python data_prep/import_bfm.py {path} --out=FILE.npz (the folder of all of them)",
+    ),
+    "saved": Reader(
+        "face models", "an .npz of save_npz", "facejax.morphable.storage:load_npz", _MODEL
+    ),
+    "packed": Reader(
+        "data", "a packed set of UV maps", "facejax.data.packed:PackedSource",
+        _TBGAN.format("packed"),
+    ),
+    "tfrecords": Reader(
+        "data", "multi-resolution TFRecords of UV maps", "facejax.data.folders:TFRecordSource",
+        _TBGAN.format("tfrecords"),
+    ),
+    "tfds": Reader(
+        "data", "a TensorFlow data set of UV maps or images", "facejax.data.tfds:TfdsSource",
+        "facejax train --config=tbgan --config.data.source=tfds:NAME --config.data.path=DATA_DIR",
+    ),
+    "crops": Reader(
+        "data", "photos prepared for training, with landmarks",
+        "facejax.data.photo_folders:find_photos",
+        "facejax train --config=deep3d --config.data.source=folder --config.data.path={path}",
+    ),
+    "photos": Reader(
+        "data", "photos", "facejax.data.photo_folders:find_images",
+        "facejax reconstruct --input={path} --out=FOLDER, or data_prep/preprocess_images.py",
+    ),
+    "landmarks": Reader(
+        "data", "landmarks of a photo", "facejax.io.landmarks:read_landmarks",
+        "facejax reconstruct --landmarks={path}",
+    ),
+    "aflw2000": Reader(
+        "data", "AFLW2000-3D: photos with .mat files", "facejax.data.aflw2000:read_aflw2000",
+        "facejax evaluate --workdir=RUN --config=deep3d --config.evaluate.aflw_path={path}",
+    ),
+    "parameters": Reader(
+        "data", "300W-LP or 300W-3D: a .mat with coefficients for each photo",
+        "facejax.io.mat:read_coefficients",
+        "facejax train --config=manifold:paper --config.data.path={path}",
+    ),
+    "arrays": Reader(
+        "data", "coefficient arrays: dataset_shape/train/labels.npy, ...",
+        "facejax.systems.manifold.data:load_rows",
+        "facejax train --config=manifold --config.data.source=arrays --config.data.path={path}",
+    ),
+    "frame": Reader(
+        "data", "a pandas pickle with coefficients", "facejax.io.pandas_pickles:read_frame",
+        "facejax denoise --workdir=RUN --input={path}",
+    ),
+    "tbgan": Reader(
+        "weights", "TBGAN's network pickle", "facejax.systems.tbgan.importer:load_network_pickle",
+        "facejax import_weights --system=tbgan --input={path} --out=FOLDER",
+    ),
+    "rnet": _part("R-Net: .pth, TensorFlow checkpoint or frozen graph", "rnet"),
+    "facenet": _part("FaceNet: TensorFlow checkpoint or frozen graph", "facenet"),
+    "arcface": _part("ArcFace (iresnet): .pth", "arcface"),
+    "imagenet": _part("a ResNet trained on ImageNet: .pth or TensorFlow checkpoint", "imagenet"),
+    "gcn": _part("a graph network of GCN_ResNet or 3D-Face-GCNs", "gcn"),
+    "inception": Reader(
+        "weights", "Inception-v3: .pb of 2015-12-05, .pth or .npz",
+        "facejax.metrics.inception:InceptionFeatures",
+        "facejax analyze evaluate_all --workdir=RUN --metrics=frechet,kernel --inception={path}",
+    ),
+    "imported": Reader(
+        "weights", "an .npz of facejax import_weights", "facejax.pretrained.importer:load_weights",
+        "rnet: facejax reconstruct --weights={path}; rnet, imagenet: --config.model.init={path}; "
+        "facenet, arcface: --config.recognition.weights={path}",
+    ),
+    "run": Reader(
+        "runs", "a run folder of facejax train", "facejax.train.runs:load_run",
+        "facejax evaluate --workdir={path}; `facejax systems` lists more verbs",
+    ),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a file or folder is.
+
+    Attributes:
+      path: as it was given.
+      reader: a key of READERS; '' where nothing reads it.
+      what: in words.
+      use: what to type, or ''.
+    """
+
+    path: str
+    reader: str
+    what: str
+    use: str
+
+
+def recognise(path: str | os.PathLike) -> list[Found]:
+    """What a file or folder is, by its content; several where a file holds several networks.
+
+    Args:
+      path: of anything.
+
+    Returns:
+      At least one; its reader is '' where the file is missing, damaged or of no known kind.
+    """
+    path = pathlib.Path(path)
+    if not path.exists() and not pathlib.Path(f"{path}.index").is_file():
+        return [Found(str(path), "", "no such file or folder", "")]
+    try:
+        looked = _folder(path) if path.is_dir() else _file(path)
+    except (ValueError, OSError) as error:
+        return [Found(str(path), "", f"not recognised: {' '.join(str(error).split())}", "")]
+    if not looked:
+        return [Found(str(path), "", "not recognised", "")]
+    return [
+        Found(str(path), key, words or READERS[key].what, READERS[key].use.format(path=path))
+        for key, words in looked
+    ]
+
+
+Looked = list[tuple[str, str]]  # key of READERS, what it is in words or ''
+
+
+# --- Folders --------------------------------------------------------------------------------------
+
+
+def _folder(path: pathlib.Path) -> Looked:
+    looks: tuple[Callable[[pathlib.Path], Looked], ...] = (
+        _run, _model, _tfds, _data_set, _arrays, _bundle, _crops, _mats, _images,
+    )  # fmt: skip
+    return next((found for look in looks if (found := look(path))), [])
+
+
+def _run(path: pathlib.Path) -> Looked:
+    from facejax.io.checkpoints import Checkpoints
+    from facejax.train.run_folder import read_config
+    from facejax.train.runs import read_run_config
+
+    if "system" not in (read_config(path) or {}):
+        return []
+    config = read_run_config(path)
+    steps = Checkpoints(path / "checkpoints").steps()
+    words = f"a run of {config.system}, "
+    if not steps:
+        return [("run", f"{words}no checkpoint yet")]
+    return [("run", f"{words}checkpoints {_range(steps)}; {_progress(path, config)}")]
+
+
+def _range(steps: list[int]) -> str:
+    return ", ".join(map(str, steps)) if len(steps) < 5 else f"{steps[0]} ... {steps[-1]}"
+
+
+def _progress(path: pathlib.Path, config) -> str:
+    """Whether a run with checkpoints is finished."""
+    from facejax.train.prerequisites import is_finished
+
+    try:
+        return "finished" if is_finished(path, config) else "not finished"
+    except (ValueError, OSError) as error:  # its training data are elsewhere, say
+        return f"cannot say whether it is finished: {' '.join(str(error).split())}"
+
+
+def _model(path: pathlib.Path) -> Looked:
+    from facejax.morphable import load
+
+    kind, found = load.recognise(path)
+    return [(kind, found)] if kind else []
+
+
+def _tfds(path: pathlib.Path) -> Looked:
+    infos = [*path.glob("dataset_info.json"), *path.glob("*/dataset_info.json")]
+    if not infos:
+        return []
+    try:
+        name = json.loads(infos[0].read_text())["name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{infos[0]} is damaged: {error}") from error
+    return [("tfds", f"the TensorFlow data set {name!r}")]
+
+
+def _data_set(path: pathlib.Path) -> Looked:
+    from facejax.data.folders import open_dataset
+    from facejax.data.packed import PackedSource
+
+    if not ((path / "meta.json").is_file() or any(path.glob("*.tfrecords"))):
+        return []
+    source = open_dataset(path)
+    key = "packed" if isinstance(source, PackedSource) else "tfrecords"
+    size = f"{len(source)} examples up to {source.resolutions[-1]} pixels"
+    return [(key, f"{READERS[key].what}: {size}")]
+
+
+def _arrays(path: pathlib.Path) -> Looked:
+    found = [t for t in ("shape", "expression") if (path / f"dataset_{t}").is_dir()]
+    return [("arrays", f"coefficient arrays: {', '.join(found)}")] if found else []
+
+
+def _bundle(path: pathlib.Path) -> Looked:
+    return [found for index in sorted(path.glob("*.index")) for found in _checkpoint(index)]
+
+
+def _crops(path: pathlib.Path) -> Looked:
+    from facejax.data.photo_folders import LISTS, find_photos
+
+    folders = ("lm", "lm_bin", "landmarks")
+    if not (any((path / f).is_dir() for f in folders) or (path / LISTS[0]).is_file()):
+        return []
+    return [("crops", f"{len(find_photos(path))} photos prepared for training")]
+
+
+def _mats(path: pathlib.Path) -> Looked:
+    """Folders of .mat files: photos' parameters, or what the Basel model is made from."""
+    from facejax.morphable.bfm import mat_kind, read_mat
+    from facejax.morphable.bfm09_sources import find_sources
+
+    mats = sorted(path.rglob("*.mat"))
+    if not mats and not any(path.glob("*.bin")):
+        return []
+    variables = read_mat(mats[0]) if mats else {}
+    if mat_kind(variables)[0] == "parameters":
+        found = [("parameters", f"{len(mats)} .mat files with coefficients of photos")]
+        if "pt3d_68" in variables:
+            found.append(("aflw2000", f"{len(mats)} .mat files in the format of AFLW2000-3D"))
+        return found
+    roles, _ = find_sources(path)
+    return [("bfm09", f"sources of the Basel model: {', '.join(sorted(roles))}")] if roles else []
+
+
+def _images(path: pathlib.Path) -> Looked:
+    from facejax.data.photo_folders import IMAGE_SUFFIXES
+
+    count = sum(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir())
+    return [("photos", f"{count} photos")] if count else []
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def _file(path: pathlib.Path) -> Looked:
+    if not path.exists() or path.suffix == ".index":  # the prefix of a checkpoint, or its index
+        return _checkpoint(path if path.suffix == ".index" else pathlib.Path(f"{path}.index"))
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if zipfile.is_zipfile(path):
+        return _zip(path)
+    if head[:1] == b"\x80":
+        return _pickle(path)
+    if path.suffix.lower() == ".mat":
+        return _mat(path)
+    if path.suffix.lower() == ".tfrecords":
+        raise ValueError("a single file of TFRecords; wanted the folder with all of them")
+    if path.suffix.lower() == ".pb" or (head[:1] == b"\n" and not path.suffix):
+        return _graph(path)
+    if path.suffix.lower() == ".bin":
+        return _binary(path)
+    if _is_image(head):
+        return [("photos", "a picture")]
+    return _landmarks(path)
+
+
+def _is_image(head: bytes) -> bool:
+    starts = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF")
+    return head.startswith(starts)
+
+
+def _networks(names) -> Looked:
+    from facejax.pretrained.importer import parts_of
+
+    names = list(names)
+    if any("Mixed_7c." in n for n in names) or any("mixed_10/" in n for n in names):
+        return [("inception", "Inception-v3")]
+    return [(part, f"{READERS[part].what.split(':')[0]}, {len(names)} names")
+            for part in parts_of(names)]  # fmt: skip
+
+
+def _checkpoint(index: pathlib.Path) -> Looked:
+    from facejax.io.tensorflow_files import checkpoint_names
+
+    return _networks(checkpoint_names(index.with_suffix("")))
+
+
+def _graph(path: pathlib.Path) -> Looked:
+    from facejax.io.tensorflow_files import graph_names
+
+    return _networks(graph_names(path))
+
+
+def _zip(path: pathlib.Path) -> Looked:
+    """A PyTorch file or an .npz."""
+    from facejax.io.pickles import texts_of
+
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        if pickles:
+            with archive.open(pickles[0]) as file:
+                return _networks(texts_of(file))
+    return _npz(path)
+
+
+def _npz(path: pathlib.Path) -> Looked:
+    from facejax.morphable import load
+    from facejax.morphable.storage import array_names, read_array
+    from facejax.pretrained.importer import FORMAT
+
+    kind, found = load.recognise(path)
+    if kind:
+        return [(kind, found)]
+    names = array_names(path)
+    if "meta" in names:
+        meta = json.loads(str(read_array(path, "meta")))
+        if isinstance(meta, dict) and meta.get("format") == FORMAT:
+            return [("imported", f"the network {meta.get('part')!r} of {meta.get('origin')}")]
+    return _networks(names)
+
+
+def _pickle(path: pathlib.Path) -> Looked:
+    """By the texts in it: nothing is loaded."""
+    from facejax.io.pickles import texts_of
+
+    texts = set()
+    with path.open("rb") as file:
+        for _ in range(5):  # PyTorch's old format is five pickles in a row
+            texts |= texts_of(file)
+    if {"static_kwargs", "variables"} <= texts:
+        return [("tbgan", "networks of TBGAN or Progressive GAN, pickled")]
+    if any(text.startswith("pandas.") for text in texts):
+        return [("frame", "a table of pandas, pickled")]
+    return _networks(texts)
+
+
+def _mat(path: pathlib.Path) -> Looked:
+    from facejax.morphable import load
+    from facejax.morphable.bfm09_sources import ROLES, describe_file
+
+    kind, found = load.recognise(path)
+    if kind:
+        return [(kind, found)]
+    words = describe_file(path)
+    if words in {text.split(",")[0] for text in ROLES.values()}:
+        return [("bfm09", words)]
+    if words.startswith("the parameters of one picture"):
+        return [("parameters", words)]
+    raise ValueError(words)
+
+
+def _binary(path: pathlib.Path) -> Looked:
+    from facejax.morphable.bfm09_sources import ROLES, describe_file
+
+    if describe_file(path) == ROLES["expressions"].split(",")[0]:
+        return [("bfm09", "Exp_Pca.bin")]
+    return _landmarks(path)
+
+
+def _landmarks(path: pathlib.Path) -> Looked:
+    from facejax.io.landmarks import SUFFIXES, read_landmarks
+
+    if path.suffix.lower() not in SUFFIXES:
+        return []
+    return [("landmarks", f"{len(read_landmarks(path))} landmarks of a photo")]
