@@ -107,7 +107,7 @@ def test_mistakes_are_one_message_and_lose_nothing(
 def test_dry_run_shows_stages_and_starts_nothing(config_file, tmp_path, capsys):
     assert _main(f"--config={config_file}", "--dry_run") == 0
     out = capsys.readouterr().out
-    assert '"width": 3' in out and "disc 16, gen 20" in out
+    assert '"width": 3' in out and "gen 20, disc 16" in out
     rows = [line.split() for line in out.splitlines()]
     assert ["one", "8", "96"] in rows and ["two", "16", "144"] in rows
     assert not (tmp_path / "runs").exists()

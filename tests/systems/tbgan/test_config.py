@@ -112,4 +112,4 @@ def test_dry_run_of_the_full_size_counts_without_making_numbers(monkeypatch, tmp
     system = make_system(config)
     monkeypatch.setattr("numpy.random.default_rng", lambda *a: pytest.fail("numbers were made"))
     text = describe(config, system, tmp_path)
-    assert "parameters: disc 204,161,384, gen 206,959,464" in text
+    assert "parameters: gen 206,959,464, disc 204,161,384" in text
