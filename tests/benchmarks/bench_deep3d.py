@@ -21,9 +21,11 @@ import numpy as np
 from facejax.recon.decoder import decode, split
 from facejax.systems.deep3d import losses
 from facejax.train.config import load_config
+from facejax.train.frozen import frozen_trees
 from facejax.train.runs import make_system
 from facejax.train.state import init_state
-from facejax.train.step import active_phases, make_train_step, traced_scalars
+from facejax.train.step import traced_scalars
+from tests.systems.stepping import make_step
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs/deep3d.py"
 
@@ -39,7 +41,8 @@ def make(batch: int, size: int, rows: int):
     system = make_system(config)
     data = dict(system.source().batch(np.arange(batch)))
     data["index"] = np.arange(batch, dtype=np.int32)
-    return system, init_state(system, 0), jax.tree.map(jnp.asarray, data)
+    arguments = (init_state(system, 0), frozen_trees(system), data)
+    return system, *jax.tree.map(jnp.asarray, arguments)
 
 
 def seconds(function, *args, steps: int) -> tuple[float, object]:
@@ -54,10 +57,10 @@ def seconds(function, *args, steps: int) -> tuple[float, object]:
     return float(np.median(times)), compiled
 
 
-def parts(system, state, batch) -> dict:
+def parts(system, state, frozen, batch) -> dict:
     """{name: (function, arguments)} of what a step is made of."""
     params, stats = state.params["rnet"], state.aux["rnet_stats"]
-    image, recognition = batch["image"], state.aux["recognition"]
+    image, recognition = batch["image"], frozen["recognition"]
 
     def network(params, stats, image):
         def total(params):
@@ -91,7 +94,7 @@ def parts(system, state, batch) -> dict:
 
     return {
         "network": (network, (params, stats, image)),
-        "renderer": (renderer, (system.model, 0.9 * batch["coeffs"], batch)),
+        "renderer": (renderer, (frozen["face_model"], 0.9 * batch["coeffs"], batch)),
         "recogniser": (recogniser, (recognition, image, batch)),
     }
 
@@ -102,18 +105,18 @@ def main() -> None:
     for name, default in (("steps", 3), ("batch", 4), ("size", 224), ("rows", 190)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
-    system, state, batch = make(args.batch, args.size, args.rows)
+    system, state, frozen, batch = make(args.batch, args.size, args.rows)
     mesh = system.model.topology.mesh
     print(f"{jax.devices()[0].device_kind}, {mesh.num_vertices:,} vertices, "
           f"{len(mesh.triangles):,} triangles, batch {args.batch}, {args.size} px")  # fmt: skip
     plan = system.plan(0)
-    step = make_train_step(system, plan.stage, active_phases(system.phases(plan.stage), 0))
-    whole, compiled = seconds(step, state, batch, traced_scalars(plan.scalars), steps=args.steps)
+    step, scalars = make_step(system, plan.stage), traced_scalars(plan.scalars, 0)
+    whole, compiled = seconds(step, state, frozen, batch, scalars, steps=args.steps)
     memory = compiled.memory_analysis()
     gib = 2.0**30
     print(f"step        {whole:8.3f} s   working memory {memory.temp_size_in_bytes / gib:.2f} GiB, "
           f"state and batch {memory.argument_size_in_bytes / gib:.2f} GiB")  # fmt: skip
-    for name, (function, arguments) in parts(system, state, batch).items():
+    for name, (function, arguments) in parts(system, state, frozen, batch).items():
         alone, _ = seconds(function, *arguments, steps=args.steps)
         print(f"{name:11s} {alone:8.3f} s   {100 * alone / whole:5.1f} % of the step")
 

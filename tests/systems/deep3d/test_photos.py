@@ -84,7 +84,7 @@ def test_a_run_on_a_folder_is_augmented_validated_and_measured(config, tmp_path)
     assert all(0 < x["val/rnet/photo"] < 2 and np.isfinite(x["val/rnet/loss"]) for x in validated)
     like = init_state(system, 0)
     state, _ = restore_state(Checkpoints(tmp_path / "run/checkpoints", 1), like)
-    found = evaluate(system, state.ema_params(), tmp_path)["photos"]
+    found = evaluate(system, state.as_used() | frozen_trees(system), tmp_path)["photos"]
     assert found["num_faces"] == 3
     np.testing.assert_allclose(
         found["nme_percent"]["rnet"]["mean"], validated[-1]["val/rnet/nme"], rtol=1e-3
