@@ -316,7 +316,7 @@ def _as_dict(state: TrainState) -> dict[str, Any]:
 
 
 def restore_state(
-    checkpoints: Checkpoints, like: TrainState, frozen: dict[str, dict[str, str]] | None = None
+    checkpoints: Checkpoints, like: TrainState, frozen: dict[str, dict[str, str]]
 ) -> tuple[TrainState, dict[str, Any]] | None:
     """The newest good checkpoint of a run as (state of numpy arrays, meta); None without any.
 
@@ -329,10 +329,10 @@ def restore_state(
       ValueError: something frozen has changed.
       CheckpointError: none can be read, or the newest is of another model.
     """
-    found = checkpoints.restore_latest(like=_as_dict(like), forget=_forgotten(frozen or {}))
+    found = checkpoints.restore_latest(like=_as_dict(like), forget=_forgotten(frozen))
     if found is None:
         return None
-    check_frozen(found[1].get("frozen", {}), frozen or {}, checkpoints.folder.parent)
+    check_frozen(found[1].get("frozen", {}), frozen, checkpoints.folder.parent)
     return TrainState(**found[0]), found[1]
 
 

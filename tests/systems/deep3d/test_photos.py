@@ -17,7 +17,7 @@ from facejax.recon.decoder import decode, split
 from facejax.systems.deep3d.metrics import evaluate
 from facejax.systems.deep3d.validation import Validation
 from facejax.train.config import load_config
-from facejax.train.frozen import frozen_trees
+from facejax.train.frozen import describe_frozen, frozen_trees
 from facejax.train.loop import restore_state, train
 from facejax.train.runs import make_system
 from facejax.train.state import init_state
@@ -83,7 +83,8 @@ def test_a_run_on_a_folder_is_augmented_validated_and_measured(config, tmp_path)
     assert [x["kimg"] for x in validated] == [0.008, 0.016]
     assert all(0 < x["val/rnet/photo"] < 2 and np.isfinite(x["val/rnet/loss"]) for x in validated)
     like = init_state(system, 0)
-    state, _ = restore_state(Checkpoints(tmp_path / "run/checkpoints", 1), like)
+    checkpoints = Checkpoints(tmp_path / "run/checkpoints", 1)
+    state, _ = restore_state(checkpoints, like, describe_frozen(system))
     found = evaluate(system, state.as_used() | frozen_trees(system), tmp_path)["photos"]
     assert found["num_faces"] == 3
     np.testing.assert_allclose(
