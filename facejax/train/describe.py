@@ -71,6 +71,8 @@ def describe(config: Any, system: System, workdir: str | pathlib.Path) -> str:
             for stage, images in stage_images(system).items()
         ]
     state = abstract_state(system)
+    with shapes_only():
+        frozen = frozen_of(system)
     groups = ", ".join(
         f"{group} {sum(math.prod(x.shape) for x in jax.tree.leaves(tree)):,}"
         for group, tree in state.params.items()
@@ -81,12 +83,12 @@ def describe(config: Any, system: System, workdir: str | pathlib.Path) -> str:
             memory = [
                 {
                     "stage": name,
-                    "memory_mib": round(step_bytes(system, plan, state, config.accumulate) / 2**20),
+                    "memory_mib": round(
+                        step_bytes(system, plan, state, frozen, config.accumulate) / 2**20
+                    ),
                 }
                 for name, plan in plans.items()
             ]
-    with shapes_only():
-        frozen = [f"frozen: {n}, {item.origin}" for n, item in frozen_of(system).items()]
     return "\n".join(
         [
             json.dumps(as_plain(config), indent=2, sort_keys=True),
@@ -98,7 +100,7 @@ def describe(config: Any, system: System, workdir: str | pathlib.Path) -> str:
                 else []
             ),
             f"parameters: {groups}",
-            *frozen,
+            *(f"frozen: {name}, {item.origin}" for name, item in frozen.items()),
             "dry run: nothing was started",
         ]
     )

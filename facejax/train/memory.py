@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from facejax.nn.init import shapes_only
-from facejax.train.frozen import frozen_trees
+from facejax.train.frozen import frozen_of
 from facejax.train.state import TrainState
 from facejax.train.step import checked_phases, make_phase_step, traced_scalars
-from facejax.train.system import Plan, System
+from facejax.train.system import Frozen, Plan, System
 
 # What compilers compute inside the loops of those that use it, instead of storing it.
 _FUSED = frozenset(
@@ -113,7 +113,11 @@ def abstract_state(system: System) -> TrainState:
 
 
 def step_arguments(
-    system: System, plan: Plan, state: TrainState, batch_size: int | None = None
+    system: System,
+    plan: Plan,
+    state: TrainState,
+    batch_size: int | None = None,
+    frozen: dict[str, Frozen] | None = None,
 ) -> tuple:
     """Shapes of (state, frozen, batch, scalars) of a step.
 
@@ -122,6 +126,7 @@ def step_arguments(
       plan: of the step.
       state: of `abstract_state`.
       batch_size: of a device; None for the whole batch.
+      frozen: of `System.frozen`; by default its shapes are made.
     """
     size = batch_size or plan.stage.batch_size
     batch = {
@@ -129,25 +134,36 @@ def step_arguments(
         for name, x in system.example_shapes(plan.stage).items()
     }
     batch["index"] = jax.ShapeDtypeStruct((size,), np.int32)
-    with shapes_only():  # of a network that has yet to be trained there is nothing else
-        trees = frozen_trees(system)
-    frozen = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), trees)
+    if frozen is None:
+        with shapes_only():  # of a network that has yet to be trained there is nothing else
+            frozen = frozen_of(system)
+    trees = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype),
+        {name: item.tree for name, item in frozen.items()},
+    )
     scalars = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), traced_scalars(plan.scalars, 0)
     )
-    return state, frozen, batch, scalars
+    return state, trees, batch, scalars
 
 
-def step_bytes(system: System, plan: Plan, state: TrainState, accumulate: int = 1) -> int:
+def step_bytes(
+    system: System,
+    plan: Plan,
+    state: TrainState,
+    frozen: dict[str, Frozen] | None = None,
+    accumulate: int = 1,
+) -> int:
     """An estimate of the bytes that a device holds in a step of a plan, all its inputs included.
 
     Args:
       system: with `example_shapes`.
       plan: of the step.
       state: of `abstract_state`, the same for all stages.
+      frozen: of `System.frozen`, the same for all stages; by default its shapes are made.
       accumulate: the number of microbatches.
     """
-    arguments = step_arguments(system, plan, state)
+    arguments = step_arguments(system, plan, state, frozen=frozen)
     peaks = []
     for phase in checked_phases(system, plan.stage):
         step: Callable = make_phase_step(system, plan.stage, phase.name, accumulate=accumulate)

@@ -17,12 +17,11 @@ from facejax.commands import train
 from facejax.train import describe, memory
 from facejax.train.progress import stage_starts
 from facejax.train.run_folder import as_plain
-from facejax.train.runs import make_system, resolve
 
 _traced: dict[str, int] = {}
 
 
-def step_bytes(system, plan, state, accumulate):
+def step_bytes(system, plan, state, *more):
     """`memory.step_bytes`, of networks and losses seen before that of their first batch size."""
     config = as_plain(system.config)
     parts = {
@@ -31,7 +30,7 @@ def step_bytes(system, plan, state, accumulate):
     parts["model"] = parts["model"] | {"mbstd_group": None}  # a reshape of the batch
     key = json.dumps([parts, plan.stage.name, plan.stage.static], sort_keys=True)
     if key not in _traced:
-        _traced[key] = memory.step_bytes(system, plan, state, accumulate)
+        _traced[key] = memory.step_bytes(system, plan, state, *more)
     return _traced[key]
 
 
@@ -39,15 +38,21 @@ def main(lines):
     """Runs the lines and prints the results."""
     gc.disable()  # a third of the time otherwise
     describe.step_bytes = step_bytes
+    text_of, systems = describe.describe, []
+
+    def remembering(config, system, workdir):
+        systems.append(system)
+        return text_of(config, system, workdir)
+
+    describe.describe = remembering
     for line in lines:
         argv, out = [*shlex.split(line), "--dry_run"], io.StringIO()
         with contextlib.redirect_stdout(out):
             code = train.main(argv)
         found = {"code": code, "text": out.getvalue(), "stages": []}
         if code == 0:
-            config, options = train.parse(argv)
-            system = make_system(resolve(config, options.workdir))
-            found["stages"] = list(dict.fromkeys(stage.name for stage in stage_starts(system)))
+            stages = stage_starts(systems.pop())
+            found["stages"] = list(dict.fromkeys(stage.name for stage in stages))
         found["initialised"] = xla_bridge.backends_are_initialized()
         print(json.dumps(found), flush=True)
 
