@@ -1,6 +1,7 @@
 """--dry_run of every preset of every configuration: no device is touched, memory is estimated.
 
-Published presets that want files get made-up ones. Every network is traced, hence the time.
+Published presets that want files get made-up ones. Every network is traced, which takes minutes for
+the published ones: all but one of these run with FACEJAX_SLOW=1 only.
 """
 
 import json
@@ -19,8 +20,10 @@ from tests.oracles.published_data import write_face_and_photo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
+QUICK = ("default", "smoke", "paper") if not os.environ.get("FACEJAX_SLOW") else None
 PRESETS = {
-    path.stem: runpy.run_path(str(path))["PRESETS"] for path in sorted(ROOT.glob("configs/*.py"))
+    path.stem: [p for p in runpy.run_path(str(path))["PRESETS"] if not QUICK or p in QUICK]
+    for path in sorted(ROOT.glob("configs/*.py"))
 }
 
 
@@ -56,8 +59,9 @@ def found(tmp_path_factory):
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         for half in halves.values()
+        if half
     ]  # fmt: skip
-    for half, process in zip(halves.values(), running, strict=True):
+    for half, process in zip(filter(None, halves.values()), running, strict=True):
         printed, errors = process.communicate()
         assert process.returncode == 0, errors
         results = [json.loads(line) for line in printed.splitlines()]
@@ -91,7 +95,8 @@ def test_sizes_of_published_networks(found):
         (("deep3d", "paper-tf"), "24,034,625"),
         (("deep3d", "gcn"), "graph 17,249,140"),
     ):
-        assert count in found[preset]["text"].split("parameters: ")[1]
+        if preset in found:
+            assert count in found[preset]["text"].split("parameters: ")[1]
 
 
 def test_presets_differ_in_memory(found):
