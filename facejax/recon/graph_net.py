@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from facejax.geometry.hierarchy import MeshHierarchy
-from facejax.nn.chebyshev import ChebConv
+from facejax.nn.chebyshev import ChebConv, Rows, plain_rows
 from facejax.nn.init import init_params
 
 
@@ -111,8 +111,11 @@ class _Autoencoder(nn.Module):
         return act(ChebConv(3, self.order, True, name="out")(x, _graph(hierarchy, 0)))
 
 
-def _graph(hierarchy: MeshHierarchy, level: int) -> tuple[jax.Array, jax.Array]:
-    return hierarchy.neighbors[level], hierarchy.weights[level]
+def _graph(hierarchy: MeshHierarchy, level: int) -> Rows:
+    index, weight = hierarchy.neighbors[level], hierarchy.weights[level]
+    if not hierarchy.busy:
+        return plain_rows(index, weight)
+    return Rows(index, weight, hierarchy.common[level], hierarchy.busy[level])
 
 
 WIDTHS = {  # variant: (decoder, refiner)

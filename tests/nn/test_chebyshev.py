@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facejax.geometry.hierarchy import laplacian_rows
-from facejax.nn.chebyshev import ChebConv, chebyshev
+from facejax.geometry.hierarchy import MeshHierarchy, laplacian_rows
+from facejax.nn.chebyshev import ChebConv, Rows, chebyshev, plain_rows
 from tests.geometry.test_hierarchy import bumpy_grid, dense
 
 
@@ -27,7 +27,7 @@ def test_value_and_gradients_against_dense_polynomials(graph, rng, width, out):
     @jax.jit
     def run(x, kernel):
         def loss(x, kernel):
-            y = chebyshev(x, *rows, kernel)
+            y = chebyshev(x, plain_rows(*rows), kernel)
             return jnp.sum(y * y) / 2, y
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(x, kernel)
@@ -49,12 +49,12 @@ def test_order_one_leaves_neighbours_out_and_bias_is_added(graph, rng):
         "bias": rng.normal(size=3).astype(np.float32),
     }
     x = rng.normal(size=(17, 2)).astype(np.float32)  # no batch axis
-    got = conv.apply({"params": params}, x, rows)
+    got = conv.apply({"params": params}, x, plain_rows(*rows))
     want = x @ params["kernel"][0] + np.broadcast_to(params["bias"], (17, 3))
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-def test_a_vertex_with_many_neighbours_and_a_graph_that_is_an_argument(rng):
+def test_a_vertex_with_many_neighbours(rng):
     around = np.arange(1, 101)
     fan = np.stack([np.zeros(100, int), around, np.roll(around, -1)], axis=1)
     rows = laplacian_rows(fan, 101)
@@ -62,7 +62,9 @@ def test_a_vertex_with_many_neighbours_and_a_graph_that_is_an_argument(rng):
     x = rng.normal(size=(2, 101, 3)).astype(np.float32)
     want = np.einsum("uv,bvf->buf", dense(*rows, 101), x)
     kernel = np.stack([np.zeros((3, 3)), np.eye(3)]).astype(np.float32)  # T_1 alone
-    known = jax.jit(lambda x: chebyshev(x, *rows, kernel))(x)
-    np.testing.assert_allclose(known, want, atol=1e-5)
-    unknown = jax.jit(lambda x, rows: chebyshev(x, *rows, kernel))(x, rows)
-    np.testing.assert_allclose(unknown, want, atol=1e-5)
+    levels = MeshHierarchy((rows[0],), (rows[1],), (), (), ()).split()
+    assert levels.common[0].shape == (3,) and levels.busy[0].tolist() == [0]
+    split = Rows(*rows, levels.common[0], levels.busy[0])
+    for matrix in (plain_rows(*rows), split):
+        found = jax.jit(lambda x, matrix: chebyshev(x, matrix, kernel))(x, matrix)
+        np.testing.assert_allclose(found, want, atol=1e-5)

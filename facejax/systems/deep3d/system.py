@@ -164,7 +164,7 @@ class Deep3DSystem:
         origin = f"the face model {topology.name} ({topology.digest})"
         found = {"face_model": Frozen(self.model, origin)}
         if self.has_graph:
-            found["hierarchy"] = Frozen(self.hierarchy, origin)
+            found["hierarchy"] = Frozen(self.hierarchy.split(), origin)
         if self.recognizer:
             seed = self.config.seed + 2
             found["recognition"] = recognizer_weights(self.config, self.recognizer, seed)
