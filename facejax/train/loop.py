@@ -68,7 +68,7 @@ class _Loader:
         self._system, self._parallel, self._seed = system, parallel, seed
         self._images, self._placed = images, placed
         self._sources: dict[Stage, tuple[Source, IndexSampler]] = {}
-        self._makers: dict[Stage, Callable] = {}
+        self._makers: dict[tuple, Callable] = {}
         self._threads = min(num_processors(), _DRAWING_THREADS)
         self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, "draw")
         self._drawn = [0, 0.0]  # examples, seconds
@@ -117,13 +117,14 @@ class _Loader:
         """The examples: queued on the devices behind earlier steps, nothing comes back."""
         if not source.has_make:
             return batch
-        if stage not in self._makers:
+        key = (id(source), stage.static, stage.batch_size)  # `_sources` holds the source
+        if key not in self._makers:
             static = dict(stage.static)
             tables = self._parallel.put_frozen(source.tables(**static), self._placed)
             make = self._parallel.wrap_examples(functools.partial(source.make, **static))
             program = make.lower(tables, batch).compile()
-            self._makers = {stage: functools.partial(program, tables)}  # the last one's may go
-        return self._makers[stage](batch)
+            self._makers = {key: functools.partial(program, tables)}  # the last one's may go
+        return self._makers[key](batch)
 
 
 def _crossed(before: int, after: int, every_kimg: float) -> bool:
