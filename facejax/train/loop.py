@@ -208,22 +208,20 @@ class _Run:
             _log.info("%s: optimisers start afresh (%s)", plan.segment, ", ".join(groups))
 
     def _compile(self, stage: Stage, arguments: tuple) -> None:
-        """All phases of a stage, those side by side that the compiler can."""
+        """All phases of a stage, one after the other: side by side they take twice the memory."""
         jax.block_until_ready(arguments)  # earlier steps are training, not compilation
         started = time.monotonic()
-        lowered = {
-            phase.name: self.parallel.wrap(
-                self.system, stage, phase.name, self.config.accumulate
-            ).lower(*arguments)
+        self.programs[stage] = {
+            phase.name: self.parallel.wrap(self.system, stage, phase.name, self.config.accumulate)
+            .lower(*arguments)
+            .compile()
             for phase in checked_phases(self.system, stage)
         }
-        with concurrent.futures.ThreadPoolExecutor(len(lowered), "compile") as pool:
-            programs = pool.map(lambda program: program.compile(), lowered.values())
-            self.programs[stage] = dict(zip(lowered, programs, strict=True))
         seconds = time.monotonic() - started
         self.compile_seconds += seconds
         self.stopwatch.exclude(seconds)
-        _log.info("compiled %s (%s) in %.1f s", stage.name, ", ".join(lowered), seconds)
+        names = ", ".join(self.programs[stage])
+        _log.info("compiled %s (%s) in %.1f s", stage.name, names, seconds)
 
     @contextlib.contextmanager
     def _not_training(self):
