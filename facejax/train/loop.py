@@ -374,8 +374,7 @@ def train(
     workdir = pathlib.Path(workdir)
     parallel = parallel or Parallel(config.parallel)
     for stage in stage_images(system):
-        together = system.device_batch(stage) if hasattr(system, "device_batch") else 1
-        parallel.check_batch_size(stage.batch_size, config.accumulate, together)
+        parallel.check_stage(system, stage, config.accumulate)
     main = jax.process_index() == 0
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep)
     changed = run_folder.check_config(workdir, config) if checkpoints.steps() else []

@@ -123,6 +123,11 @@ class Parallel:
                 f"nearest batch sizes are {nearest}"
             )
 
+    def check_stage(self, system: System, stage: Stage, accumulate: int = 1) -> None:
+        """`check_batch_size` of a stage, whose system may say what belongs together."""
+        together = system.device_batch(stage) if hasattr(system, "device_batch") else 1
+        self.check_batch_size(stage.batch_size, accumulate, together)
+
     def rows(self, batch_size: int) -> slice:
         """The rows of the global batch that this process loads."""
         return process_slice(batch_size, jax.process_index(), jax.process_count())
@@ -205,8 +210,7 @@ class Parallel:
         Returns:
           (state, frozen, batch, scalars) -> (state, metrics); it has `lower`.
         """
-        together = system.device_batch(stage) if hasattr(system, "device_batch") else 1
-        self.check_batch_size(stage.batch_size, accumulate, together)
+        self.check_stage(system, stage, accumulate)
         alone = self.num_devices == 1
         reduce = {} if alone else {"reduce": _mean_over_devices}
         step = make_phase_step(system, stage, phase, accumulate=accumulate, **reduce)
