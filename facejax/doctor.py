@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from facejax.commands.common import cache_folder
+from facejax.host.machine import cache_folder
 from facejax.readers import READERS, recognise
 from facejax.train.runs import find_systems
 from facejax.version import __version__
@@ -130,10 +130,9 @@ def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, An
       JSON-able dict; 'healthy' is false where a check failed, a required package is missing or no
       device starts.
     """
-    from facejax.morphable.storage import cache_dir
     from facejax.train.prerequisites import cached_runs
 
-    compile_cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_folder()
+    compile_cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_folder("xla")
     report: dict[str, Any] = dict(
         facejax=__version__,
         python=platform.python_version(),
@@ -143,7 +142,7 @@ def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, An
         packages=_packages(),
         caches=dict(
             compiled_programs=_folder(pathlib.Path(compile_cache)),
-            face_models_and_programs=_folder(cache_dir()),
+            face_models_and_programs=_folder(cache_folder()),
         ),
         face_models=_face_models(ict_path or os.environ.get("FACEJAX_ICT")),
         systems=list(find_systems()),

@@ -7,20 +7,12 @@ by SIGINT and SIGTERM with the state saved.
 
 import logging
 import os
-import pathlib
 import re
 import sys
 from collections.abc import Callable
 
+from facejax.host.machine import cache_folder
 from facejax.train.config import UsageError
-
-
-def cache_folder() -> pathlib.Path:
-    """Where compiled programs are kept: FACEJAX_CACHE_DIR, else the cache folder of the user."""
-    if os.environ.get("FACEJAX_CACHE_DIR"):
-        return pathlib.Path(os.environ["FACEJAX_CACHE_DIR"]) / "xla"
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "facejax" / "xla"
 
 
 def enable_compile_cache() -> None:
@@ -28,7 +20,7 @@ def enable_compile_cache() -> None:
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

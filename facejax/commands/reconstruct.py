@@ -113,7 +113,7 @@ def _run(args) -> int:
 
 
 def _measure(reconstructor, args) -> int:
-    from facejax.io.files import atomic_path
+    from facejax.host.files import atomic_path
     from facejax.pipelines.landmark_nme import aflw_nme
     from facejax.train.describe import figure_rows, format_table
 

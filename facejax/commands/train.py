@@ -205,7 +205,7 @@ def run(
         raise UsageError(f"mode must be one of {MODES}, found {mode!r}")
     if not hasattr(system, "evaluate"):
         raise UsageError(f"system {config.system!r} has nothing to evaluate")
-    from facejax.io.files import atomic_path
+    from facejax.host.files import atomic_path
 
     params, meta = load_params(system, workdir)
     figures = system.evaluate(params, meta, workdir)

@@ -21,8 +21,8 @@ import numpy as np
 
 from facejax.data.alignment import CROP_SIZE, AlignedPhoto, Transform, align_photo
 from facejax.data.source import Source, check_indices
+from facejax.host.files import atomic_path
 from facejax.image.skin import skin_mask
-from facejax.io.files import atomic_path
 from facejax.io.images import read_image, write_image
 from facejax.io.landmarks import read_landmarks, write_landmarks
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 
 
 def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:

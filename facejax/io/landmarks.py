@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 
 SUFFIXES = (".txt", ".pts", ".bin", ".npy", ".mat")
 _MAT_KEYS = ("pt3d_68", "pts_3d", "pt2d", "pts_2d")  # the fixed jaw first

@@ -18,9 +18,9 @@ import re
 import numpy as np
 
 from facejax.geometry.mesh import Mesh, MeshTopology
+from facejax.host.files import atomic_path
 from facejax.image.color import linear_to_srgb, srgb_to_linear
 from facejax.image.sample import sample_bilinear
-from facejax.io.files import atomic_path
 from facejax.io.images import read_image, to_uint8, write_image
 from facejax.io.tangents import (
     object_to_tangent,

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.io.pickles import UnsafePickleError, _Array, _Dtype, restricted_load
 
 PICKLE_START = b"\x80"  # of protocol 2 and later

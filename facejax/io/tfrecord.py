@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.io.protobuf import delimited, fields, read_varint, varint
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.io.images import to_uint8
 
 

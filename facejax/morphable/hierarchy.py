@@ -9,8 +9,9 @@ import numpy as np
 from absl import logging
 
 from facejax.geometry.hierarchy import MeshHierarchy, build_hierarchy, padded_rows
+from facejax.host.machine import cache_folder
 from facejax.morphable.model import MorphableModel
-from facejax.morphable.storage import cache_dir, content_digest, read_arrays, write_arrays
+from facejax.morphable.storage import content_digest, read_arrays, write_arrays
 
 _VERSION = 1  # of the algorithm; part of the cache's key
 _FIELDS = ("neighbors", "weights", "keep", "up_index", "up_weight")
@@ -41,7 +42,7 @@ def cached_hierarchy(
         legacy=bool(legacy),
     )
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
-    path = cache_dir() / f"hierarchy-{digest}.npz"
+    path = cache_folder(f"hierarchy-{digest}.npz")
     if path.exists():
         try:
             return _unpack(read_arrays(path))

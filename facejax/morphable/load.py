@@ -22,7 +22,7 @@ def load_morphable(
 ) -> MorphableModel:
     """A face model, by name or from a file or folder that is recognised by its content.
 
-    Models that take seconds to build are kept in a cache folder (`storage.cache_dir`).
+    Models that take seconds to build are kept in a cache folder (`host.machine.cache_folder`).
 
     Args:
       name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written

@@ -28,6 +28,8 @@ import numpy as np
 from absl import logging
 
 from facejax.geometry.mesh import MeshTopology
+from facejax.host.files import atomic_path
+from facejax.host.machine import cache_folder
 from facejax.morphable.model import FaceTopology, MorphableModel
 
 FORMAT = "facejax-morphable-1"
@@ -195,14 +197,6 @@ def array_names(path: str | os.PathLike) -> set[str]:
         raise ValueError(f"{path}: found no .npz archive ({error})") from error
 
 
-def cache_dir() -> pathlib.Path:
-    """FACEJAX_CACHE_DIR, else XDG_CACHE_HOME/facejax, else ~/.cache/facejax."""
-    if os.environ.get("FACEJAX_CACHE_DIR"):
-        return pathlib.Path(os.environ["FACEJAX_CACHE_DIR"])
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (pathlib.Path(home) if home else pathlib.Path.home() / ".cache") / "facejax"
-
-
 def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableModel:
     """A model from the cache folder, or built and put there.
 
@@ -215,7 +209,7 @@ def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableMo
       build: makes the arrays of a model file.
     """
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
-    path = cache_dir() / f"{kind}-{digest}.npz"
+    path = cache_folder(f"{kind}-{digest}.npz")
     if path.exists():
         try:
             return load_npz(path)
@@ -223,7 +217,6 @@ def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableMo
             logging.warning("building %s again: its cache file is damaged: %s", kind, error)
     arrays = build()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(path, arrays)
     except OSError as error:
         logging.warning("cannot cache the %s model in %s: %s", kind, path, error)
@@ -231,11 +224,6 @@ def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableMo
 
 
 def write_arrays(path: pathlib.Path, arrays: dict) -> None:
-    """Writes named arrays as an uncompressed .npz, atomically; its folder must exist."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)  # atomic: readers see the old file or the whole new one
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes named arrays as an uncompressed .npz, whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)

@@ -35,7 +35,7 @@ import numpy as np
 
 from facejax.data.alignment import AlignedPhoto, landmarks5_from_68
 from facejax.geometry.mesh import Mesh
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.io.images import to_uint8, write_image
 from facejax.io.meshes import save_mesh
 from facejax.io.plots import line_plots

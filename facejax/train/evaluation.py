@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from facejax.host.files import atomic_path
 from facejax.io.checkpoints import CheckpointError, Checkpoints
-from facejax.io.files import atomic_path
 from facejax.io.images import write_image
 from facejax.io.plots import line_plots
 from facejax.train.runs import load_params

@@ -19,8 +19,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from facejax.host.machine import cache_folder
 from facejax.io.checkpoints import Checkpoints
-from facejax.morphable.storage import cache_dir
 from facejax.train.config import load_config
 from facejax.train.loop import train
 from facejax.train.parallel import Parallel, agree
@@ -45,7 +45,7 @@ def cached_runs() -> list[pathlib.Path]:
 
 
 def _runs_folder() -> pathlib.Path:
-    return cache_dir() / "runs"
+    return cache_folder("runs")
 
 
 def cached_run(config: ConfigDict) -> pathlib.Path:

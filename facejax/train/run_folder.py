@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 
 # May differ when a run goes on: how often something is written, on what it runs.
 FREE_KEYS = ("log_every", "sample_kimg", "checkpoint_kimg", "keep", "parallel")

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from absl import logging
 
+from facejax.host.machine import cache_folder
 from facejax.morphable import load_morphable, load_npz, save_npz
-from facejax.morphable.storage import arrays_from_model, cache_dir
+from facejax.morphable.storage import arrays_from_model
 from tests.morphable.conftest import SMALL
 
 
@@ -57,7 +58,7 @@ def test_damaged_cache_is_rebuilt_with_a_warning(monkeypatch, tmp_path):
     monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path))
     settings = SMALL | dict(draws=10, n_id=4, n_alb=4)
     model = load_morphable("procedural", **settings)
-    (path,) = cache_dir().glob("procedural-*.npz")
+    (path,) = cache_folder().glob("procedural-*.npz")
     path.write_bytes(path.read_bytes()[:1000])
     warnings = []
     monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
@@ -81,10 +82,10 @@ def test_unwritable_cache_only_warns(monkeypatch, tmp_path):
 
 def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path / "mine"))
-    assert cache_dir() == tmp_path / "mine"
+    assert cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("FACEJAX_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_dir() == tmp_path / "xdg" / "facejax"
+    assert cache_folder() == tmp_path / "xdg" / "facejax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_dir() == tmp_path / ".cache" / "facejax"
+    assert cache_folder() == tmp_path / ".cache" / "facejax"

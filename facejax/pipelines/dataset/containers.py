@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.pipelines.dataset.outputs import npz_bytes, png_bytes, split_face
 
 Schema = Mapping[str, Mapping[str, Any]]  # name: {'shape': [...], 'dtype': '...', ...}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from facejax.data.source import Source, check_indices
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import split_face
 

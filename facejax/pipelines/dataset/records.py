@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import IMAGES, MAPS, png_bytes, split_face
 

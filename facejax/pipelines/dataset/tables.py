@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 
 _AXES = "xyz"
 _ROWS_PER_GROUP = 1000

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.morphable import MorphableModel
 from facejax.pipelines.dataset.containers import Clock, Container, FolderContainer, Schema
 from facejax.pipelines.dataset.draw import Drawer

@@ -127,13 +127,13 @@ def load_model(config):
 
 
 def _procedural_rows(config, target: str) -> np.ndarray:
+    from facejax.host.machine import cache_folder
     from facejax.morphable import procedural
-    from facejax.morphable.storage import cache_dir
 
     c = config.data
     key = [procedural.VERSION, 1, target, c.num_rows, config.data.seed, dict(c.model_options)]
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
-    path = cache_dir() / f"manifold-{target}-{digest}.npy"
+    path = cache_folder(f"manifold-{target}-{digest}.npy")
     if path.exists():
         try:
             return np.load(path, allow_pickle=False)
@@ -146,7 +146,7 @@ def _procedural_rows(config, target: str) -> np.ndarray:
         rows = draw_shapes(model, *size, c.num_rows, rng)
     else:
         rows = draw_expressions(model.topology.exp_names, c.num_rows, rng)
-    from facejax.io.files import atomic_path
+    from facejax.host.files import atomic_path
 
     try:
         with atomic_path(path) as temporary, open(temporary, "wb") as file:

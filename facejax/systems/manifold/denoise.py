@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.io.pandas_pickles import PICKLE_START, read_frame, write_frame
 from facejax.systems.manifold import networks
 from facejax.train.runs import Run

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.systems.manifold import data, losses, networks
 from facejax.systems.manifold.diversity import (
     candidates,

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.train.describe import format_table
 from facejax.train.run_folder import read_config
 

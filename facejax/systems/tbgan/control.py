@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 from facejax.io.images import write_image
 from facejax.io.plots import line_plots
 from facejax.metrics import uvmaps

@@ -1,6 +1,6 @@
 import pytest
 
-from facejax.io.files import atomic_path
+from facejax.host.files import atomic_path
 
 
 def test_replaces_the_file_when_all_went_well(tmp_path):
