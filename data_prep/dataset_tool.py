@@ -10,8 +10,8 @@
     python data_prep/dataset_tool.py create_image_set DATA_DIR/NAME IMAGES --jobs 4
     python data_prep/dataset_tool.py create_from_pkl_img_norm OUT TEXDIR SHAPEDIR NORMALDIR
 
-DIR is a packed set (meta.json) or a folder of multi-resolution TFRecords. Bad input ends with one
-line and exit code 2; `compare` exits with 1 where the sets differ.
+DIR is a packed set (meta.json) or a folder of multi-resolution TFRecords. Exit codes are those of
+`facejax --help`; `compare` exits with 1 where the sets differ.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from data_prep import sets  # noqa: E402
+from facejax.commands import common  # noqa: E402
 
 _SHEET_PX = 128  # side of a tile
 _CHUNK = 16  # examples read at a time
@@ -375,14 +376,16 @@ def _parser():
 
 def main(argv=None) -> int:
     """Runs one command; returns the exit code."""
-    args = _parser().parse_args(argv)
-    try:
+
+    def work() -> int:
+        args = _parser().parse_args(argv)
         if args.limit is not None and args.limit < 1:
             raise ValueError(f"--limit must be positive, found {args.limit}")
+        out = getattr(args, "out", None)
+        common.prepare([common.folder_of(out) if args.command == "display" else out])
         return args.function(args) or 0
-    except (ValueError, OSError) as error:
-        print(f"dataset_tool: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+
+    return common.report_errors(work, smaller="use a smaller --resolution")
 
 
 if __name__ == "__main__":

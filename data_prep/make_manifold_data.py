@@ -14,7 +14,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from facejax.commands import common  # noqa: E402
-from facejax.train.config import load_config  # noqa: E402
 
 TARGETS = {"shape": ("shape",), "exp": ("expression",), "both": ("shape", "expression")}
 REPEATS = {"shape": 100, "expression": 50}
@@ -48,12 +47,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
-    args = parser().parse_args(argv)
 
     def work() -> int:
+        args = parser().parse_args(argv)
+        common.prepare([args.out])
         from facejax.systems.manifold.data import load_model, load_rows, per_component
         from facejax.systems.manifold.dataset import write_pairs, write_samples
         from facejax.systems.manifold.gallery import Painter
+        from facejax.train.config import load_config
 
         config = load_config("manifold")
         config.data.update(

@@ -32,6 +32,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from data_prep import sets  # noqa: E402
 from facejax.commands import common  # noqa: E402
+from facejax.host import machine  # noqa: E402
 
 _DOWN, _UP = ("", "detections"), ("landmarks", "lm", "lm_bin")
 _SHOWN = 5  # messages printed at the end
@@ -183,6 +184,8 @@ def process(images, work, args, out) -> dict[str, str]:
                 raise ValueError(f"{image}: {other} has the same name; rename one of them")
             return "ok" if work(image, number, args, out) else "five points only"
         except Exception as error:  # whatever a damaged file makes Pillow raise
+            if machine.stops_all(error, image, out):
+                raise
             known = isinstance(error, (ValueError, OSError, MemoryError))
             words = str(error) if known else f"{image}: {type(error).__name__}: {error}"
             return f"error: {words}"
@@ -263,8 +266,14 @@ def run(args: argparse.Namespace) -> int:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
-    args = parser().parse_args(argv)
-    return common.report_errors(lambda: run(args), stopped="stopped; the same command begins again")
+
+    def work() -> int:
+        args = parser().parse_args(argv)
+        folders = [pathlib.Path(args.data_root) / name for name in args.img_folder or ()]
+        common.prepare([args.lists, *folders] if folders else [args.save_path])
+        return run(args)
+
+    return common.report_errors(work, "The same command begins again", "use fewer --jobs")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
+from facejax.host.shell import command_line
+
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
 _MODEL = "--config.data.model_path={path}, or facejax reconstruct --model={path}"
 _TBGAN = "facejax train --config=tbgan --config.data.source={} --config.data.path={{path}}"
@@ -164,8 +166,9 @@ def recognise(path: str | os.PathLike) -> list[Found]:
         return [Found(str(path), "", f"not recognised: {' '.join(str(error).split())}", "")]
     if not looked:
         return [Found(str(path), "", "not recognised", "")]
+    quoted = command_line(path)
     return [
-        Found(str(path), key, words or READERS[key].what, READERS[key].use.format(path=path))
+        Found(str(path), key, words or READERS[key].what, READERS[key].use.format(path=quoted))
         for key, words in looked
     ]
 

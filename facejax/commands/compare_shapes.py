@@ -21,8 +21,8 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import report_errors
-from facejax.train.config import UsageError
+from facejax.commands.common import folder_of, prepare, report_errors
+from facejax.host.errors import UsageError
 
 _NOSE_BASE, _NOSE_TIP = 4, 30  # of seven points; of 68
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
@@ -149,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "wanted --landmarks=FILE and --face_landmarks=FILE or --model=MODEL, or --same_vertices"
         )
+    prepare([folder_of(args.out)])
     found = compare(args)
     for name, figures in found.items():
         print(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))

@@ -12,7 +12,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import run_command
+from facejax.commands.common import prepare, report_errors
 
 
 def _span(text: str) -> tuple[float, float]:
@@ -76,7 +76,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str], program: str = "facejax make_dataset") -> int:
     """Runs the command; returns the exit code."""
     args = parser(program).parse_args(list(argv))
-    return run_command(lambda: _run(args), stopped="stopped; the same command goes on")
+    return report_errors(
+        lambda: _run(args), "The same command goes on", "use a smaller --batch_size or --resolution"
+    )
 
 
 def _run(args) -> int:
@@ -86,6 +88,7 @@ def _run(args) -> int:
 
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", args.cpu_devices or min(num_processors(), 8))
+    prepare([args.out])
     from facejax.morphable import load_morphable
     from facejax.pipelines.dataset import FaceMaker, Options, load_denoisers, write_dataset
 

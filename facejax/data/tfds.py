@@ -19,6 +19,7 @@ from facejax.data.map_files import IMAGE_SUFFIXES, read_labels
 from facejax.data.original_sets import read_pixels
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
+from facejax.host.machine import expand_user
 
 VERSION = "1.0.0"
 DEFAULT_FOLDER = "~/tensorflow_datasets"
@@ -74,7 +75,7 @@ def _build(
     """Writes DATA_DIR/NAME/1.0.0, whole or not at all; example i is example i of `read`."""
     import tensorflow_datasets as tfds
 
-    folder = pathlib.Path(folder).expanduser()
+    folder = expand_user(folder)
     if folder.exists():
         raise ValueError(f"{folder} exists: choose another folder or remove it")
     if not (folder.name.isidentifier() and folder.name == folder.name.lower()):
@@ -334,7 +335,7 @@ class TfdsSource(Source):
         """
         import tensorflow_datasets as tfds
 
-        root = pathlib.Path(data_dir or DEFAULT_FOLDER).expanduser() / name
+        root = expand_user(data_dir or DEFAULT_FOLDER) / name
         versions = sorted(p.parent for p in root.glob("*/dataset_info.json"))
         if not versions:
             raise ValueError(

@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from facejax.train.evaluation import Rows, evaluate_checkpoints
+from facejax.train.run_folder import check_evaluation
 from facejax.train.runs import make_system, read_run_config, resolve
 
 
@@ -26,10 +27,12 @@ def evaluate_all(folder: str | pathlib.Path, config: Any = None) -> Rows:
       {metric: rows}, see `facejax.train.evaluation.evaluate_checkpoints`.
 
     Raises:
-      ValueError: no run, no checkpoint, or a system without `evaluate`.
+      ValueError: no run, one of another configuration, no checkpoint, or a system without
+        `evaluate`.
     """
     folder = pathlib.Path(folder)
     config = read_run_config(folder) if config is None else config
+    check_evaluation(folder, config)
     system = make_system(resolve(config, folder))
     if not hasattr(system, "evaluate"):
         raise ValueError(f"system {config.system!r} has nothing to evaluate")

@@ -23,6 +23,7 @@ from facejax.data.alignment import (
     landmarks5_from_68,
 )
 from facejax.data.photo_folders import IMAGE_SUFFIXES, find_images, read_pixels
+from facejax.host import machine
 from facejax.io.landmarks import SUFFIXES, read_landmarks
 from facejax.morphable import Coefficients, MorphableModel
 from facejax.pipelines import fit
@@ -312,6 +313,8 @@ def reconstruct_photos(
                 try:
                     photos.append(read_photo(path, landmarks, check_points))
                 except (ValueError, OSError) as error:
+                    if machine.stops_all(error, path):
+                        raise
                     leave_out(path, error)
                     progress.update()
             if photos:

@@ -203,7 +203,8 @@ class TerminalHandler(logging.Handler):
         from tqdm import tqdm
 
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(level + record.getMessage(), file=_stderr())
+        with contextlib.suppress(OSError, ValueError):  # of a closed terminal: no end of the run
+            tqdm.write(level + record.getMessage(), file=_stderr())
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from facejax.data.sampler import process_slice
+from facejax.host.machine import MachineError
 from facejax.nn.devices import AXIS
 from facejax.train.step import make_phase_step
 from facejax.train.system import Stage, System
@@ -37,6 +38,7 @@ def initialize(
 
     Raises:
       ValueError: some of the three are given and others are missing.
+      MachineError: the others cannot be reached.
     """
     if coordinator is None:
         if num_processes is not None or process_id is not None:
@@ -46,7 +48,7 @@ def initialize(
             )
         return
     if coordinator == "auto":
-        jax.distributed.initialize()
+        _join(coordinator)
         return
     if num_processes is None or process_id is None:
         raise ValueError(
@@ -55,7 +57,17 @@ def initialize(
         )
     if not 0 <= process_id < num_processes:
         raise ValueError(f"process_id must be in 0 .. {num_processes - 1}, found {process_id}")
-    jax.distributed.initialize(coordinator, num_processes, process_id)
+    _join(coordinator, coordinator, num_processes, process_id)
+
+
+def _join(coordinator: str, *arguments) -> None:
+    try:
+        jax.distributed.initialize(*arguments)
+    except Exception as error:  # ValueError or RuntimeError, by the layer
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise MachineError(
+            f"--coordinator={coordinator}: cannot join the run of several processes ({reason})"
+        ) from error
 
 
 def agree(flag: int) -> int:

@@ -19,7 +19,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from facejax.host.machine import cache_folder
+from facejax.host.cache import is_usable
+from facejax.host.machine import MachineError, cache_folder
 from facejax.io.checkpoints import Checkpoints
 from facejax.train.config import load_config
 from facejax.train.loop import train
@@ -40,20 +41,30 @@ def prerequisite_config(prerequisite: Prerequisite) -> ConfigDict:
 
 
 def cached_runs() -> list[pathlib.Path]:
-    """The finished runs in the cache, by name."""
-    return sorted(p.parent for p in _runs_folder().glob("[!.]*/config.json"))
+    """The finished runs in the cache, by name; none where this user has no cache."""
+    folder = _runs_folder()
+    return sorted(p.parent for p in folder.glob("[!.]*/config.json")) if folder else []
 
 
-def _runs_folder() -> pathlib.Path:
-    return cache_folder("runs")
+def _runs_folder() -> pathlib.Path | None:
+    try:
+        return cache_folder("runs")
+    except MachineError:  # a user without a home
+        return None
 
 
-def cached_run(config: ConfigDict) -> pathlib.Path:
-    """Where the cache keeps the finished run of a configuration; it need not exist."""
+def cached_run(config: ConfigDict) -> pathlib.Path | None:
+    """Where the cache keeps the finished run of a configuration; it need not exist.
+
+    None where this user has no cache.
+    """
+    folder = _runs_folder()
+    if folder is None:
+        return None
     flat = {k: v for k, v in flatten(as_plain(config)).items() if k not in FREE_KEYS}
     text = json.dumps([__version__, flat], sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
-    return _runs_folder() / f"{config.system}-{digest}"
+    return folder / f"{config.system}-{digest}"
 
 
 def is_finished(folder: pathlib.Path, config: ConfigDict) -> bool:
@@ -93,7 +104,7 @@ def train_prerequisites(
         if is_finished(folder, own):
             continue
         kept = cached_run(own)
-        if not folder.exists() and is_finished(kept, own):
+        if kept and not folder.exists() and is_finished(kept, own):
             _on_one_process(functools.partial(_copy, kept, folder))
             _log.info("%s: %s is taken from %s", prerequisite.key, prerequisite.name, kept)
             continue
@@ -106,10 +117,7 @@ def train_prerequisites(
             make_system(resolve(own, folder)), own, folder, parallel=parallel,
             show_progress=show_progress,
         )  # fmt: skip
-        try:
-            _on_one_process(functools.partial(_copy, folder, kept))
-        except OSError as error:
-            _log.warning("cannot keep %s in the cache: %s", prerequisite.name, error)
+        _on_one_process(functools.partial(_keep, folder, kept, prerequisite.name))
 
 
 def describe_prerequisites(config: Any, workdir: str | pathlib.Path) -> list[str]:
@@ -120,7 +128,7 @@ def describe_prerequisites(config: Any, workdir: str | pathlib.Path) -> list[str
         folder, kept = prerequisite_folder(workdir, prerequisite), cached_run(own)
         if is_finished(folder, own):
             state = f"finished, in {folder}"
-        elif not folder.exists() and is_finished(kept, own):
+        elif kept and not folder.exists() and is_finished(kept, own):
             state = f"finished, taken from {kept}"
         else:
             kimg = make_system(own).total_images / 1000
@@ -134,6 +142,16 @@ def _on_one_process(work: Callable[[], None]) -> None:
     if jax.process_index() == 0:
         work()
     agree(0)
+
+
+def _keep(folder: pathlib.Path, kept: pathlib.Path | None, name: str) -> None:
+    """Puts a finished run into the cache, which may be one that cannot be written."""
+    if kept is None or not is_usable():
+        return
+    try:
+        _copy(folder, kept)
+    except OSError as error:
+        _log.warning("cannot keep %s in the cache: %s", name, error)
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from facejax.data.folders import open_dataset
 from facejax.data.packed import PackedSource
+from facejax.host.shell import command_line
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.pickles import restricted_load
 from facejax.systems.tbgan.data import make_source
@@ -305,4 +306,5 @@ def closing_lines(meta: dict[str, Any], out: str | os.PathLike) -> list[str]:
             f"lod {meta['lod']:g}: training had not reached the last resolution; pictures are made "
             "at the stage that it had reached"
         )
-    return [*lines, f"Faces: facejax generate --workdir={out} --num=8 --out=faces"]
+    words = ("facejax", "generate", f"--workdir={os.fspath(out)}", "--num=8", "--out=faces")
+    return [*lines, f"Faces: {command_line(*words)}"]
