@@ -231,7 +231,7 @@ def extract(args):
                 else:
                     sets.write_array(out / kind / f"{source.names[i]}.{args.arrays}", value)
     if source.label_names:
-        with (out / "labels.csv").open("w", newline="") as file:
+        with (out / "labels.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["id", *source.label_names])
             for i in range(count):

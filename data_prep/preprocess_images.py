@@ -199,7 +199,7 @@ def process(images, work, args, out) -> dict[str, str]:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
     report = {str(image): words for image, words in zip(images, states, strict=True)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     errors = [s for s in states if s.startswith("error")]
     print(
         f"{out}: {states.count('ok')} photos ready, {states.count('five points only')} with five "

@@ -227,7 +227,7 @@ def _tfds(path: pathlib.Path) -> Looked:
     if not infos:
         return []
     try:
-        name = json.loads(infos[0].read_text())["name"]
+        name = json.loads(infos[0].read_text(encoding="utf-8"))["name"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{infos[0]} is damaged: {error}") from error
     return [("tfds", f"the TensorFlow data set {name!r}")]

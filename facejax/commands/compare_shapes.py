@@ -57,7 +57,7 @@ def read_points(path: str):
     import numpy as np
 
     try:
-        points = np.loadtxt(path, ndmin=2)
+        points = np.loadtxt(path, ndmin=2, encoding="utf-8")
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: no list of points ({error}); wanted 'x y z' per line") from error
     if points.shape not in ((7, 3), (68, 3)):
@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     for name, figures in found.items():
         print(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
     if args.out:
-        pathlib.Path(args.out).write_text(json.dumps(found, indent=2) + "\n")
+        pathlib.Path(args.out).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

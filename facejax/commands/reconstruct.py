@@ -124,7 +124,7 @@ def _measure(reconstructor, args) -> int:
     out = pathlib.Path(args.out) / "nme.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as path:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(format_table(figure_rows(figures)))
     print(f"also in {out}")
     return 0

@@ -144,7 +144,7 @@ def read_labels(path: str | pathlib.Path, ids: Sequence[str]) -> tuple[np.ndarra
                 raise ValueError(f"{path}: wanted `ids` [N] and `labels` [N, L]")
             table = dict(zip(map(str, arrays["ids"]), arrays["labels"], strict=True))
     elif path.suffix == ".csv":
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             header, *rows = [row for row in csv.reader(file) if row] or [[]]
         if len(header) < 2 or header[0] != "id":
             raise ValueError(f"{path}: wanted a header `id,name,...`, found {header}")

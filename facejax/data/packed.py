@@ -120,7 +120,7 @@ def write_packed(
             "codec": codec.to_dict(),
             "files": files,
         }
-        (temp / "meta.json").write_text(json.dumps(content, indent=1) + "\n")
+        (temp / "meta.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         os.replace(temp, folder)
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
@@ -179,7 +179,7 @@ def _write_arrays(
     for array in arrays.values():
         array.flush()
     np.save(temp / "labels.npy", labels)
-    (temp / "names.json").write_text(json.dumps(names) + "\n")
+    (temp / "names.json").write_text(json.dumps(names) + "\n", encoding="utf-8")
 
 
 def _read_meta(folder: pathlib.Path) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _read_meta(folder: pathlib.Path) -> dict[str, Any]:
             "data_prep/dataset_tool.py)"
         )
     try:
-        meta = json.loads(path.read_text())
+        meta = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(meta, dict) or meta.get("magic") != MAGIC:
@@ -238,7 +238,7 @@ class PackedSource(Source):
             )
         self.labels = np.load(self.folder / "labels.npy", allow_pickle=False)
         self.label_names = tuple(self.meta["label_names"])
-        self.names = json.loads((self.folder / "names.json").read_text())
+        self.names = json.loads((self.folder / "names.json").read_text(encoding="utf-8"))
         wanted = (len(self), len(self.label_names))
         if self.labels.shape != wanted or len(self.names) != len(self):
             raise ValueError(

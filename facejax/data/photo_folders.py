@@ -100,7 +100,7 @@ def find_photos(path: str | os.PathLike) -> list[PhotoFiles]:
 
 
 def _from_lists(path: pathlib.Path) -> list[PhotoFiles]:
-    columns = [(path / name).read_text().split("\n") for name in LISTS]
+    columns = [(path / name).read_text(encoding="utf-8").split("\n") for name in LISTS]
     rows = [[line.strip() for line in column if line.strip()] for column in columns]
     if len({len(r) for r in rows}) != 1 or not rows[0]:
         counts = ", ".join(f"{n}: {len(r)}" for n, r in zip(LISTS, rows, strict=True))
@@ -259,7 +259,7 @@ def read_transform(crop: str | os.PathLike) -> Transform | None:
     if not path.is_file():
         return None
     try:
-        return Transform(**json.loads(path.read_text()))
+        return Transform(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: no transform of a crop ({error}); prepare it again") from error
 
@@ -277,7 +277,9 @@ def write_crop(folder: str | os.PathLike, name: str, photo: AlignedPhoto, mask: 
     write_image(folder / f"{name}.png", photo.crop)
     if photo.transform is not None:
         with atomic_path(folder / "transform" / f"{name}.json") as path:
-            path.write_text(json.dumps(dataclasses.asdict(photo.transform)) + "\n")
+            path.write_text(
+                json.dumps(dataclasses.asdict(photo.transform)) + "\n", encoding="utf-8"
+            )
     write_image(folder / "mask" / f"{name}.png", np.repeat(mask[..., None], 3, axis=-1))
     if len(photo.landmarks) == 68:
         write_landmarks(folder / "lm" / f"{name}.txt", photo.landmarks)
@@ -313,4 +315,6 @@ def write_lists(folder: str | os.PathLike, photos: list[PhotoFiles]) -> None:
     rows = [(p.image, p.landmarks, p.mask) for p in photos if p.mask]
     rows = [row for row in rows if all(file.is_file() for file in row)]
     for k, name in enumerate(LISTS):
-        (folder / name).write_text("".join(f"{row[k].as_posix()}\n" for row in rows))
+        (folder / name).write_text(
+            "".join(f"{row[k].as_posix()}\n" for row in rows), encoding="utf-8"
+        )

@@ -121,7 +121,7 @@ def _build(
             filename_template=template, check_data=False,
         )  # fmt: skip
         codec.save(out)
-        (out / "labels.json").write_text(json.dumps(list(label_names)) + "\n")
+        (out / "labels.json").write_text(json.dumps(list(label_names)) + "\n", encoding="utf-8")
         os.replace(temp, folder)
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
@@ -344,7 +344,9 @@ class TfdsSource(Source):
             )
         self.folder = versions[-1]
         self.codec = UVCodec.load(self.folder)
-        self.label_names = tuple(json.loads((self.folder / "labels.json").read_text()))
+        self.label_names = tuple(
+            json.loads((self.folder / "labels.json").read_text(encoding="utf-8"))
+        )
         builder = tfds.builder_from_directory(str(self.folder))
         self._data = builder.as_data_source(split="train")
         self._key = "image" if "image" in builder.info.features else "maps"

@@ -291,7 +291,9 @@ class UVCodec:
         """Writes codec.json and codec.npz into an existing folder."""
         folder = pathlib.Path(folder)
         np.savez_compressed(folder / "codec.npz", **self.arrays())
-        (folder / "codec.json").write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        (folder / "codec.json").write_text(
+            json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, folder: str | pathlib.Path) -> "UVCodec":
@@ -301,4 +303,6 @@ class UVCodec:
             if not (folder / name).is_file():
                 raise ValueError(f"{folder / name} is missing: is {folder} a saved UV encoding?")
         with np.load(folder / "codec.npz", allow_pickle=False) as arrays:
-            return cls.from_dict(json.loads((folder / "codec.json").read_text()), arrays)
+            return cls.from_dict(
+                json.loads((folder / "codec.json").read_text(encoding="utf-8")), arrays
+            )

@@ -90,7 +90,7 @@ def evaluate_checkpoints(
         raise ValueError(f"{folder} has no readable checkpoint with the figures that were wanted")
     for metric, found in rows.items():
         with atomic_path(folder / f"metric-{metric}.jsonl") as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in found))
+            path.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
     panels = _panels(rows, ("step", "kimg", *context), prefix)
     if panels:
         write_image(folder / "metrics.png", line_plots(panels, "thousand images"))

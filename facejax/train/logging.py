@@ -96,14 +96,14 @@ def truncate_lines(path: pathlib.Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text("".join(kept))
+    temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
 
 
@@ -121,7 +121,7 @@ class RunWriter:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         truncate_lines(self.folder / "metrics.jsonl", step)
-        self._lines = open(self.folder / "metrics.jsonl", "a", buffering=1)
+        self._lines = open(self.folder / "metrics.jsonl", "a", buffering=1, encoding="utf-8")
         self._events = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, record: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ class NullWriter:
 def log_file(path: pathlib.Path) -> Iterator[None]:
     """Appends what facejax logs to a file while the block runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("facejax")
     level = logger.level

@@ -483,7 +483,7 @@ def _bar(run: _Run, total: int, show: bool):
 def _finish(run: _Run) -> None:
     """Exports, once per length of the run: a marker tells that they were completed."""
     marker = run.workdir / "finished.txt"
-    done = marker.read_text().strip() if marker.exists() else ""
+    done = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
     if hasattr(run.system, "finish") and jax.process_index() == 0 and done != str(run.images):
         run.system.finish(run.params_as_used(), run.workdir)
-        marker.write_text(f"{run.images}\n")
+        marker.write_text(f"{run.images}\n", encoding="utf-8")

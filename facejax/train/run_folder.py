@@ -68,7 +68,7 @@ def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
         return tuple(tuples(y) for y in x) if isinstance(x, list) else x
 
     try:
-        return tuples(upgraded(json.loads(path.read_text())))
+        return tuples(upgraded(json.loads(path.read_text(encoding="utf-8"))))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}). Delete it and give --config and the same settings again"
@@ -149,4 +149,6 @@ def _another_run(workdir, old: dict[str, Any], config: Any, rows: dict[str, str]
 def write_config(workdir: str | pathlib.Path, config: Any) -> None:
     """Writes config.json, whole or not at all."""
     with atomic_path(pathlib.Path(workdir) / "config.json") as path:
-        path.write_text(json.dumps(as_plain(config), indent=2, sort_keys=True) + "\n")
+        path.write_text(
+            json.dumps(as_plain(config), indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )

@@ -113,7 +113,7 @@ class PackedContainer:
             }
         content = {"magic": MAGIC, "version": VERSION, "count": self.num, "arrays": arrays}
         with atomic_path(self.out / "meta.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def labels(self, index: int) -> dict[str, np.ndarray]:
         """See `Container`."""
@@ -149,7 +149,7 @@ class PackedFaces(Source):
         folder = pathlib.Path(folder)
         path = folder / "meta.json"
         try:
-            meta = json.loads(path.read_text())
+            meta = json.loads(path.read_text(encoding="utf-8"))
             if meta["magic"] != MAGIC or meta["version"] != VERSION:
                 raise ValueError(f"magic {meta['magic']!r}, version {meta['version']}")
             specs: dict[str, dict[str, Any]] = meta["arrays"]

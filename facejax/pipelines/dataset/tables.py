@@ -65,7 +65,7 @@ class TableWriter:
 
     def __enter__(self) -> "TableWriter":
         self._csv_path = atomic_path(self._out / "labels.csv")
-        self._file = open(self._csv_path.__enter__(), "w", newline="")
+        self._file = open(self._csv_path.__enter__(), "w", newline="", encoding="utf-8")
         self._csv = csv.writer(self._file)
         self._csv.writerow(self._columns)
         if self._parquet:
@@ -139,9 +139,9 @@ def write_coco(
     }
     head = {"info": {"description": "made by facejax"}, "licenses": [], "categories": [category]}
     notes = path.with_suffix(".annotations.tmp")
-    with atomic_path(path) as temporary, open(temporary, "w") as out:
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as out:
         try:
-            with open(notes, "w") as annotations:
+            with open(notes, "w", encoding="utf-8") as annotations:
                 out.write(json.dumps(head)[:-1] + ', "images": [')
                 for k, (index, name, labels) in enumerate(faces):
                     comma = ",\n" if k else "\n"
@@ -149,7 +149,7 @@ def write_coco(
                     out.write(comma + json.dumps(image))
                     annotations.write(comma + json.dumps(_annotation(index, labels, size)))
             out.write('], "annotations": [')
-            with open(notes) as annotations:
+            with open(notes, encoding="utf-8") as annotations:
                 for line in annotations:
                     out.write(line)
             out.write("]}\n")

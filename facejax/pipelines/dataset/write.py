@@ -199,7 +199,7 @@ def _open_set(
     path = out / "dataset.json"
     if path.is_file():
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_text(encoding="utf-8"))
             there = found["settings"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}): give another --out") from error
@@ -231,7 +231,7 @@ def _open_set(
         "licence": topology.licence,
     }
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return schema
 
 

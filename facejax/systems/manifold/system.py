@@ -196,7 +196,7 @@ class ManifoldSystem:
         from facejax.io.plots import line_plots
         from facejax.systems.manifold import metrics
 
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        lines = (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines]
         panels = {}
         for target in self.targets:
