@@ -277,4 +277,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(common.whole_process(lambda: main(sys.argv[1:])))

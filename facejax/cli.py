@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from facejax.commands.common import EXIT_CODES, report_errors
+from facejax.commands.common import EXIT_CODES, report_errors, whole_process
 from facejax.host.errors import nearest
 from facejax.version import __version__
 
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit code.
     """
     verb, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
-    return report_errors(lambda: _run(verb, rest))
+    report = whole_process if argv is None else report_errors
+    return report(lambda: _run(verb, rest))
 
 
 def _run(verb: str, rest: Sequence[str]) -> int:

@@ -207,9 +207,11 @@ def _range(steps: list[int]) -> str:
 
 def _progress(path: pathlib.Path, config) -> str:
     """Whether a run with checkpoints is finished."""
+    from facejax.host.machine import devices
     from facejax.train.prerequisites import is_finished
 
     try:
+        devices()  # the arrays of a checkpoint are read onto them
         return "finished" if is_finished(path, config) else "not finished"
     except (ValueError, OSError) as error:  # its training data are elsewhere, say
         return f"cannot say whether it is finished: {' '.join(str(error).split())}"

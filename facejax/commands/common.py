@@ -47,10 +47,11 @@ def enable_compile_cache() -> None:
     """
     import jax
 
-    if not cache.is_usable(machine.compile_cache_folder):
+    own = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if not ((own or cache.is_usable()) and cache.is_usable(machine.compile_cache_folder)):
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    if not own:
         jax.config.update("jax_compilation_cache_dir", machine.compile_cache_folder())
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -110,8 +111,12 @@ def _flushed(function: Callable[[], int]) -> int:
 
 
 @contextlib.contextmanager
-def _own_process():
-    """The outermost command takes care of streams, signals and what fails beside it."""
+def _own_process(to_the_end: bool = False):
+    """The outermost command takes care of streams, signals and what fails beside it.
+
+    Args:
+      to_the_end: of the process, whose threads may outlive the command.
+    """
     global _entered
     if _entered:
         yield
@@ -120,12 +125,17 @@ def _own_process():
     logger = logging.getLogger("facejax")
     level, propagate, handlers = logger.level, logger.propagate, [*logger.handlers]
     try:
-        with process.usable_streams(), process.quiet_failures(), process.stop_signals():
+        with (
+            process.usable_streams(to_the_end),
+            process.quiet_failures(to_the_end),
+            process.stop_signals(),
+        ):
             yield
     finally:
         _entered = False
-        logger.propagate, logger.handlers = propagate, handlers
-        logger.setLevel(level)
+        if not to_the_end:
+            logger.propagate, logger.handlers = propagate, handlers
+            logger.setLevel(level)
 
 
 def explain(error: Exception, smaller: str = _SMALLER) -> tuple[int, str]:
@@ -218,4 +228,14 @@ def run_script(verb: str, program: str = "", **options: str) -> int:
         module = importlib.import_module(f"facejax.commands.{verb}")
         return module.main(sys.argv[1:], program, **options)
 
-    return report_errors(work)
+    return whole_process(work)
+
+
+def whole_process(work: Callable[[], int]) -> int:
+    """`report_errors` of what is all that this process does.
+
+    Args:
+      work: returns an exit code.
+    """
+    with _own_process(to_the_end=True):
+        return report_errors(work)

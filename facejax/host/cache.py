@@ -24,9 +24,7 @@ def is_usable(folder: Callable[[], str | os.PathLike] = machine.cache_folder) ->
       folder: says where they would lie, as `machine.cache_folder` does.
     """
     try:
-        place = folder()
-        if not machine.is_remote(place):
-            machine.check_writable(place)
+        machine.check_cache(folder())
     except machine.MachineError as error:
         _say(f"nothing is kept in the cache, which costs time: {error}")
         return False

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import uuid
 from collections.abc import Container, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _DROPPED = {"__macosx", "thumbs.db", "desktop.ini"}  # that file managers leave in folders
 _HEAD_BYTES = 512
+_NUMPY_SHORT = re.compile(r"\d+ requested and \d+ written")  # on a full disk
 
 
 @contextlib.contextmanager
@@ -25,6 +27,9 @@ def atomic_path(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
     Yields:
       The path to write to.
+
+    Raises:
+      OSError: of the block; it names `path` where it did not name a file, or named the temporary.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,8 +37,19 @@ def atomic_path(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        _name_file(error, path, temporary)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_file(error: OSError, path: pathlib.Path, temporary: pathlib.Path) -> None:
+    """Puts the file that was to be written into an error: that of a full disk names none."""
+    if error.errno is None and _NUMPY_SHORT.search(str(error)):
+        error.args = (f"{path}: cannot be written whole: {error}",)
+    elif error.errno is not None and error.filename in (None, str(temporary), temporary):
+        error.filename = str(path)
 
 
 def is_visible(path: pathlib.Path) -> bool:

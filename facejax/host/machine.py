@@ -89,6 +89,22 @@ def compile_cache_folder() -> str:
     return os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(cache_folder("xla"))
 
 
+def check_cache(folder: str | os.PathLike) -> None:
+    """`check_writable` of a cache, whose message says what to set.
+
+    Raises:
+      MachineError: no file can be made there.
+    """
+    if is_remote(folder):
+        return
+    try:
+        check_writable(folder)
+    except MachineError as error:
+        own = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+        name = "JAX_COMPILATION_CACHE_DIR" if str(folder) == own else "FACEJAX_CACHE_DIR"
+        raise MachineError(f"{error}. Set {name} to a folder that can be written") from error
+
+
 def is_remote(path: str | os.PathLike) -> bool:
     """Whether a path is an address, `gs://...`, which says nothing about this machine's disks."""
     return "://" in str(path)
@@ -138,10 +154,8 @@ def check_writable(folder: str | os.PathLike) -> None:
         with tempfile.TemporaryFile(prefix=".facejax.", dir=place) as file:
             file.write(bytes(_TRIAL_BYTES))
     except OSError as error:
-        todo = "make room or choose" if error.errno in _FULL else "choose"
-        raise MachineError(
-            f"{folder}: cannot write there ({error.strerror}): {todo} another folder"
-        ) from error
+        todo = ": make room, or choose another folder" if error.errno in _FULL else ""
+        raise MachineError(f"{folder}: cannot write there ({error.strerror}){todo}") from error
 
 
 def stops_all(
@@ -313,10 +327,11 @@ def _describe_folder(question, count: bool = True) -> dict[str, Any]:
         return unknown | dict(problem=" ".join(str(error).split()))
     if is_remote(path):
         return unknown | dict(path=path, writable=True)
+    check = check_cache if count else check_writable
     sizes = _sizes(path) if count else []
     found = dict(path=path, files=len(sizes), mib=round(sum(sizes) / 2**20, 1))
     try:
-        check_writable(path)
+        check(path)
         problem = ""
     except MachineError as error:
         problem = str(error)

@@ -128,30 +128,41 @@ class _Stream:
 
 
 @contextlib.contextmanager
-def usable_streams() -> Iterator[None]:
+def usable_streams(to_the_end: bool = False) -> Iterator[None]:
     """While the block runs, stdout and stderr take whatever is printed, wherever it goes.
 
     A reader that went away (`| head`, a closed terminal) is no error; letters that the terminal
     lacks are written as escapes; a process started without streams writes nowhere.
+
+    Args:
+      to_the_end: of the process, not of the block.
     """
     _fill_standard_files()
     old = sys.stdout, sys.stderr
-    encodings = [getattr(stream, "errors", None) for stream in old]
+    modes = [getattr(stream, "errors", None) for stream in old]
     sys.stdout, sys.stderr = (
-        _Stream(io.StringIO() if stream is None else _escaping(stream), name)
+        _Stream(io.StringIO() if stream is None else stream, name)
         for stream, name in zip(old, ("standard output", "standard error"), strict=True)
     )
+    for stream in old:
+        _set_errors(stream, "backslashreplace")
     try:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()  # else it fails when Python ends, with words of its own
-        for stream, name in zip(old, encodings, strict=True):
-            if name is not None and hasattr(stream, "reconfigure"):
-                with contextlib.suppress(OSError, ValueError):
-                    stream.reconfigure(errors=name)
-        sys.stdout, sys.stderr = old
+        if not to_the_end:
+            for stream, mode in zip(old, modes, strict=True):
+                _set_errors(stream, mode)
+            sys.stdout, sys.stderr = old
+
+
+def _set_errors(stream: Any, mode: str | None) -> None:
+    """What a text stream does with letters that it has no bytes for."""
+    if mode is not None and hasattr(stream, "reconfigure"):
+        with contextlib.suppress(OSError, ValueError):
+            stream.reconfigure(errors=mode)
 
 
 def _fill_standard_files() -> None:
@@ -163,13 +174,6 @@ def _fill_standard_files() -> None:
         except OSError:
             with contextlib.suppress(OSError):
                 os.open(os.devnull, os.O_RDWR)  # the lowest free number
-
-
-def _escaping(stream: Any) -> Any:
-    if hasattr(stream, "reconfigure"):
-        with contextlib.suppress(OSError, ValueError):
-            stream.reconfigure(errors="backslashreplace")
-    return stream
 
 
 # --- Failures beside the main flow ----------------------------------------------------------------
@@ -192,37 +196,66 @@ def named(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def quiet_failures() -> Iterator[None]:
+def quiet_failures(to_the_end: bool = False) -> Iterator[None]:
     """While the block runs, nothing prints a traceback, unless FACEJAX_TRACEBACK=1 asks for all.
 
-    Exceptions of threads and destructors, log records of any library that carry one, and warnings
-    become one line each.
+    Exceptions of threads, log records of any library that carry one, and warnings become one line
+    each. What orbax logs of writers in the background is left out: their errors are raised where
+    their end is waited for. So are exceptions that Python itself passes over, of destructors.
+
+    Args:
+      to_the_end: of the process, not of the block.
     """
     if show_tracebacks():
         yield
         return
-    factory = logging.getLogRecordFactory()
+    factory, hook = logging.getLogRecordFactory(), threading.excepthook
+    unraisable, show = sys.unraisablehook, warnings.showwarning
+    absl = logging.getLogger("absl")
+    logging.setLogRecordFactory(_one_line_records(factory))
+    threading.excepthook, warnings.showwarning = _say_thread, _warner()
+    sys.unraisablehook = lambda args: None
+    absl.addFilter(_not_of_orbax)
+    try:
+        yield
+    finally:
+        if not to_the_end:
+            logging.setLogRecordFactory(factory)
+            threading.excepthook, warnings.showwarning = hook, show
+            sys.unraisablehook = unraisable
+            absl.removeFilter(_not_of_orbax)
+
+
+def _one_line_records(factory):
+    """A factory of log records without tracebacks."""
 
     def record(*args, **kwargs):
         made = factory(*args, **kwargs)
         error = made.exc_info[1] if made.exc_info else None
-        if error is not None:
-            made.msg, made.args = f"{made.getMessage()} ({named(error)})", ()
+        text = made.getMessage() if error is not None else ""
+        if error is not None and one_line(error) not in " ".join(text.split()):
+            made.msg, made.args = f"{text} ({named(error)})", ()
         made.exc_info = made.exc_text = made.stack_info = None
         return made
 
-    def in_thread(args):
-        if args.exc_type is not SystemExit:
-            name = args.thread.name if args.thread else "of a library"
-            _say(f"error in thread {name}: {named(args.exc_value or args.exc_type())}")
+    return record
 
-    def unraisable(args):
-        if args.exc_value is not None:
-            _say(f"warning: passed over: {named(args.exc_value)}")
 
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
+def _say_thread(args) -> None:
+    if args.exc_type is not SystemExit:
+        name = args.thread.name if args.thread else "of a library"
+        _say(f"error in thread {name}: {named(args.exc_value or args.exc_type())}")
+
+
+def _warner():
+    """Shows each warning once, as a line without the place in the code."""
     said = set()
 
-    def warned(message, category, filename, lineno, file=None, line=None):
+    def show(message, category, filename, lineno, file=None, line=None):
         del filename, lineno, file, line
         text = " ".join(str(message).split())
         if text.startswith(_CACHE_WRITE):  # one for each program; the disk is full, say
@@ -231,16 +264,7 @@ def quiet_failures() -> Iterator[None]:
             said.add(text)
             _say(f"warning: {text} [{category.__name__}]")
 
-    old = threading.excepthook, sys.unraisablehook
-    with warnings.catch_warnings():  # puts showwarning back
-        warnings.showwarning = warned
-        logging.setLogRecordFactory(record)
-        threading.excepthook, sys.unraisablehook = in_thread, unraisable
-        try:
-            yield
-        finally:
-            logging.setLogRecordFactory(factory)
-            threading.excepthook, sys.unraisablehook = old
+    return show
 
 
 def _say(text: str) -> None:

@@ -23,6 +23,8 @@ _META = "meta"
 class CheckpointError(ValueError):
     """A checkpoint cannot be written, or none can be read; the text says what to do."""
 
+    exit_code = 1
+
 
 def _entry_name(key: Any) -> str:
     for attribute in ("name", "key", "idx"):
