@@ -151,6 +151,11 @@ def explain(error: Exception, smaller: str = _SMALLER) -> tuple[int, str]:
     if isinstance(error, MemoryError):
         text = "" if type(error) is MemoryError and not error.args else f" ({one_line(error)})"
         return MACHINE, f"the memory of this machine is full{text}: {smaller}"
+    if type(error).__name__ == "BrokenProcessPool":
+        return MACHINE, (
+            "a process that helped with the work was ended from outside, as happens where memory "
+            f"is full: {smaller}, or use fewer --jobs"
+        )
     if type(error).__name__ in _DEVICE_ERRORS:
         text = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         if "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():

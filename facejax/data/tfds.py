@@ -19,6 +19,7 @@ from facejax.data.map_files import IMAGE_SUFFIXES, read_labels
 from facejax.data.original_sets import read_pixels
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
+from facejax.host import process
 from facejax.host.machine import expand_user
 
 VERSION = "1.0.0"
@@ -108,8 +109,15 @@ def _build(
         else:
             # spawn: a fork of a process with threads (jax has some) may hang
             context = multiprocessing.get_context("spawn")
-            with concurrent.futures.ProcessPoolExecutor(jobs, context) as pool:
-                sizes = list(pool.map(_read_and_write, *zip(*tasks, strict=True)))
+            with concurrent.futures.ProcessPoolExecutor(
+                jobs, context, initializer=process.end_quietly
+            ) as pool:
+                try:
+                    sizes = list(pool.map(_read_and_write, *zip(*tasks, strict=True)))
+                except BaseException:  # else the pool waits for what the others are writing
+                    for child in multiprocessing.active_children():
+                        child.terminate()
+                    raise
         template = tfds.core.ShardedFileTemplate(
             data_dir=out, dataset_name=folder.name, split="train", filetype_suffix="array_record"
         )

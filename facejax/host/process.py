@@ -87,6 +87,15 @@ def stop_signals() -> Iterator[None]:
         restore()
 
 
+def end_quietly() -> None:
+    """To be called in a process that works for another: signals end it without a word.
+
+    Ctrl-C reaches both, and the other one reports it.
+    """
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, signal.SIG_DFL)
+
+
 # --- Streams --------------------------------------------------------------------------------------
 
 

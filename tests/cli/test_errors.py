@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ CASES = {
         "error: the memory of the device is full (RESOURCE_EXHAUSTED: Out of memory allocating 9 "
         "bytes.): take fewer",
     ),
+    "worker": (BrokenProcessPool("abruptly"), MACHINE, "was ended from outside"),
     "device": (XlaRuntimeError("INTERNAL: CUDA"), MACHINE, "failed on the device (INTERNAL: CUDA)"),
     "package": (
         ModuleNotFoundError("No module named 'PIL'", name="PIL.Image"),
