@@ -9,6 +9,7 @@ process of its own, to its very end, without the seconds that importing takes. F
 a Python for each.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -23,7 +24,7 @@ import warnings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHES = ("FACEJAX_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME")
-FULL_BYTES = 20_000  # a file may have, where the disk is "full"
+FULL_BYTES = 6_000  # a file may have, where the disk is "full"
 
 
 def missing_platform():
@@ -38,7 +39,7 @@ def apply(condition: str, folder: pathlib.Path) -> None:
     """Makes this process one under a condition."""
     if condition == "device":
         os.environ["JAX_PLATFORMS"] = missing_platform()
-    elif condition == "user":  # as in a container that was started for a number
+    elif condition in ("user", "service"):  # as in a container that was started for a number
         import pwd
 
         def unknown(uid):
@@ -96,7 +97,7 @@ def redirect(condition: str, out: str, err: str) -> None:
     number = os.open(err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(number, 2)
     os.close(number)
-    if condition == "streams":  # as a service without any
+    if condition == "service":  # without streams, too
         for number in range(3):
             os.close(number)
         sys.stdin = sys.stdout = sys.stderr = None
@@ -151,6 +152,7 @@ def main() -> None:
         from jax._src import xla_bridge
 
         assert not xla_bridge.backends_are_initialized()
+    gc.freeze()  # what is there is not looked at again by every fork
     warnings.simplefilter("ignore")  # jax warns of forks, which hurt where a backend runs
     for job in jobs:
         result = run(job, fresh)
