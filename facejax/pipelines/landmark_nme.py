@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from facejax.data.aflw2000 import read_aflw2000, read_detections
-from facejax.data.alignment import landmarks5_from_68
+from facejax.data.alignment import five_of
 from facejax.data.photo_folders import read_aligned
 from facejax.pipelines.reconstruct import Photo, Reconstructor
 from facejax.pipelines.reconstruction_files import photo_landmarks
@@ -56,5 +56,4 @@ def aflw_nme(
 
 
 def _photo(path: pathlib.Path, points: np.ndarray) -> Photo:
-    five = landmarks5_from_68(points) if len(points) == 68 else points
-    return Photo(path, *read_aligned(path, five))
+    return Photo(path, *read_aligned(path, five_of(points)))

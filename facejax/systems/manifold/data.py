@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facejax.data.source import Source, check_indices
+from facejax.host.arrays import describe_array, read_npy
 
 TARGETS = ("shape", "expression")
 SOURCES = ("procedural", "mat", "arrays")
@@ -136,8 +137,8 @@ def _procedural_rows(config, target: str) -> np.ndarray:
     path = cache_folder(f"manifold-{target}-{digest}.npy")
     if path.exists():
         try:
-            return np.load(path, allow_pickle=False)
-        except (ValueError, EOFError):
+            return read_npy(path)
+        except ValueError:
             pass  # damaged: drawn again below
     model = load_model(config)
     rng = np.random.default_rng([c.seed, TARGETS.index(target)])
@@ -182,8 +183,12 @@ def _read_arrays(folder: pathlib.Path, target: str) -> Rows:
                 f"{path}: no such file; make it with data_prep/make_manifold_data.py --mode="
                 f"{target} --out={folder}"
             )
-        array = np.load(path, allow_pickle=False)
+        array = read_npy(path)
+        if array.dtype.kind not in "fiu" or array.ndim < 2 or not array.size:
+            raise ValueError(f"{path}: found {describe_array(array)}, wanted numbers [faces, n]")
         arrays[part] = array.reshape(len(array), -1).astype(np.float32)
+        if not np.isfinite(arrays[part]).all():
+            raise ValueError(f"{path}: holds NaN or infinity, or numbers beyond float32")
     if len({a.shape[1] for a in arrays.values()}) > 1 or len(arrays["train/labels"]) != len(
         arrays["train/noisy"]
     ):
