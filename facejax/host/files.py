@@ -139,9 +139,10 @@ def reading(path: str | os.PathLike, what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         text = " ".join(str(error).split())
-        if isinstance(error, ValueError) and str(path) in text:
+        content = describe_content(path)
+        if isinstance(error, ValueError) and str(path) in text and content in text:
             raise
-        reason = describe_content(path) or text or "damaged"
+        reason = content or text or "damaged"
         if not isinstance(error, (ValueError, OSError)) and reason == text:
             reason = f"{type(error).__name__}: {text}"
         raise ValueError(f"{path}: not {what}: {reason}") from error
@@ -156,8 +157,10 @@ def read_text(path: str | os.PathLike) -> str:
     """
     raw = pathlib.Path(path).read_bytes()
     encoding = next((name for mark, name in _BOMS if raw.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in raw[:_HEAD_BYTES]:  # UTF-16 without a mark, or no text
-        encoding = "utf-16-le" if raw[1:2] == b"\0" else "utf-16-be"
+    if encoding == "utf-8":  # or UTF-16 without a mark, whose every other byte is 0
+        zeros = [raw[first:_HEAD_BYTES:2].count(0) for first in (0, 1)]
+        if min(zeros) == 0 and max(zeros) > min(len(raw), _HEAD_BYTES) / 4:
+            encoding = "utf-16-be" if zeros[0] else "utf-16-le"
     try:
         text = raw.decode(encoding)
         if "\0" in text:

@@ -63,9 +63,10 @@ def test_only_what_the_crop_shows_is_resampled(rng):
             (left, top), size = transform.corner, transform.size
             whole = Image.fromarray(image).resize(transform.resized, Image.Resampling.BICUBIC)
             want = np.asarray(whole.crop((left, top, left + size, top + size)), int)
-            assert np.abs(transform.cut(image) - want).max() <= 1
+            difference = np.abs(transform.cut(image) - want)
+            assert difference.max() <= 3 and difference.mean() < 0.01  # of noise, the worst case
             gray = transform.cut(np.ascontiguousarray(image[..., 0]))
-            assert np.abs(gray - want[..., 0]).max() <= 1
+            assert np.abs(gray - want[..., 0]).max() <= 3
     # eyes 25 pixels apart in 24 megapixels: resized as a whole it would have 150
     five = five_points(middle=(5000.0, 2000.0), pixels_per_dm=40.0)
     photo = align_photo(np.full((4000, 6000, 3), 7, np.uint8), five)

@@ -118,9 +118,11 @@ def test_what_is_remarkable_about_a_file(tmp_path):
 def test_decoders_errors_name_the_file_and_the_disks_pass(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"content")
-    for error, words in ((KeyError("x"), "KeyError"), (ValueError("odd"), "a.bin: not a thing: odd"),
-                         (OSError("cannot decode"), "a.bin: not a thing: cannot decode"),
-                         (MemoryError(), "more memory than there is")):  # fmt: skip
+    for error, words in (
+        (KeyError("x"), "KeyError"), (ValueError("odd"), "a.bin: not a thing: odd"),
+        (OSError("cannot decode"), "a.bin: not a thing: cannot decode"),
+        (MemoryError(), "more memory than there is"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=words), reading(path, "a thing"):
             raise error
     with pytest.raises(PermissionError), reading(path, "a thing"):
