@@ -25,7 +25,8 @@ def read_labels(path: str | os.PathLike, ids: Sequence[str]) -> tuple[np.ndarray
         Unicode with its byte order mark); .npz with `ids` [N] and `labels` [N, L]; or .npy [N, L]
         with one row per id, in the order given.
       ids: the faces. A row belongs to one if its id is the same, the same with a suffix (a.png), or
-        the last part of it (a for happy/a) where no other face has that.
+        the last part of it (a for happy/a; numbers also without their zeros) where no other face
+        has that.
 
     Returns:
       labels [N, L] float32 in the order of `ids`, and L names.
@@ -161,7 +162,9 @@ def _known(ids: Iterable[str]) -> dict[str, int]:
     whole = {_clean(i): face for face, i in enumerate(ids)}
     short: dict[str, list[int]] = {}
     for key, face in whole.items():
-        short.setdefault(key.rpartition("/")[2], []).append(face)
+        last = key.rpartition("/")[2]
+        for name in {last, last.lstrip("0") or "0"} if last.isdecimal() else {last}:
+            short.setdefault(name, []).append(face)  # a spreadsheet makes 12 of 00000012
     return {k: faces[0] for k, faces in short.items() if len(faces) == 1} | whole
 
 

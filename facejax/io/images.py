@@ -77,6 +77,7 @@ def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
 
     path = pathlib.Path(path)
     with _opened(path) as file, reading(path, _AN_IMAGE):
+        deep_color = bool(file.tile) and "16" in str(file.tile[0][3])
         image = ImageOps.exif_transpose(file)
         if image.mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
             return _in_mode(_read_deep(image, path), mode)
@@ -87,6 +88,8 @@ def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
         if mode is not None or image.mode not in ("L", "RGB", "RGBA"):
             image = image.convert(mode or ("RGBA" if has_alpha else "RGB"))
         pixels = np.asarray(image, np.uint8)
+        if deep_color and 0 < pixels.max() < 16:  # Pillow keeps the upper 8 bits of 16
+            raise ValueError("colours of 12 bits stored in 16, nearly black; save it as 8-bit PNG")
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return pixels.astype(np.float32) / np.float32(255.0)
 

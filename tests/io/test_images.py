@@ -1,3 +1,4 @@
+import struct
 import zlib
 
 import numpy as np
@@ -54,6 +55,27 @@ def test_twelve_bits_in_sixteen(tmp_path, caplog):
     Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match="a.tif: .*0 .. 70000, wanted 0 .. 65535"):
         images.read_image(tmp_path / "a.tif")
+
+
+def test_colours_of_sixteen_bits(tmp_path):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    path = tmp_path / "a.png"
+    for value, want in ((40000, 40000 / 65535), (3000, None)):  # the second in 12 bits
+        rows = (b"\0" + struct.pack(">H", value) * 6) * 2
+        header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+                         + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))  # fmt: skip
+        if want:
+            np.testing.assert_allclose(
+                images.read_image(path), np.full((2, 2, 3), want), atol=0.004
+            )
+        else:
+            with pytest.raises(ValueError, match="a.png: .*12 bits stored in 16"):
+                images.read_image(path)
 
 
 def test_colours_hidden_under_transparency_do_not_show(tmp_path, caplog):
