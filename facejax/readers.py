@@ -11,7 +11,7 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
-from facejax.host.files import describe_content, is_visible, list_files, read_json
+from facejax.host.files import describe_content, is_visible, list_files, read_json, reading
 
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
 _MODEL = "--config.data.model_path={path}, or facejax reconstruct --model={path}"
@@ -367,7 +367,7 @@ def _zip(path: pathlib.Path) -> Looked:
     """A PyTorch file or an .npz."""
     from facejax.io.pickles import texts_of
 
-    with zipfile.ZipFile(path) as archive:
+    with reading(path, "a readable archive"), zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
         if pickles:
             with archive.open(pickles[0]) as file:

@@ -1,6 +1,7 @@
 """Files as they come from other machines, and files that are either whole or absent."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -136,8 +137,8 @@ def reading(path: str | os.PathLike, what: str) -> Iterator[None]:
             f"{path}: asks for more memory than there is: damaged, or too large; wanted {what}"
         ) from error
     except Exception as error:  # decoders raise whatever the damaged bytes lead them to
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # EINVAL: a damaged file sends its decoder to a place before its start
         text = " ".join(str(error).split())
         content = describe_content(path)
         if isinstance(error, ValueError) and str(path) in text and content in text:
