@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 
-_SMALL = 2**19  # numbers: up to here all neighbours side by side are as fast, and compile faster
+_SMALL = 2**19  # numbers: so many neighbours in one gather are as fast, and compile faster
 
 
 class Rows(NamedTuple):
