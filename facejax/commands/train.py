@@ -240,21 +240,26 @@ def run(
 
     Raises:
       ValueError: the folder holds no run, or one of another configuration.
+      LockError: another process trains, or evaluates, in the folder.
     """
     if mode not in MODES:
         raise UsageError(f"mode must be one of {MODES}, found {mode!r}")
     workdir = pathlib.Path(workdir)
+    from facejax.train.parallel import run_lock
+
     if mode == "evaluate":
-        step, figures = _evaluate(config, workdir)
-        _write_figures(workdir, step, figures)
+        with run_lock(workdir, "evaluating", "evaluation"):
+            step, figures = _evaluate(config, workdir)
+            _write_figures(workdir, step, figures)
         return figures
     from facejax.train.loop import train
     from facejax.train.prerequisites import train_prerequisites
     from facejax.train.runs import make_system, resolve
 
-    train_prerequisites(config, workdir)
-    system = make_system(resolve(config, workdir))
-    return train(system, config, workdir, profile_steps=profile_steps)
+    with run_lock(workdir):  # from the first prerequisite to the end of the run
+        train_prerequisites(config, workdir)
+        system = make_system(resolve(config, workdir))
+        return train(system, config, workdir, profile_steps=profile_steps)
 
 
 def _evaluate(config: ConfigDict, workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
@@ -342,9 +347,11 @@ def _dry_run(config: ConfigDict, options: Options) -> int:
 
 def _evaluate_and_print(config: ConfigDict, workdir: pathlib.Path) -> int:
     from facejax.train.describe import figure_rows, format_table
+    from facejax.train.parallel import run_lock
 
-    step, figures = _evaluate(config, workdir)
-    print(format_table(figure_rows(figures)))  # first: a disk that is full does not take them away
-    _write_figures(workdir, step, figures)
+    with run_lock(workdir, "evaluating", "evaluation"):
+        step, figures = _evaluate(config, workdir)
+        print(format_table(figure_rows(figures)))  # first: a full disk does not take them away
+        _write_figures(workdir, step, figures)
     print(f"also in {workdir / 'evaluation.json'}")
     return 0

@@ -1,6 +1,7 @@
 """Files as they come from other machines, and files that are either whole or absent."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ from typing import Any
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _DROPPED = {"__macosx", "thumbs.db", "desktop.ini"}  # that file managers leave in folders
 _HEAD_BYTES = 512
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # met on writing
 _NUMPY_SHORT = re.compile(r"\d+ requested and \d+ written")  # on a full disk
 
 
@@ -21,6 +23,7 @@ def atomic_path(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
     The folder is created. The temporary name keeps the suffix, so that writers that choose a format
     by it see the right one. After an error nothing is left behind, and an older file is untouched.
+    A full disk is an error that names `path`, whatever the writer left out.
 
     Args:
       path: the file to write.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from facejax.host.files import atomic_path
-from facejax.io.checkpoints import CheckpointError, Checkpoints
+from facejax.io.checkpoints import Checkpoints, DamagedCheckpointError
 from facejax.io.images import write_image
 from facejax.io.plots import line_plots
 from facejax.train.runs import load_params
@@ -65,7 +65,7 @@ def evaluate_checkpoints(
     for step in steps:
         try:
             params, meta = load_params(system, folder, step)
-        except CheckpointError as error:
+        except DamagedCheckpointError as error:
             _log.warning("%s. It is left out.", error)
             continue
         oldest = oldest or meta
