@@ -83,12 +83,9 @@ def _write(args, read, count, resolution, codec, label_names, value_range, meta)
 def create_from_maps(args):
     import numpy as np
 
-    from facejax.data.map_files import (
-        ARRAY_SUFFIXES,
-        IMAGE_SUFFIXES,
-        find_files,
-        read_labels,
-    )
+    from facejax.data.labels import read_labels
+    from facejax.data.map_files import ARRAY_SUFFIXES, find_files
+    from facejax.io.images import IMAGE_SUFFIXES
 
     folders = {"texture": args.texture, "shape": args.shape, "normals": args.normals}
     suffixes = {kind: ARRAY_SUFFIXES for kind in folders} | {"texture": IMAGE_SUFFIXES}
@@ -155,8 +152,9 @@ def create_image_set(args):
     from facejax.data.tfds import write_tfds_images
 
     out = write_tfds_images(
-        args.out, args.folder, args.labels, num_shards=args.num_shards, jobs=args.jobs
-    )
+        args.out, args.folder, args.labels, num_shards=args.num_shards, jobs=args.jobs,
+        skip_bad=args.skip_bad, progress=functools.partial(sets.progress, desc="checking"),
+    )  # fmt: skip
     shards = len(list(out.glob("*.array_record-*")))
     print(f"wrote a TFDS set in {shards} file(s) to {out}")
 
@@ -206,15 +204,16 @@ def extract(args):
 
     import numpy as np
 
+    from facejax.host.files import is_visible
     from facejax.io.images import write_image
 
     source, out = sets.open_set(args, args.folder), pathlib.Path(args.out)
     chunks = _chunks(source, args.limit)
     count = sum(len(rows) for _, rows in chunks)
-    bad = [n for n in source.names if not n or pathlib.PurePath(n).name != n or "\\" in n]
+    bad = [n for n in source.names if not _is_inside(n)]
     if bad or len(set(source.names)) != len(source.names):
         raise ValueError(f"{args.folder}: names do not make file names: {bad[:3] or 'repeated'}")
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(map(is_visible, out.iterdir())):
         raise ValueError(f"{out} exists and is not empty: choose another folder")
     if args.dry_run:
         print(f"would write {count} faces to {out}")
@@ -226,6 +225,7 @@ def extract(args):
         stored = {kind: batch[..., part] for kind, part in source.codec.slices().items()}
         for kind, maps in (stored if args.raw else source.codec.decode(batch)).items():
             for i, value in enumerate(np.asarray(maps), start):
+                (out / kind / source.names[i]).parent.mkdir(parents=True, exist_ok=True)
                 if kind == "texture" and not args.raw:
                     write_image(out / kind / f"{source.names[i]}.png", value)
                 else:
@@ -237,6 +237,12 @@ def extract(args):
             for i in range(count):
                 writer.writerow([source.names[i], *map(float, source.labels[i])])
     print(f"wrote {count} faces to {out}")
+
+
+def _is_inside(name):
+    """Whether a name is that of a file in a folder or its sub-folders, on any system."""
+    parts = name.split("/")
+    return "\\" not in name and ":" not in name and not {"", ".", ".."} & set(parts)
 
 
 def compare(args):
@@ -332,6 +338,7 @@ def _parser():
     sub.add_argument("out", help="DATA_DIR/NAME")
     sub.add_argument("folder", help="of images")
     sub.add_argument("--labels", help="csv (id,name,...), npz (ids, labels) or npy by stem order")
+    sub.add_argument("--skip_bad", action="store_true", help="leave unusable images out")
     shards(sub)
 
     sub = command(create_from_model, "bake random faces of a morphable model", "limit", "dry_run")

@@ -127,8 +127,10 @@ def open_set(args, folder):
 
 def _create(args):
     """Any of the verbs in MODALITIES: folders to TFRecords."""
+    import functools
+
     from facejax.data import original_sets
-    from facejax.data.map_files import read_labels
+    from facejax.data.labels import read_labels
     from facejax.data.uvmaps import UVCodec
     from facejax.io.tfrecord_images import write_multiresolution
 
@@ -137,18 +139,23 @@ def _create(args):
     files = original_sets.pair(folders)
     stems = list(files)
     labels = read_labels(args.labels, stems)[0] if args.labels else None
+
+    def read(stem):
+        if args.command == "create_from_images":
+            return original_sets.read_pixels(files[stem]["texture"])
+        return original_sets.read_channels(files[stem])
+
+    named = {stem: files[stem][kinds[0]] for stem in stems}
+    _, problems = original_sets.check_examples(
+        named, read, functools.partial(progress, desc="checking")
+    )
+    original_sets.refuse_bad(problems, len(stems), args.skip_bad)
+    labels = None if labels is None else labels[[s not in problems for s in stems]]
+    stems = [s for s in stems if s not in problems]
     order = original_sets.order_of(len(stems), args.shuffle)
-
-    def images():
-        for index in order:
-            paths = files[stems[index]]
-            if args.command == "create_from_images":
-                yield original_sets.read_pixels(paths["texture"])
-            else:
-                yield original_sets.read_channels(paths)
-
     labels = None if labels is None else labels[order]
-    write_multiresolution(args.out, images(), labels)
+    images = (read(stems[index]) for index in progress(order, desc="writing"))
+    write_multiresolution(args.out, images, labels)
     UVCodec(
         modalities=tuple((k, 3) for k in kinds), encoding="absolute",
         center_mm=tuple(args.center_mm), extent_mm=args.extent_mm,
@@ -158,7 +165,7 @@ def _create(args):
 
 def _create_from_hdf5(args):
     from facejax.data import original_sets
-    from facejax.data.map_files import read_labels
+    from facejax.data.labels import read_labels
     from facejax.data.uvmaps import UVCodec
     from facejax.io.tfrecord_images import write_multiresolution
 
@@ -265,6 +272,7 @@ def add_verbs(commands) -> None:
             help="what 0 stands for in shape maps; kept in codec.json",
         )  # fmt: skip
         sub.add_argument("--extent_mm", type=float, default=100.0, help="mm per unit of shape maps")
+        sub.add_argument("--skip_bad", action="store_true", help="leave unusable faces out")
     sub = _verb(commands, "create_from_hdf5", "TFRecords of a legacy HDF5 file", _create_from_hdf5)
     sub.add_argument("hdf5", metavar="FILE", help="uint8 [N,C,H,W] in data*; FILE-labels.npy")
 

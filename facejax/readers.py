@@ -11,6 +11,7 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
+from facejax.host.files import describe_content, is_visible, list_files, read_json
 from facejax.host.shell import command_line
 
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
@@ -80,7 +81,7 @@ READERS = {
         "facejax train --config=deep3d --config.data.source=folder --config.data.path={path}",
     ),
     "photos": Reader(
-        "data", "photos", "facejax.data.photo_folders:find_images",
+        "data", "photos", "facejax.io.images:find_images",
         "facejax reconstruct --input={path} --out=FOLDER, or data_prep/preprocess_images.py",
     ),
     "landmarks": Reader(
@@ -165,12 +166,21 @@ def recognise(path: str | os.PathLike) -> list[Found]:
     except (ValueError, OSError) as error:
         return [Found(str(path), "", f"not recognised: {' '.join(str(error).split())}", "")]
     if not looked:
-        return [Found(str(path), "", "not recognised", "")]
+        return [Found(str(path), "", f"not recognised{_foreign(path)}", "")]
     quoted = command_line(path)
     return [
         Found(str(path), key, words or READERS[key].what, READERS[key].use.format(path=quoted))
         for key, words in looked
     ]
+
+
+def _foreign(path: pathlib.Path) -> str:
+    from facejax.morphable.foreign import describe_foreign, describe_models_in
+
+    if not path.exists():  # the prefix of a checkpoint
+        return ""
+    words = (describe_models_in if path.is_dir() else describe_foreign)(path)
+    return words and f": {words}"
 
 
 Looked = list[tuple[str, str]]  # key of READERS, what it is in words or ''
@@ -225,21 +235,23 @@ def _model(path: pathlib.Path) -> Looked:
 
 
 def _tfds(path: pathlib.Path) -> Looked:
-    infos = [*path.glob("dataset_info.json"), *path.glob("*/dataset_info.json")]
+    below = [p for p in sorted(path.glob("*/dataset_info.json")) if is_visible(p.parent)]
+    infos = [*path.glob("dataset_info.json"), *below]
     if not infos:
         return []
     try:
-        name = json.loads(infos[0].read_text(encoding="utf-8"))["name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{infos[0]} is damaged: {error}") from error
-    return [("tfds", f"the TensorFlow data set {name!r}")]
+        name = read_json(infos[0])["name"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{infos[0]} is damaged: {error!r}") from error
+    several = f", the versions {' and '.join(p.parent.name for p in infos)}" if infos[1:] else ""
+    return [("tfds", f"the TensorFlow data set {name!r}{several}")]
 
 
 def _data_set(path: pathlib.Path) -> Looked:
     from facejax.data.folders import open_dataset
     from facejax.data.packed import PackedSource
 
-    if not ((path / "meta.json").is_file() or any(path.glob("*.tfrecords"))):
+    if not ((path / "meta.json").is_file() or list_files(path, (".tfrecords",))):
         return []
     source = open_dataset(path)
     key = "packed" if isinstance(source, PackedSource) else "tfrecords"
@@ -253,7 +265,7 @@ def _arrays(path: pathlib.Path) -> Looked:
 
 
 def _bundle(path: pathlib.Path) -> Looked:
-    return [found for index in sorted(path.glob("*.index")) for found in _checkpoint(index)]
+    return [found for index in list_files(path, (".index",)) for found in _checkpoint(index)]
 
 
 def _crops(path: pathlib.Path) -> Looked:
@@ -267,27 +279,38 @@ def _crops(path: pathlib.Path) -> Looked:
 
 def _mats(path: pathlib.Path) -> Looked:
     """Folders of .mat files: photos' parameters, or what the Basel model is made from."""
-    from facejax.morphable.bfm import mat_kind, read_mat
+    from facejax.io.mat import MARKS, find_parameters
     from facejax.morphable.bfm09_sources import find_sources
 
-    mats = sorted(path.rglob("*.mat"))
-    if not mats and not any(path.glob("*.bin")):
+    mats = list_files(path, (".mat",), recursive=True)
+    if not mats and not list_files(path, (".bin",)):
         return []
-    variables = read_mat(mats[0]) if mats else {}
-    if mat_kind(variables)[0] == "parameters":
-        found = [("parameters", f"{len(mats)} .mat files with coefficients of photos")]
-        if "pt3d_68" in variables:
-            found.append(("aflw2000", f"{len(mats)} .mat files in the format of AFLW2000-3D"))
-        return found
+    why = None
+    try:
+        held = [MARKS & set(variables) for _, variables in find_parameters(path)]
+    except ValueError as error:
+        held, why = [], error
+    if held:
+        some = sum({"Shape_Para", "Exp_Para"} <= h for h in held)
+        truth = sum({"Pose_Para", "pt3d_68"} <= h for h in held)
+        others = len(mats) - len(held)
+        more = f"; {others} .mat files of other kinds are passed over" if others else ""
+        found = [("parameters", f"{some} .mat files with coefficients of photos{more}")]
+        form = f"{truth} .mat files in the format of AFLW2000-3D{more}"
+        return found[: bool(some)] + [("aflw2000", form)][: bool(truth)]
     roles, _ = find_sources(path)
+    if not roles and mats:
+        raise why or ValueError(f"{path}: {len(mats)} .mat files of no known kind")
     return [("bfm09", f"sources of the Basel model: {', '.join(sorted(roles))}")] if roles else []
 
 
 def _images(path: pathlib.Path) -> Looked:
-    from facejax.data.photo_folders import IMAGE_SUFFIXES
+    from facejax.io.images import IMAGE_SUFFIXES
 
-    count = sum(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir())
-    return [("photos", f"{count} photos")] if count else []
+    own = list_files(path, IMAGE_SUFFIXES)
+    found = own or list_files(path, IMAGE_SUFFIXES, recursive=True)
+    where = "" if own else f" of {len({p.parent for p in found})} sub-folders"
+    return [("photos", f"{len(found)} photos{where}")] if found else []
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -298,6 +321,8 @@ def _file(path: pathlib.Path) -> Looked:
         return _checkpoint(path if path.suffix == ".index" else pathlib.Path(f"{path}.index"))
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    if words := describe_content(path):
+        raise ValueError(words)
     if zipfile.is_zipfile(path):
         return _zip(path)
     if head[:1] == b"\x80":
@@ -316,7 +341,7 @@ def _file(path: pathlib.Path) -> Looked:
 
 
 def _is_image(head: bytes) -> bool:
-    starts = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF")
+    starts = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
     return head.startswith(starts)
 
 

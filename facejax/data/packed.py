@@ -22,6 +22,8 @@ import numpy as np
 
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, log2_resolution, pyramid
+from facejax.host.arrays import read_npy, read_npz
+from facejax.host.files import read_json, reading
 from facejax.nn.batching import padded_batches
 
 MAGIC = "facejax-packed"
@@ -189,10 +191,7 @@ def _read_meta(folder: pathlib.Path) -> dict[str, Any]:
             f"{path} is missing: {folder} is not a packed set (make one with "
             "data_prep/dataset_tool.py)"
         )
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    meta = read_json(path)
     if not isinstance(meta, dict) or meta.get("magic") != MAGIC:
         raise ValueError(f"{path} does not describe a packed set: wanted magic {MAGIC!r}")
     if meta.get("version") != VERSION:
@@ -201,6 +200,13 @@ def _read_meta(folder: pathlib.Path) -> dict[str, Any]:
     missing = sorted((wanted | {"files"}) - set(meta))
     if missing:
         raise ValueError(f"{path} lacks {missing}")
+    with reading(path, "the description of a packed set"):
+        low, high = map(float, meta["value_range"])
+        sizes = [int(meta[key]) for key in ("count", "resolution", "channels")]
+        sizes += [int(meta["files"][name]["bytes"]) for name in meta["files"]]
+        log2_resolution(meta["resolution"])
+        if not low < high or min(sizes) < 0:
+            raise ValueError(f"value_range {[low, high]} or sizes {sizes} cannot be")
     return meta
 
 
@@ -229,16 +235,17 @@ class PackedSource(Source):
         self.folder = pathlib.Path(folder)
         self.meta = _read_meta(self.folder)
         self._check_files(verify)
-        with np.load(self.folder / "codec.npz", allow_pickle=False) as arrays:
+        arrays = read_npz(self.folder / "codec.npz")
+        with reading(self.folder / "meta.json", "the description of a packed set"):
             self.codec = UVCodec.from_dict(self.meta["codec"], arrays)
         if self.codec.channels != self.meta["channels"]:
             raise ValueError(
                 f"{self.folder}: {self.meta['channels']} channels, but the modalities "
                 f"{list(self.codec.slices())} have {self.codec.channels}"
             )
-        self.labels = np.load(self.folder / "labels.npy", allow_pickle=False)
+        self.labels = read_npy(self.folder / "labels.npy")
         self.label_names = tuple(self.meta["label_names"])
-        self.names = json.loads((self.folder / "names.json").read_text(encoding="utf-8"))
+        self.names = read_json(self.folder / "names.json")
         wanted = (len(self), len(self.label_names))
         if self.labels.shape != wanted or len(self.names) != len(self):
             raise ValueError(
@@ -250,7 +257,7 @@ class PackedSource(Source):
             path = self.folder / f"r{log2:02d}.npy"
             if path.name not in self.meta["files"]:
                 raise ValueError(f"{self.folder / 'meta.json'} does not list {path.name}")
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = read_npy(path, mmap=True)
             wanted = (self.meta["count"], 1 << log2, 1 << log2, self.meta["channels"])
             if array.shape != wanted or array.dtype != self.meta["dtype"]:
                 raise ValueError(

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from facejax.data.map_files import IMAGE_SUFFIXES, read_labels
-from facejax.data.original_sets import read_pixels
+from facejax.data.labels import read_labels
+from facejax.data.original_sets import check_examples, read_pixels, refuse_bad
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
+from facejax.host.files import is_visible, name_key, read_json, reading, some_names
 from facejax.host.machine import expand_user
+from facejax.io.images import find_images, image_names
 
 VERSION = "1.0.0"
 DEFAULT_FOLDER = "~/tensorflow_datasets"
@@ -75,9 +77,7 @@ def _build(
     """Writes DATA_DIR/NAME/1.0.0, whole or not at all; example i is example i of `read`."""
     import tensorflow_datasets as tfds
 
-    folder = expand_user(folder)
-    if folder.exists():
-        raise ValueError(f"{folder} exists: choose another folder or remove it")
+    folder = _check_free(folder)
     if not (folder.name.isidentifier() and folder.name == folder.name.lower()):
         raise ValueError(f"{folder.name!r} is no name of a data set: wanted snake_case")
     if num_examples < 1 or num_shards < 0 or jobs < 1:
@@ -127,6 +127,13 @@ def _build(
         shutil.rmtree(temp, ignore_errors=True)
         raise
     return folder / VERSION
+
+
+def _check_free(folder: str | os.PathLike) -> pathlib.Path:
+    folder = expand_user(folder)
+    if folder.exists():
+        raise ValueError(f"{folder} exists: choose another folder or remove it")
+    return folder
 
 
 def _maps_spec(resolution: int, codec: UVCodec, num_labels: int) -> _Spec:
@@ -239,18 +246,21 @@ class _Stream:
 class _ImageReader:
     """Image files as they are where TFDS can hold them, else as PNG of the same pixels."""
 
-    def __init__(self, files: Sequence[pathlib.Path], labels: np.ndarray, size: int):
-        self.files, self.labels, self.size = list(files), labels, size
+    def __init__(
+        self, files: Sequence[pathlib.Path], names: Sequence[str], labels: np.ndarray, size: int
+    ):
+        self.files, self.names, self.labels, self.size = list(files), list(names), labels, size
 
     def __call__(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        for path, row in zip(self.files[start:stop], self.labels[start:stop], strict=True):
+        parts = (x[start:stop] for x in (self.files, self.names, self.labels))
+        for path, name, row in zip(*parts, strict=True):
             pixels = read_pixels(path)
             if pixels.shape != (self.size, self.size, 3):
                 raise ValueError(
                     f"{path}: {pixels.shape[0]}x{pixels.shape[1]} pixels, wanted "
                     f"{self.size}x{self.size} as in {self.files[0]}"
                 )
-            yield {"image": _encoded(path, pixels), "labels": row, "name": path.stem}
+            yield {"image": _encoded(path, pixels), "labels": row, "name": name}
 
 
 def _encoded(path: pathlib.Path, pixels: np.ndarray) -> bytes:
@@ -273,14 +283,21 @@ def write_tfds_images(
     *,
     num_shards: int = 0,
     jobs: int = 1,
+    skip_bad: bool = False,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> pathlib.Path:
     """Writes a set of photographs or textures: 'image' uint8 [R, R, 3], 'labels', 'name'.
 
+    All images are read once before anything is written.
+
     Args:
       folder: as in `write_tfds`.
-      images: folder of square images of one size, a power of two; sorted by name.
-      labels: .csv, .npz or .npy, as `facejax.data.map_files.read_labels` takes them.
+      images: folder of square images of one size, a power of two; sorted by name. See
+        `facejax.io.images.find_images` for sub-folders.
+      labels: .csv, .npz or .npy, as `facejax.data.labels.read_labels` takes them.
       num_shards, jobs: as in `write_tfds`.
+      skip_bad: leave images out that cannot be used, with lines in the log.
+      progress: wraps the names of the images while they are checked, e.g. `tqdm.tqdm`.
 
     Returns:
       The folder of the version.
@@ -288,27 +305,29 @@ def write_tfds_images(
     Raises:
       ValueError: no images, an unreadable one, other sizes, or as in `write_tfds`.
     """
-    source = pathlib.Path(images)
-    found = sorted(source.iterdir()) if source.is_dir() else []
-    files = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
-    stems = [p.stem for p in files]
-    if not files or len(set(stems)) != len(stems):
-        what = "two images share a stem" if files else "no images"
-        raise ValueError(f"{source}: {what}; wanted a folder of {', '.join(IMAGE_SUFFIXES)}")
-    size = read_pixels(files[0]).shape[0]
-    if size < 4 or size & (size - 1):
-        raise ValueError(f"{files[0]}: {size} pixels, wanted a power of two of at least 4")
+    _check_free(folder)
+    found = find_images(images)
+    stems = [name_key(name) for name in image_names(found, images)]
+    files = dict(zip(stems, found, strict=True))
+    if len(files) != len(stems):
+        twice = sorted({s for s in stems if stems.count(s) > 1})
+        raise ValueError(f"{images}: two images share a stem: {some_names(twice)}; rename them")
     rows, names = np.zeros((len(files), 0), np.float32), ()
     if labels:
         rows, names = read_labels(labels, stems)
+    shape, problems = check_examples(files, lambda stem: read_pixels(files[stem]), progress)
+    refuse_bad(problems, len(files), skip_bad)
+    rows = rows[[s not in problems for s in stems]]
+    stems = [s for s in stems if s not in problems]
+    size = shape[0]
     spec: _Spec = {
         "image": ("image", (size, size, 3)),
         "labels": ("tensor", (len(names),)),
         "name": ("text", ()),
     }
     codec = UVCodec(modalities=(("texture", 3),), encoding="absolute")
-    reader = _ImageReader(files, rows, size)
-    return _build(folder, spec, len(files), reader, codec, names, num_shards, jobs)
+    reader = _ImageReader([files[s] for s in stems], stems, rows, size)
+    return _build(folder, spec, len(stems), reader, codec, names, num_shards, jobs)
 
 
 class TfdsSource(Source):
@@ -327,28 +346,35 @@ class TfdsSource(Source):
         """Opens a set.
 
         Args:
-          name: of the set.
+          name: of the set, or NAME:VERSION where a folder holds several.
           data_dir: where sets lie; ~/tensorflow_datasets by default.
 
         Raises:
-          ValueError: there is no such set, or not one that this module wrote.
+          ValueError: there is no such set, several versions of it, or not one that this module
+            wrote.
         """
         import tensorflow_datasets as tfds
 
+        name, _, version = name.partition(":")
         root = expand_user(data_dir or DEFAULT_FOLDER) / name
-        versions = sorted(p.parent for p in root.glob("*/dataset_info.json"))
+        found = root.glob(f"{version or '*'}/dataset_info.json")
+        versions = sorted(p.parent for p in found if is_visible(p.parent))
         if not versions:
             raise ValueError(
                 f"{root} holds no TFDS data set: make one with `data_prep/dataset_tool.py convert "
                 f"DIR {root} --format=tfds`, or give its data_dir as --config.data.path"
             )
-        self.folder = versions[-1]
+        if len(versions) > 1:
+            raise ValueError(
+                f"{root} holds the versions {' and '.join(v.name for v in versions)}: choose one, "
+                f"--config.data.source=tfds:{name}:{versions[-1].name}"
+            )
+        self.folder = versions[0]
         self.codec = UVCodec.load(self.folder)
-        self.label_names = tuple(
-            json.loads((self.folder / "labels.json").read_text(encoding="utf-8"))
-        )
-        builder = tfds.builder_from_directory(str(self.folder))
-        self._data = builder.as_data_source(split="train")
+        self.label_names = tuple(read_json(self.folder / "labels.json"))
+        with reading(self.folder, "a readable TFDS data set"):
+            builder = tfds.builder_from_directory(str(self.folder))
+            self._data = builder.as_data_source(split="train")
         self._key = "image" if "image" in builder.info.features else "maps"
         resolution = builder.info.features[self._key].shape[0]
         self.resolutions = tuple(1 << k for k in range(2, resolution.bit_length()))
@@ -374,7 +400,8 @@ class TfdsSource(Source):
         if resolution not in self.resolutions:
             raise ValueError(f"{self.folder} holds {self.resolutions} px, found {resolution} px")
         indices = check_indices(indices, len(self))
-        examples = self._data.__getitems__(indices.tolist())
+        with reading(self.folder, "a readable TFDS data set"):
+            examples = self._data.__getitems__(indices.tolist())
         maps = np.stack([e[self._key] for e in examples])
         if maps.dtype == np.uint8:
             maps = maps.astype(np.float32) / np.float32(127.5) - np.float32(1)

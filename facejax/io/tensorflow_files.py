@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from facejax.host.files import list_files
 from facejax.io.protobuf import fields, read_varint, signed
 from facejax.io.tfrecord import masked_crc32c
 
@@ -174,7 +175,7 @@ def load_checkpoint(prefix: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     prefix = pathlib.Path(prefix)
     if prefix.is_dir():
-        found = sorted(prefix.glob("*.index"))
+        found = list_files(prefix, (".index",))
         if len(found) != 1:
             raise ValueError(f"{prefix} holds {len(found)} *.index files: name one checkpoint")
         prefix = found[0]

@@ -8,10 +8,10 @@ licensed by the University of Basel: the user's own download.
 
 import os
 import pathlib
-import zlib
 
 import numpy as np
 
+from facejax.host.files import reading
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import model_from_arrays, pack_meta
 
@@ -45,7 +45,6 @@ _KINDS = (  # variables of a file, its kind if facejax reads it as it is, what i
     ({"UV"}, None, "face3d's BFM_UV.mat"),
     ({"pts_2d"}, None, "landmarks of 300W-LP"),
 )  # fmt: skip
-_UNREADABLE = (ValueError, TypeError, LookupError, OSError, EOFError, zlib.error)  # of scipy
 _SOURCE = "Basel Face Model 2009 with 3DDFA expressions, face3d layout (BFM.mat)."
 _LICENCE = "University of Basel licence of the Basel Face Model; research use, no redistribution."
 
@@ -54,24 +53,30 @@ def read_mat(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The variables of a Matlab file by name (versions 4 to 7.2).
 
     Raises:
-      ValueError: no such file, or another format.
+      ValueError: no such file, another format, or damaged.
+      OSError: the file cannot be read.
     """
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; wanted a Matlab .mat file")
-    try:
-        variables = loadmat(path)
-    except NotImplementedError as error:
+    with reading(path, "a readable Matlab file"):
+        try:
+            variables = loadmat(path) if not _is_hdf5(path) else None
+        except NotImplementedError:  # scipy's word for version 7.3
+            variables = None
+    if variables is None:
         raise ValueError(
             f"{path}: found a Matlab 7.3 (HDF5) file, wanted version 7 or older; save it again in "
             "Matlab with save(..., '-v7')"
-        ) from error
-    except (*_UNREADABLE, MatReadError) as error:
-        raise ValueError(f"{path}: cannot be read as a Matlab file ({error})") from error
+        )
     return {k: v for k, v in variables.items() if not k.startswith("__")}
+
+
+def _is_hdf5(path: pathlib.Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def mat_kind(variables: dict[str, np.ndarray]) -> tuple[str | None, str]:

@@ -18,6 +18,7 @@ import pathlib
 
 import numpy as np
 
+from facejax.host.files import list_files
 from facejax.morphable.bfm import mat_kind, read_mat
 
 UM_PER_DM = 1e5
@@ -52,9 +53,7 @@ def find_sources(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], di
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; wanted one with {', '.join(ROLES.values())}")
     roles, others = {}, {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in (".mat", ".bin", ".txt") or not path.is_file():
-            continue
+    for path in list_files(folder, (".mat", ".bin", ".txt"), recursive=True):
         role, words = _role(path)
         if role is None:
             others[str(path)] = words
@@ -79,7 +78,7 @@ def describe_file(path: str | os.PathLike) -> str:
 
 def find_front(folder: str | os.PathLike) -> list[pathlib.Path]:
     """The finished models (`BFM_model_front.mat`, under any names) of a folder, sorted."""
-    files = [p for p in sorted(pathlib.Path(folder).rglob("*.mat")) if p.is_file()]
+    files = list_files(folder, (".mat",), recursive=True)
     return [p for p in files if describe_file(p) == FRONT]
 
 

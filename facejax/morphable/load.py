@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import jax
 
+from facejax.host.files import list_files, some_names
 from facejax.morphable import bfm, bfm09, ict, procedural
+from facejax.morphable.foreign import describe_foreign, describe_models_in
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import FORMAT, array_names, cached_model, load_npz
 
@@ -125,10 +127,17 @@ def recognise(path: str | os.PathLike) -> tuple[str | None, str]:
     if path.is_dir():
         if ict.find_obj_folder(path) is not None:
             return "ict", "a checkout of ICT-FaceKit"
-        return None, "a folder that is no checkout of ICT-FaceKit"
+        files = list_files(path, (".npz", ".mat"))
+        names = f"; name one of its files: {some_names(p.name for p in files)}" if files else ""
+        found = describe_models_in(path)
+        return None, f"a folder that is no checkout of ICT-FaceKit{names}" + (
+            f"; it holds {found}" if found else ""
+        )
     if path.suffix.lower() == ".mat":
         kind, found = bfm.mat_kind(bfm.read_mat(path))
         return (kind if kind in _MAT else None), found
+    if found := describe_foreign(path):
+        return None, found
     try:
         names = array_names(path)
     except ValueError:

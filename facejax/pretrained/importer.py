@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 
 from facejax.geometry.hierarchy import MeshHierarchy
+from facejax.host.files import list_files
 from facejax.io.tensorflow_files import load_checkpoint, load_frozen_graph
 from facejax.io.torch_files import load_state_dict
 from facejax.morphable.storage import read_arrays, write_arrays
@@ -199,7 +200,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[pathlib.Path]
         if head == b"PK" or head[:1] == b"\x80":
             return load_state_dict(path), [path], False
         return load_frozen_graph(path), [path], True
-    index = sorted(path.glob("*.index")) if path.is_dir() else [path]
+    index = list_files(path, (".index",)) if path.is_dir() else [path]
     prefix = index[0] if len(index) == 1 else path
     prefix = prefix.with_suffix("") if prefix.suffix == ".index" else prefix
     files = sorted(prefix.parent.glob(f"{prefix.name}.*"))

@@ -5,10 +5,10 @@ import pathlib
 
 import numpy as np
 
-from facejax.io.images import read_image, to_uint8
+from facejax.host.files import list_files
+from facejax.io.images import IMAGE_SUFFIXES, read_image, to_uint8
 
 KINDS = ("plain", "gradient")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _LEAST_SHARE = 0.5  # of the shorter side: how far a crop zooms into an image
 
 
@@ -39,11 +39,10 @@ class Backgrounds:
                 f"background {kind!r}: no such folder; wanted 'plain', 'gradient' or a folder of "
                 "images"
             )
-        found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        self.files = tuple(sorted(found))
+        self.files = tuple(list_files(folder, IMAGE_SUFFIXES, recursive=True))
         if not self.files:
             raise ValueError(
-                f"background {kind!r}: no image in this folder; wanted {', '.join(SUFFIXES)}"
+                f"background {kind!r}: no image in this folder; wanted {', '.join(IMAGE_SUFFIXES)}"
             )
         self.names = [p.relative_to(folder).as_posix() for p in self.files]
         sizes = [f"{n} {p.stat().st_size}" for n, p in zip(self.names, self.files, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facejax.data.source import Source, check_indices
+from facejax.host.arrays import describe_array, read_npy
 
 TARGETS = ("shape", "expression")
 SOURCES = ("procedural", "mat", "arrays")
@@ -148,9 +149,7 @@ def _procedural_rows(config, target: str) -> np.ndarray:
             np.save(file, rows)
 
     name = f"manifold-{target}-{digest}.npy"
-    return cached(
-        name, f"{target} faces", drawn, lambda path: np.load(path, allow_pickle=False), write
-    )
+    return cached(name, f"{target} faces", drawn, read_npy, write)
 
 
 def split_rows(rows: np.ndarray, num_test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -179,8 +178,12 @@ def _read_arrays(folder: pathlib.Path, target: str) -> Rows:
                 f"{path}: no such file; make it with data_prep/make_manifold_data.py --mode="
                 f"{target} --out={folder}"
             )
-        array = np.load(path, allow_pickle=False)
+        array = read_npy(path)
+        if array.dtype.kind not in "fiu" or array.ndim < 2 or not array.size:
+            raise ValueError(f"{path}: found {describe_array(array)}, wanted numbers [faces, n]")
         arrays[part] = array.reshape(len(array), -1).astype(np.float32)
+        if not np.isfinite(arrays[part]).all():
+            raise ValueError(f"{path}: holds NaN or infinity, or numbers beyond float32")
     if len({a.shape[1] for a in arrays.values()}) > 1 or len(arrays["train/labels"]) != len(
         arrays["train/noisy"]
     ):

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from facejax.data.source import check_indices
+from facejax.host.arrays import describe_array, read_npy, read_npz
 from facejax.io.images import image_grid, to_uint8, write_image
 from facejax.io.plots import line_plots
 from facejax.systems.tbgan.analysis import label_rows
@@ -150,12 +151,16 @@ def _rows_of(gallery: Gallery, maps: np.ndarray) -> list[np.ndarray]:
 
 def _read_maps(path: pathlib.Path) -> np.ndarray:
     """[N, r, r, C] of a file; the shape is checked by the fit."""
-    if not path.is_file() or path.suffix not in (".npz", ".npy"):
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (".npz", ".npy"):
         raise ValueError(f"{path}: wanted an .npz of `facejax generate`, or an .npy [N, r, r, C]")
-    found = np.load(path, allow_pickle=False)
-    if path.suffix == ".npz":
-        with found:
-            if "network" not in found.files:
-                raise ValueError(f"{path}: wanted an array 'network', found {found.files}")
-            found = found["network"]
+    if suffix == ".npz":
+        arrays = read_npz(path)
+        if "network" not in arrays:
+            raise ValueError(f"{path}: wanted an array 'network', found {sorted(arrays)}")
+        found = arrays["network"]
+    else:
+        found = read_npy(path)
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise ValueError(f"{path}: wanted finite numbers, found {describe_array(found)}")
     return found[None] if found.ndim == 3 else found
