@@ -44,6 +44,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
+from facejax.host.files import is_visible
 from facejax.host.machine import MachineError
 
 LOCK = ".facejax-lock"
@@ -156,7 +157,7 @@ def new_folder(folder: str | os.PathLike, purpose: str) -> Iterator[pathlib.Path
     After an error nothing is left behind; what a killed process left is removed by the next one.
 
     Args:
-      folder: the name; must not exist, or be an empty folder.
+      folder: the name; must not exist, or be a folder without visible files.
       purpose: see `folder_lock`.
 
     Yields:
@@ -167,18 +168,20 @@ def new_folder(folder: str | os.PathLike, purpose: str) -> Iterator[pathlib.Path
       LockError: another process is making it.
     """
     folder = pathlib.Path(os.path.realpath(folder))
-    _check_new(folder)
+    check_new(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
     with _lock(folder.with_name(f".{folder.name}{LOCK}"), purpose, folder) as lock:
-        _check_new(folder)
+        check_new(folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             yield partial
             lock.check()
-            _check_new(folder)
-            if folder.exists():
+            check_new(folder)
+            if folder.exists():  # empty, or with what a file manager hides there
+                for path in folder.iterdir():
+                    path.rename(partial / path.name)
                 folder.rmdir()  # a rename replaces no folder everywhere
             partial.rename(folder)
         except BaseException:
@@ -186,9 +189,15 @@ def new_folder(folder: str | os.PathLike, purpose: str) -> Iterator[pathlib.Path
             raise
 
 
-def _check_new(folder: pathlib.Path) -> None:
+def check_new(folder: str | os.PathLike) -> None:
+    """Refuses a name that `new_folder` could not use, before work is spent on it.
+
+    Raises:
+      ValueError: it is that of a file, or of a folder that is not empty.
+    """
+    folder = pathlib.Path(folder)
     if folder.is_dir():
-        found = sorted(path.name for path in folder.iterdir())
+        found = sorted(path.name for path in folder.iterdir() if is_visible(path))
         if found:
             some = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
             raise ValueError(
