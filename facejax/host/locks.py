@@ -42,7 +42,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from facejax.host.files import is_visible
 from facejax.host.machine import MachineError
@@ -120,7 +120,12 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextlib.contextmanager
-def folder_lock(folder: str | os.PathLike, purpose: str, part: str = "") -> Iterator[FolderLock]:
+def folder_lock(
+    folder: str | os.PathLike,
+    purpose: str,
+    part: str = "",
+    beside: Container[str] | None = None,
+) -> Iterator[FolderLock]:
     """Holds the lock of a folder while the block runs, so that no other process writes there.
 
     The folder is made. Whoever only reads needs no lock. The lock is gone when the block ends, with
@@ -130,6 +135,7 @@ def folder_lock(folder: str | os.PathLike, purpose: str, part: str = "") -> Iter
       folder: that something is written into over a time.
       purpose: what this process does, for the message that others get: 'training'.
       part: name of a lock of its own, for what may be written beside the rest; '' for the folder.
+      beside: the parts that others may hold at the same time; None for all.
 
     Yields:
       The lock.
@@ -142,7 +148,10 @@ def folder_lock(folder: str | os.PathLike, purpose: str, part: str = "") -> Iter
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _lock(folder / (f"{LOCK}-{part}" if part else LOCK), purpose) as lock:
+        with _lock(_place(folder, part), purpose) as lock:
+            for other, owner in held_parts(folder).items() if beside is not None else ():
+                if other != part and other not in beside:
+                    raise LockError(_refusal(folder, _place(folder, other), owner))
             yield lock
     finally:
         with contextlib.suppress(OSError):  # nothing came into it
@@ -205,6 +214,10 @@ def check_new(folder: str | os.PathLike) -> None:
             )
     elif folder.exists():
         raise ValueError(f"{folder} exists and is a file: choose another folder or remove it")
+
+
+def _place(folder: pathlib.Path, part: str) -> pathlib.Path:
+    return folder / (f"{LOCK}-{part}" if part else LOCK)
 
 
 def held_parts(folder: str | os.PathLike) -> dict[str, Owner]:
