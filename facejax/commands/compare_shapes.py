@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 from facejax.commands.common import folder_of, prepare, report_errors
 from facejax.host.errors import UsageError
+from facejax.host.files import atomic_path
 
 _NOSE_BASE, _NOSE_TIP = 4, 30  # of seven points; of 68
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
@@ -154,7 +155,8 @@ def run(args: argparse.Namespace) -> int:
     for name, figures in found.items():
         print(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
     if args.out:
-        pathlib.Path(args.out).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        with atomic_path(args.out) as path:
+            path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

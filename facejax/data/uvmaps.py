@@ -294,9 +294,8 @@ class UVCodec:
         folder = pathlib.Path(folder)
         with atomic_path(folder / "codec.npz") as path:
             np.savez_compressed(path, **self.arrays())
-        (folder / "codec.json").write_text(
-            json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8"
-        )
+        with atomic_path(folder / "codec.json") as path:
+            path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | pathlib.Path) -> "UVCodec":

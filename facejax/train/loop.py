@@ -147,6 +147,7 @@ class _Run:
         self.averages = MetricAverages()
         self.stopwatch = Stopwatch()
         self.programs: dict[Stage, dict[str, Callable]] = {}
+        self.shapes: dict[Stage, Any] = {}  # of a batch and the scalars
         self.loader: _Loader | None = None
         self.compile_seconds = 0.0
         self.lap_images = 0
@@ -182,6 +183,8 @@ class _Run:
                     self.state, self.frozen, batch, scalars
                 )
             except TypeError as error:
+                if _shapes(batch, scalars) == self.shapes[plan.stage]:
+                    raise
                 raise ValueError(
                     f"stage {plan.stage.name}: the arrays of a batch or the names of the scalars "
                     f"changed within the stage ({error}). Put what changes shapes into Stage.static"
@@ -213,6 +216,7 @@ class _Run:
         """All phases of a stage, one after the other: side by side they take twice the memory."""
         jax.block_until_ready(arguments)  # earlier steps are training, not compilation
         started = time.monotonic()
+        self.shapes[stage] = _shapes(*arguments[-2:])
         self.programs[stage] = {
             phase.name: self.parallel.wrap(self.system, stage, phase.name, self.config.accumulate)
             .lower(*arguments)
@@ -312,6 +316,10 @@ class _Run:
         if left is not None:
             parts.append(f"{format_duration(left)} left")
         return ", ".join(parts)
+
+
+def _shapes(*trees: Any) -> Any:
+    return jax.tree.map(lambda x: (np.shape(x), str(x.dtype)), trees)
 
 
 def _as_dict(state: TrainState) -> dict[str, Any]:
