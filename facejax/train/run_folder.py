@@ -52,6 +52,15 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def settings(config: Any) -> dict[str, Any]:
+    """{'model.hidden': value} of all that decides what a run computes.
+
+    Args:
+      config: ConfigDict or dict.
+    """
+    return {k: v for k, v in flatten(as_plain(config)).items() if k not in FREE_KEYS}
+
+
 def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
     """The configuration of a run folder with tuples for lists; None where there is none.
 
@@ -131,12 +140,12 @@ def check_evaluation(workdir: str | pathlib.Path, config: Any) -> None:
 
 def _differing(old: dict[str, Any], config: Any) -> dict[str, str]:
     """{key: what it was and is} of the keys that may not change freely."""
-    old, new = flatten(as_plain(old)), flatten(as_plain(config))
+    old, new = settings(old), settings(config)
     absent = object()
     return {
         key: f"{key} was {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
         for key in sorted(old.keys() | new.keys())
-        if key not in FREE_KEYS and old.get(key, absent) != new.get(key, absent)
+        if old.get(key, absent) != new.get(key, absent)
     }
 
 
