@@ -193,8 +193,10 @@ def new_folder(folder: str | os.PathLike, purpose: str) -> Iterator[pathlib.Path
                     path.rename(partial / path.name)
                 folder.rmdir()  # a rename replaces no folder everywhere
             partial.rename(folder)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, OSError) and isinstance(error.filename, str):
+                error.filename = error.filename.replace(str(partial), str(folder))
             raise
 
 

@@ -7,13 +7,14 @@ Layout of a folder:
     written.npy    [N] uint8, 1 where a face is there
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import pathlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,10 @@ class PackedContainer:
                 self.out.mkdir(parents=True, exist_ok=True)
                 path = self.out / f"{name}.npy"
                 file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-                # every process that makes it writes the same bytes, so none has to be first
-                _pwrite(path, file, header, 0)
-                os.ftruncate(file, len(header) + self._bytes(name))
+                with _named(path):
+                    # every process that makes it writes the same bytes, so none has to be first
+                    _pwrite(file, header, 0)
+                    os.ftruncate(file, len(header) + self._bytes(name))
                 self._open[name] = file, len(header)
             return self._open[name]
 
@@ -91,7 +93,8 @@ class PackedContainer:
             )
         content = array.tobytes()
         file, start = self._file(name)
-        _pwrite(self.out / f"{name}.npy", file, content, start + index * len(content))
+        with _named(self.out / f"{name}.npy"):
+            _pwrite(file, content, start + index * len(content))
 
     def share(self, num_shards: int, shard: int) -> np.ndarray:
         """See `Container`; shard, shard + num_shards, ..."""
@@ -149,14 +152,19 @@ class PackedContainer:
         return self._reader.row(index)
 
 
-def _pwrite(path: pathlib.Path, file: int, content: bytes, offset: int) -> None:
-    """Writes all of it at an offset, or raises an OSError that names the file."""
-    done = 0
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Puts a file's name into errors of its descriptor."""
     try:
-        while done < len(content):
-            done += os.pwrite(file, content[done:], offset + done)
+        yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _pwrite(file: int, content: bytes, offset: int) -> None:
+    done = 0
+    while done < len(content):
+        done += os.pwrite(file, content[done:], offset + done)
 
 
 class PackedFaces(Source):
