@@ -145,16 +145,22 @@ def folder_lock(
       OSError: no lock can be made there.
     """
     folder = pathlib.Path(os.path.realpath(folder))
+    with _made(folder), _lock(_place(folder, part), purpose) as lock:
+        for other, owner in held_parts(folder).items() if beside is not None else ():
+            if other != part and other not in beside:
+                raise LockError(_refusal(folder, _place(folder, other), owner))
+        yield lock
+
+
+@contextlib.contextmanager
+def _made(folder: pathlib.Path) -> Iterator[None]:
+    """Makes a folder, and removes it again when nothing has come into it."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _lock(_place(folder, part), purpose) as lock:
-            for other, owner in held_parts(folder).items() if beside is not None else ():
-                if other != part and other not in beside:
-                    raise LockError(_refusal(folder, _place(folder, other), owner))
-            yield lock
+        yield
     finally:
-        with contextlib.suppress(OSError):  # nothing came into it
+        with contextlib.suppress(OSError):  # it is not empty, or gone
             for place in made:
                 place.rmdir()
 
@@ -178,9 +184,9 @@ def new_folder(folder: str | os.PathLike, purpose: str) -> Iterator[pathlib.Path
     """
     folder = pathlib.Path(os.path.realpath(folder))
     check_new(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
-    with _lock(folder.with_name(f".{folder.name}{LOCK}"), purpose, folder) as lock:
+    place = folder.with_name(f".{folder.name}{LOCK}")
+    with _made(folder.parent), _lock(place, purpose, folder) as lock:
         check_new(folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
