@@ -194,7 +194,9 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Options] | None:
         values = _define(argv, config)
         rest = values(["facejax", *argv])
     except flags.Error as error:
-        raise UsageError(one_line(error)) from error
+        # a boolean that absl cannot parse comes as the text of a tuple
+        text = re.sub(r"\('(.*?)', '(.*?)'\)", r"\1: '\2'", one_line(error))
+        raise UsageError(text) from error
     except (TypeError, KeyError, AttributeError) as error:  # of ml_collections, by kind of value
         raise UsageError(f"--config={spec}: {one_line(error)}") from error
     if len(rest) > 1:

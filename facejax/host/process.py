@@ -43,7 +43,8 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, signum: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+        super().__init__(f"stopped by {name}")
         self.signum = signum
         self.exit_code = 128 + signum
 

@@ -1,5 +1,6 @@
 """Configurations: files by name, and what they share: the trainer's settings, choosing a preset."""
 
+import importlib.machinery
 import importlib.util
 import os
 import pathlib
@@ -116,9 +117,10 @@ def split_config(spec: str) -> tuple[pathlib.Path, str]:
 
 def config_module(file: pathlib.Path) -> ModuleType:
     """A configuration file as a module: `get_config`, perhaps `PRESETS`."""
-    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    name = f"config_{file.stem}"
+    loader = importlib.machinery.SourceFileLoader(name, str(file))  # whatever the file's suffix
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
     return module
 
 
