@@ -124,7 +124,9 @@ def _work(name: str, program: str, workdir: str | None, rest: Sequence[str]) -> 
         run = load_run(workdir)
     else:
         run = Run(pathlib.Path(workdir), config, make_system(config), {}, {})
-    with folder_lock(out, program, name) if out else contextlib.nullcontext():
+    # A name with a suffix is that of a file, which is written at once or not at all.
+    folder = out and (pathlib.Path(out).is_dir() or not pathlib.Path(out).suffix)
+    with folder_lock(out, program, name) if folder else contextlib.nullcontext():
         written = args.verb.run(run, args)
     if written:
         print(f"Look at: {', '.join(map(str, written))}")
