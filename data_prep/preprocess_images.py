@@ -235,9 +235,10 @@ def process(jobs, work, args, out) -> dict[str, str]:
         except Exception as error:  # whatever a damaged file makes Pillow raise
             if machine.stops_all(error, job.image, out):
                 raise
-            if isinstance(error, ValueError):
-                return f"error: {error}"
-            return f"not done: {job.image}: {type(error).__name__}: {error}"
+            known = isinstance(error, (ValueError, OSError, MemoryError))
+            words = str(error) if known else f"{job.image}: {type(error).__name__}: {error}"
+            fault = "not done" if isinstance(error, (OSError, MemoryError)) else "error"
+            return f"{fault}: {words}"
 
     # Pillow and numpy free the interpreter's lock for most of the work
     pool = concurrent.futures.ThreadPoolExecutor(args.jobs)

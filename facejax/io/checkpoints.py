@@ -30,7 +30,7 @@ _META_FILE = "metadata"  # orbax' name of the file in it
 _FORMAT = 1  # of a step; goes up when older versions could not read it any more
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_WORDS = ("no space left", "quota exceeded", "file too large")
+_FULL_WORDS = tuple(map(os.strerror, _FULL))  # as errors of other layers contain them
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Of tensorstore, which says by a word what kind of error it met: none of these is about content.
 _OUTSIDE = re.compile(
@@ -377,12 +377,12 @@ class Checkpoints:
             try:
                 tree, meta = self.restore(step, only=only)
             except DamagedCheckpointError as error:
-                if (self.folder / str(step)).is_dir():
+                if os.path.lexists(self.folder / str(step)):
                     damaged.append(step)
                     _log.warning("%s. Trying the one before it.", error)
                 continue
             except CheckpointError:
-                if (self.folder / str(step)).is_dir():
+                if os.path.lexists(self.folder / str(step)):
                     raise
                 continue
             for entry, name in forget:
@@ -513,23 +513,24 @@ class Checkpoints:
     def _write_error(self, error: Exception) -> Exception:
         """The error to raise for one that was met while a step was written."""
         self._failed = True
-        todo = "Repeat the command to go on from the newest"
+        reason, todo = _reason(error), "Repeat the command to go on from the newest"
         for one in _chain(error):
             if {kind.__name__ for kind in type(one).__mro__} & {*_OWN_WORDS}:
                 return one
             number = getattr(one, "errno", None)
-            if number in _FULL or any(words in str(one).lower() for words in _FULL_WORDS):
+            full = [words for words in _FULL_WORDS if words.lower() in str(one).lower()]
+            if full or number in _FULL:
+                reason = full[0] if full else os.strerror(number)
                 todo = "Make room or choose another folder, then repeat the command to go on from "
                 todo += "the newest"
-                error = one
                 break
             if number in _DENIED or "PERMISSION_DENIED" in str(one):
                 todo = "Let this user write there or choose another folder, then repeat the command"
-                error = one
+                reason = _reason(one)
                 break
         return CheckpointError(
-            f"{self.folder}: cannot write a checkpoint ({_reason(error)}). Complete ones are "
-            f"untouched: steps {self.steps()}. {todo}"
+            f"{self.folder}: cannot write a checkpoint ({reason}). Complete ones are untouched: "
+            f"steps {self.steps()}. {todo}"
         )
 
 

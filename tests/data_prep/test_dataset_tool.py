@@ -213,7 +213,7 @@ def test_create_from_model(tmp_path, monkeypatch):
 
 def error_of(capsys):
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1].startswith("dataset_tool: ")
+    assert lines[-1].startswith("error: ")
     return lines
 
 
