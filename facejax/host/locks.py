@@ -419,7 +419,8 @@ def _started(pid: int) -> str | None:
     try:
         found = subprocess.run(
             ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)],
-            capture_output=True, text=True, timeout=10, env=os.environ | {"LC_ALL": "C"},
+            capture_output=True, encoding="utf-8", errors="replace", timeout=10,
+            env=os.environ | {"LC_ALL": "C"},
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -444,7 +445,7 @@ def _machine() -> str:
     that happens is that the heartbeat decides.
     """
     try:
-        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
+        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # no Linux
         return f"{socket.gethostname()} {uuid.getnode():x}"

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from facejax.host import machine
+from facejax.host.process import show_tracebacks
 
 _log = logging.getLogger(__name__)
 _META = "meta"
@@ -213,6 +214,23 @@ def _try_reading() -> None:
                 raise ValueError("other numbers come back")
 
 
+class _QuietOrbax(logging.Filter):
+    """Drops what orbax logs about failures in its threads: they are raised here as well.
+
+    A full disk is a dozen records of a thousand letters. FACEJAX_TRACEBACK=1 shows them.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record of absl's logger is shown."""
+        return show_tracebacks() or f"{os.sep}orbax{os.sep}" not in record.pathname
+
+    def __enter__(self) -> None:
+        logging.getLogger("absl").addFilter(self)
+
+    def __exit__(self, *unused) -> None:
+        logging.getLogger("absl").removeFilter(self)
+
+
 class Checkpoints:
     """The checkpoints of one run. Every process calls every method.
 
@@ -231,6 +249,7 @@ class Checkpoints:
         self.folder = pathlib.Path(folder).absolute()
         self.keep = keep
         self._manager = None
+        self._quiet = _QuietOrbax()
         self._failed = False  # a write: its unfinished folder is in the way
 
     def steps(self) -> list[int]:
@@ -277,7 +296,9 @@ class Checkpoints:
         items[_META] = ocp.args.JsonSave(meta | {"meta_digest": _meta_digest(meta)})
         try:
             if self._manager is None:
-                self._manager = self._open()
+                with self._quiet:
+                    self._manager = self._open()
+                self._quiet.__enter__()  # until `close`: threads write in between
             self._manager.wait_until_finished()
             self._set_aside([found for found in self.steps() if found >= step])
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)
@@ -300,20 +321,25 @@ class Checkpoints:
         """Waits for the last write and frees the threads; clears away what a failed write left."""
         if self._manager is None:
             return
-        manager, failed = self._manager, True
         try:
             self.wait()
-            failed = self._failed
         finally:
-            self._manager, self._failed = None, False
+            manager, self._manager = self._manager, None
             try:
                 manager.close()
-            except Exception as error:  # raised by `save` or `wait` before
-                if not failed:
+            except Exception as error:
+                if not self._failed:  # else it was raised before
                     raise self._write_error(error) from error
-            if failed and jax.process_index() == 0:
-                for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
-                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                self._quiet.__exit__()
+                self._remove_unfinished()
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a failed write left: on a full disk it is in the way."""
+        failed, self._failed = self._failed, False
+        if failed and jax.process_index() == 0:
+            for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -409,7 +435,7 @@ class Checkpoints:
         names = [name for name in names if only is None or name in only]
         flat = {}
         try:
-            with ocp.StandardCheckpointer() as reader:
+            with _QuietOrbax(), ocp.StandardCheckpointer() as reader:
                 for name in names:
                     found = _flatten(reader.restore(folder / name))
                     flat |= {(name, *path): np.asarray(leaf) for path, leaf in found.items()}

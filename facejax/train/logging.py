@@ -118,12 +118,12 @@ class _Appended:
 
     Args:
       path: the file; made where it is missing.
-      mode: 'a' goes on, 'x' makes a new one.
+      new: it must not exist yet.
     """
 
-    def __init__(self, path: str | pathlib.Path, mode: str = "a"):
+    def __init__(self, path: str | pathlib.Path, new: bool = False):
         self._path = str(path)
-        self._file = open(path, f"{mode}b", buffering=0)
+        self._file = open(path, "xb", buffering=0) if new else open(path, "ab", buffering=0)
 
     def append(self, content: bytes) -> None:
         """Writes all of it, or raises an OSError that names the file."""
@@ -157,7 +157,7 @@ class _Events:
         for number in itertools.count(int(time.time())):  # the names of TensorBoard: by the second
             path = folder / f"events.out.tfevents.{number}.{socket.gethostname()}"
             with contextlib.suppress(FileExistsError):
-                self._file = _Appended(path, "x")
+                self._file = _Appended(path, new=True)
                 break
         self._event = Event
         self._add(Event(file_version="brain.Event:2"))
