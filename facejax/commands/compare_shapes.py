@@ -21,8 +21,9 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import report_errors
-from facejax.train.config import UsageError
+from facejax.commands.common import folder_of, prepare, report_errors
+from facejax.host.errors import UsageError
+from facejax.host.files import atomic_path
 
 _NOSE_BASE, _NOSE_TIP = 4, 30  # of seven points; of 68
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
@@ -57,7 +58,7 @@ def read_points(path: str):
     import numpy as np
 
     try:
-        points = np.loadtxt(path, ndmin=2)
+        points = np.loadtxt(path, ndmin=2, encoding="utf-8")
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: no list of points ({error}); wanted 'x y z' per line") from error
     if points.shape not in ((7, 3), (68, 3)):
@@ -149,11 +150,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "wanted --landmarks=FILE and --face_landmarks=FILE or --model=MODEL, or --same_vertices"
         )
+    prepare([folder_of(args.out)])
     found = compare(args)
     for name, figures in found.items():
         print(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
     if args.out:
-        pathlib.Path(args.out).write_text(json.dumps(found, indent=2) + "\n")
+        with atomic_path(args.out) as path:
+            path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -12,7 +12,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import run_command
+from facejax.commands.common import prepare, report_errors
 
 
 def _span(text: str) -> tuple[float, float]:
@@ -54,6 +54,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     g.add_argument("--background", default="plain", help="plain, gradient, or a folder of images")
     g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
 
+    g.add_argument("--skip_bad", action="store_true",
+                   help="do without backgrounds that cannot be read")  # fmt: skip
+
     g = p.add_argument_group("files")
     g.add_argument("--container", choices=("folder", "packed", "tfds"), default="folder",
                    help="PNG and npz; one array per output; ArrayRecord (folder)")  # fmt: skip
@@ -76,7 +79,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str], program: str = "facejax make_dataset") -> int:
     """Runs the command; returns the exit code."""
     args = parser(program).parse_args(list(argv))
-    return run_command(lambda: _run(args), stopped="stopped; the same command goes on")
+    return report_errors(
+        lambda: _run(args), "The same command goes on", "use a smaller --batch_size or --resolution"
+    )
 
 
 def _run(args) -> int:
@@ -86,6 +91,7 @@ def _run(args) -> int:
 
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", args.cpu_devices or min(num_processors(), 8))
+    prepare([args.out])
     from facejax.morphable import load_morphable
     from facejax.pipelines.dataset import FaceMaker, Options, load_denoisers, write_dataset
 
@@ -119,9 +125,14 @@ def _run(args) -> int:
         compress=not args.no_compress,
         meshes=args.meshes,
         threads=args.threads,
+        skip_bad=args.skip_bad,
     )
     seconds = ", ".join(f"{k} {v:.1f}" for k, v in summary.seconds.items())
     print(f"{summary.written} face(s) made, {summary.found} found; seconds: {seconds}")
+    for name, why in summary.left_out.items():
+        print(f"left out: {name}: {why}")
+    if summary.left_out:
+        print(f"{len(summary.left_out)} background image(s) were left out")
     if summary.missing:
         print(f"{summary.missing} face(s) of the set are missing: other shards make them")
     else:

@@ -15,8 +15,8 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import run_command
-from facejax.train.config import UsageError
+from facejax.commands.common import prepare, report_errors
+from facejax.host.errors import UsageError
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
@@ -55,7 +55,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str], program: str = "facejax reconstruct") -> int:
     """Runs the command; returns the exit code."""
     args = parser(program).parse_args(list(argv))
-    return run_command(lambda: _run(args), stopped="stopped")
+    return report_errors(
+        lambda: _run(args), "What was written until then is whole", "use a smaller --batch_size"
+    )
 
 
 def _check(args) -> None:
@@ -74,6 +76,7 @@ def _check(args) -> None:
 
 def _run(args) -> int:
     _check(args)
+    prepare([args.out])
     from facejax.morphable import load_morphable
     from facejax.pipelines import reconstruct as rec
     from facejax.pipelines.fit import FitOptions
@@ -121,7 +124,7 @@ def _measure(reconstructor, args) -> int:
     out = pathlib.Path(args.out) / "nme.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as path:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(format_table(figure_rows(figures)))
     print(f"also in {out}")
     return 0

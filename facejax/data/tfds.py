@@ -8,8 +8,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +17,16 @@ from facejax.data.labels import read_labels
 from facejax.data.original_sets import check_examples, read_pixels, refuse_bad
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
-from facejax.host.files import is_visible, name_key, read_json, reading, some_names
+from facejax.host.files import (
+    atomic_path,
+    is_visible,
+    name_key,
+    read_json,
+    reading,
+    some_names,
+)
+from facejax.host.locks import new_folder
+from facejax.host.machine import expand_user
 from facejax.io.images import find_images, image_names
 
 VERSION = "1.0.0"
@@ -90,11 +97,8 @@ def _build(
     num_shards = min(num_shards, num_examples)
     bounds = [k * num_examples // num_shards for k in range(num_shards + 1)]
     lengths = np.diff(bounds).tolist()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temp.chmod(0o755)
-        out = temp / VERSION
+    with new_folder(folder, "writing a data set") as partial:
+        out = partial / VERSION
         out.mkdir()
         names = [f"{folder.name}-train.array_record-{k:05d}-of-{num_shards:05d}" for k in
                  range(num_shards)]  # fmt: skip
@@ -120,16 +124,13 @@ def _build(
             filename_template=template, check_data=False,
         )  # fmt: skip
         codec.save(out)
-        (out / "labels.json").write_text(json.dumps(list(label_names)) + "\n")
-        os.replace(temp, folder)
-    except BaseException:
-        shutil.rmtree(temp, ignore_errors=True)
-        raise
+        with atomic_path(out / "labels.json") as path:
+            path.write_text(json.dumps(list(label_names)) + "\n", encoding="utf-8")
     return folder / VERSION
 
 
 def _check_free(folder: str | os.PathLike) -> pathlib.Path:
-    folder = pathlib.Path(folder).expanduser()
+    folder = expand_user(folder)
     if folder.exists():
         raise ValueError(f"{folder} exists: choose another folder or remove it")
     return folder
@@ -356,7 +357,7 @@ class TfdsSource(Source):
         import tensorflow_datasets as tfds
 
         name, _, version = name.partition(":")
-        root = pathlib.Path(data_dir or DEFAULT_FOLDER).expanduser() / name
+        root = expand_user(data_dir or DEFAULT_FOLDER) / name
         found = root.glob(f"{version or '*'}/dataset_info.json")
         versions = sorted(p.parent for p in found if is_visible(p.parent))
         if not versions:

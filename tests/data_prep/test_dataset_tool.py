@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 import pathlib
 import pickle
@@ -11,8 +12,10 @@ import pytest
 from data_prep import dataset_tool
 from facejax.data.folders import open_dataset
 from facejax.data.packed import PackedSource
+from facejax.host.locks import new_folder
 from facejax.io.images import read_image, write_image
 from tests.data.toy import toy_model
+from tests.disks import short_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEMS = ("anna", "ben", "carl")
@@ -55,6 +58,48 @@ def test_create_from_maps(raw, tmp_path):
     normals = np.load(raw / "normals/ben.npy")
     expected = np.concatenate([texture, shape, normals], axis=-1)
     np.testing.assert_allclose(maps[1], expected, atol=1e-5)
+
+
+WRITERS = {
+    "packed": [],
+    "tfrecords": ["--format=tfrecords"],
+    "tfds": ["--format=tfds"],
+}
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "extract", "create_from_images"])
+def test_a_full_disk_is_one_line_and_the_same_command_finishes(raw, tmp_path, kind, capsys):
+    if kind == "extract":
+        assert run(*maps_args(raw, tmp_path / "in")) == 0
+        command = ["extract", tmp_path / "in", tmp_path / "out" / "new_set"]
+    elif kind == "create_from_images":
+        command = [kind, tmp_path / "out" / "new_set", raw / "texture"]
+    else:
+        command = [*maps_args(raw, tmp_path / "out" / "new_set"), *WRITERS[kind]]
+    capsys.readouterr()
+    with short_files(500):
+        assert run(*command) == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("checking")]
+    assert [line for line in err if line.startswith("error: ")] == err[-1:], err
+    assert str(tmp_path / "out" / "new_set") in err[-1] and "Traceback" not in err[-1]
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+    assert run(*command) == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["new_set"]
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "extract", "create_from_images"])
+def test_a_set_that_another_process_writes_is_refused(raw, tmp_path, kind, capsys):
+    if kind == "extract":
+        assert run(*maps_args(raw, tmp_path / "in")) == 0
+        command = ["extract", tmp_path / "in", tmp_path / "new_set"]
+    elif kind == "create_from_images":
+        command = [kind, tmp_path / "new_set", raw / "texture"]
+    else:
+        command = [*maps_args(raw, tmp_path / "new_set"), *WRITERS[kind]]
+    with new_folder(tmp_path / "new_set", "writing a data set"):
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            assert thread.submit(run, *command).result() == 1
+    assert "new_set is in use by this process" in capsys.readouterr().err
 
 
 def test_shapes_in_millimetres_and_a_background(raw, tmp_path):
@@ -168,7 +213,7 @@ def test_create_from_model(tmp_path, monkeypatch):
 
 def error_of(capsys):
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1].startswith("dataset_tool: ")
+    assert lines[-1].startswith("error: ")
     return lines
 
 

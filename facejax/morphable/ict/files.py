@@ -116,7 +116,7 @@ def read_obj_folder(folder: pathlib.Path, regions: Sequence[Region] = REGIONS) -
             f"{folder}: {INDEX_JSON} is missing, wanted the complete FaceXModel folder of "
             "ICT-FaceKit; check out the repository again"
         )
-    index = json.loads(index_path.read_text())
+    index = json.loads(index_path.read_text(encoding="utf-8"))
     neutral, uv, faces, faces_uv = read_obj(folder / NEUTRAL_OBJ)
     if len(neutral) < max(r.end for r in regions):
         raise ValueError(
@@ -179,7 +179,7 @@ def read_obj(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
       ValueError: no vertices or faces with UV in it.
     """
     positions, uv, faces, faces_uv = [], [], [], []
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         for line in file:
             kind, _, rest = line.partition(" ")
             if kind == "v":
@@ -216,7 +216,7 @@ def _read_positions(path, num):
             f"{path} is missing, wanted the complete FaceXModel folder of ICT-FaceKit; "
             "check out the repository again"
         )
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         numbers = " ".join(line[2:] for line in file if line.startswith("v ")).split()
     if len(numbers) != 3 * num:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from facejax.host.files import atomic_path
+from facejax.host.machine import MachineError
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import IMAGES, MAPS, png_bytes, split_face
 
@@ -29,7 +30,8 @@ class RecordContainer:
       per_file: faces in a file; FACES_PER_FILE by default.
 
     Raises:
-      ValueError: the name is no snake_case, or a package is missing.
+      ValueError: the name is no snake_case.
+      MachineError: a package is missing.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class RecordContainer:
             import tensorflow_datasets as tfds
             from array_record.python.array_record_module import ArrayRecordWriter
         except ImportError as error:
-            raise ValueError(
-                f"--container=tfds needs tensorflow-datasets and array-record ({error}): pip "
-                "install array-record, or use --container=packed"
+            raise MachineError(
+                "--container=tfds needs tensorflow-datasets and array-record, and one of them "
+                f"cannot be imported ({error}): pip install tensorflow-datasets array-record, or "
+                "use --container=packed"
             ) from error
         self._tfds, self._writer = tfds, ArrayRecordWriter
         self.name, self.num, self.clock = name, num, clock

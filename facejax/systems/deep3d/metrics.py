@@ -18,6 +18,7 @@ from facejax.data.aflw2000 import (
     read_detections,
 )
 from facejax.data.photo_folders import read_aligned
+from facejax.host.files import atomic_path
 from facejax.io.images import write_image
 from facejax.metrics import reconstruction as measures
 from facejax.nn.batching import in_batches
@@ -212,7 +213,8 @@ def aflw_figures(
         arrays = {"names": [p.image.stem for p in photos], "yaw_deg": np.degrees(yaw_rad)}
         for mesh, marks in predicted.items():
             arrays |= {mesh: marks, f"{mesh}_nme_percent": 100 * measures.nme(marks, truth)}
-        np.savez_compressed(details, truth=truth, **arrays)
+        with atomic_path(details) as path:
+            np.savez_compressed(path, truth=truth, **arrays)
     counts = faces_per_bin(yaw_rad)
     for name in (k for k, number in counts.items() if not number):
         _log.warning("%s: no face of %s degrees; 'overall' is without them", folder, name)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.host.shell import command_line
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
 from facejax.systems.manifold import data, losses, networks
@@ -203,7 +204,7 @@ class ManifoldSystem:
         from facejax.io.plots import line_plots
         from facejax.systems.manifold import metrics
 
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        lines = (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines]
         panels = {}
         for target in self.targets:
@@ -223,9 +224,11 @@ class ManifoldSystem:
 
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """What to type next."""
+        run = f"--workdir={workdir}"
+        use = command_line("facejax", "denoise", run, "--path=FILE.npz", "--out=OUT")
         return [
-            f"Measure:   facejax evaluate --workdir={workdir}",
-            f"Use:       facejax denoise --workdir={workdir} --path=FILE.npz --out=OUT",
+            f"Measure:   {command_line('facejax', 'evaluate', run)}",
+            f"Use:       {use}",
         ]
 
     def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:

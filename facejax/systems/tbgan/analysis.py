@@ -229,7 +229,7 @@ def _stages(workdir: pathlib.Path) -> list[tuple[float, str]]:
     """(thousand images, stage) where a stage begins, from metrics.jsonl; empty without one."""
     path = workdir / "metrics.jsonl"
     out: list[tuple[float, str]] = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         record = json.loads(line)
         stage = record.get("stage")
         if stage and (not out or out[-1][1] != stage):

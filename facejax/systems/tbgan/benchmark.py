@@ -25,7 +25,11 @@ def speed_table(workdir: str | pathlib.Path) -> str:
     """
     workdir = pathlib.Path(workdir)
     path = workdir / "metrics.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    records = (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.is_file()
+        else []
+    )
     config = read_config(workdir) or {}
     rows: dict[str, dict[str, Any]] = {}
     before = 0.0
@@ -45,7 +49,9 @@ def speed_table(workdir: str | pathlib.Path) -> str:
     table = format_table(list(rows.values()))
     precision = config.get("dtype", "float32")
     with atomic_path(workdir / "benchmark.json") as out:
-        out.write_text(json.dumps({"dtype": precision, "stages": list(rows.values())}) + "\n")
+        out.write_text(
+            json.dumps({"dtype": precision, "stages": list(rows.values())}) + "\n", encoding="utf-8"
+        )
     with atomic_path(workdir / "benchmark.txt") as out:
-        out.write_text(table + "\n")
+        out.write_text(table + "\n", encoding="utf-8")
     return table
