@@ -113,6 +113,9 @@ class RecordContainer:
                 writer.write(records[i])
             writer.close()
 
+    def close(self) -> None:
+        """See `Container`; every file is closed when it is written."""
+
     def finish(self) -> None:
         """Writes dataset_info.json and features.json."""
         if (self.folder / "dataset_info.json").is_file():
