@@ -1,6 +1,7 @@
 """Files as they come from other machines, and files that are either whole or absent."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -55,6 +56,19 @@ def _name_file(error: OSError, path: pathlib.Path, temporary: pathlib.Path) -> N
         error.args = (f"{path}: cannot be written whole: {error}",)
     elif error.errno is not None and error.filename in (None, str(temporary), temporary):
         error.filename = str(path)
+
+
+def os_error(error: Exception, path: str | os.PathLike) -> OSError:
+    """What a library without error numbers says of a file, as the error that it is.
+
+    Args:
+      error: whose text contains the words of the system, 'No space left on device'.
+      path: of the file.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
+        if os.strerror(number) in str(error):
+            return OSError(number, os.strerror(number), str(path))
+    return OSError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def is_visible(path: pathlib.Path) -> bool:
