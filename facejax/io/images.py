@@ -9,10 +9,13 @@ from collections.abc import Container, Sequence
 
 import numpy as np
 
-from facejax.host.files import atomic_path, list_files, reading
+from facejax.host.files import atomic_path, list_files, reading, some_names
 
 _log = logging.getLogger(__name__)
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
+_NOT_READ = (  # of telephones and cameras
+    ".heic", ".heif", ".avif", ".gif", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf",
+)  # fmt: skip
 _AN_IMAGE = "a readable image"
 _ORIENTATION = 0x0112  # the Exif tag
 
@@ -36,6 +39,13 @@ def find_images(folder: str | pathlib.Path, without: Container[str] = ()) -> lis
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; wanted one with pictures")
     found = list_files(folder, IMAGE_SUFFIXES)
+    others = list_files(folder, _NOT_READ)
+    if others:
+        names = some_names(path.name for path in others)
+        _log.warning(
+            "%s: leaving out %d pictures that are not read; convert them: %s",
+            folder, len(others), names,
+        )  # fmt: skip
     if not found:
         every = list_files(folder, IMAGE_SUFFIXES, recursive=True)
         found = [p for p in every if not any(n in without for n in p.relative_to(folder).parts)]

@@ -46,7 +46,12 @@ class Trap:
 def only(path):
     """(reader, what it is) of a path that is one thing."""
     (found,) = readers.recognise(path)
-    assert found.use == "" if not found.reader else str(path) in found.use or "NAME" in found.use
+    whole = found.reader in ("map",)  # a use of all files of the folder
+    assert (
+        found.use == ""
+        if not found.reader
+        else (str(path) in found.use or "NAME" in found.use or whole)
+    )
     return found.reader, found.what
 
 
@@ -271,3 +276,21 @@ def test_face_models_of_other_kinds_are_named(tmp_path):
         ValueError, match="no checkout of ICT-FaceKit; name one of its files: flame"
     ):
         load_morphable(str(tmp_path))
+
+
+def test_labels_and_maps(tmp_path, rng):
+    (tmp_path / "l.CSV").write_bytes("ID;x;y\na;1;2\nb;0;0,5\n".encode("utf-16"))
+    assert only(tmp_path / "l.CSV") == ("labels", "labels of 2 faces, 2 columns")
+    np.savez(tmp_path / "l.npz", ids=["a"], labels=[[1]])
+    assert only(tmp_path / "l.npz") == ("labels", "labels of 1 faces")
+    (tmp_path / "bad.csv").write_text("id,x\na,one\n")
+    key, words = only(tmp_path / "bad.csv")
+    assert key == "" and "line 2" in words
+    maps = rng.normal(size=(3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "m.npy", maps)
+    np.savez(tmp_path / "m.npz", maps)
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(maps))
+    for suffix in ("npy", "npz", "pkl"):
+        assert only(tmp_path / f"m.{suffix}") == ("map", "a map of three channels, 8x8")
+    np.save(tmp_path / "p.npy", rng.uniform(size=(1, 68, 2)))
+    assert only(tmp_path / "p.npy") == ("landmarks", "68 landmarks of a photo")

@@ -160,7 +160,9 @@ def test_folders_of_pictures_and_of_classes(tmp_path, caplog):
     assert images.image_names(found, tmp_path) == ["happy/b", "sad/deep/a"]
     assert "taking 2 images of 2 sub-folders" in caplog.text
     images.write_image(tmp_path / "own.png", np.zeros((4, 4, 3)))
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
     assert images.find_images(tmp_path) == [tmp_path / "own.png"]
+    assert "leaving out 1 pictures that are not read; convert them: IMG_1.HEIC" in caplog.text
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images in it or its sub-folders"):
         images.find_images(tmp_path / "empty")
