@@ -21,6 +21,7 @@ from facejax.host.files import (
     atomic_path,
     is_visible,
     name_key,
+    os_error,
     read_json,
     reading,
     some_names,
@@ -52,18 +53,43 @@ def _features(spec: _Spec):
     return tfds.features.FeaturesDict({k: feature(*v) for k, v in spec.items()})
 
 
-def _write_shard(path: pathlib.Path, spec: _Spec, examples: Iterable[Mapping[str, Any]]) -> int:
-    """Writes one file; returns the bytes of its examples."""
+def write_array_records(path: pathlib.Path, records: Iterable[bytes]) -> int:
+    """Writes an ArrayRecord file.
+
+    Args:
+      path: the file.
+      records: in order.
+
+    Returns:
+      Their bytes.
+
+    Raises:
+      OSError: it cannot be written; names the file.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    features, size = _features(spec), 0
+    size = 0
     writer = ArrayRecordWriter(str(path), "group_size:1")
-    for example in examples:
-        record = features.serialize_example(features.encode_example(dict(example)))
-        writer.write(record)
+    for record in records:
+        try:
+            writer.write(record)
+        except RuntimeError as error:
+            raise os_error(error, path) from error
         size += len(record)
-    writer.close()
+    try:
+        writer.close()
+    except RuntimeError as error:
+        raise os_error(error, path) from error
     return size
+
+
+def _write_shard(path: pathlib.Path, spec: _Spec, examples: Iterable[Mapping[str, Any]]) -> int:
+    """Writes one file; returns the bytes of its examples."""
+    features = _features(spec)
+    return write_array_records(
+        path,
+        (features.serialize_example(features.encode_example(dict(e))) for e in examples),
+    )
 
 
 def _read_and_write(path: pathlib.Path, spec: _Spec, read: Reader, start: int, stop: int) -> int:

@@ -58,6 +58,19 @@ def _name_file(error: OSError, path: pathlib.Path, temporary: pathlib.Path) -> N
         error.filename = str(path)
 
 
+def os_error(error: Exception, path: str | os.PathLike) -> OSError:
+    """What a library without error numbers says of a file, as the error that it is.
+
+    Args:
+      error: whose text contains the words of the system, 'No space left on device'.
+      path: of the file.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
+        if os.strerror(number) in str(error):
+            return OSError(number, os.strerror(number), str(path))
+    return OSError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}")
+
+
 def is_visible(path: pathlib.Path) -> bool:
     """False for what file managers and version control leave: `._NAME`, `.git`, `Thumbs.db`, ..."""
     return not path.name.startswith(".") and path.name.lower() not in _DROPPED

@@ -74,6 +74,20 @@ def test_a_disk_that_fills_up_leaves_nothing_and_ends_no_process(examples, tmp_p
         assert list(disk.path.iterdir()) == []
 
 
+def test_a_set_that_is_interrupted_leaves_nothing_and_can_be_begun_again(examples, tmp_path):
+    maps, labels = examples
+
+    def interrupted():
+        yield from batches_of(maps[:3], labels[:3])
+        raise KeyboardInterrupt
+
+    options = {"codec": CODEC, "label_names": ("a", "b"), "resolution": 16, "num_examples": 7}
+    with pytest.raises(KeyboardInterrupt):
+        write_packed(tmp_path / "set", interrupted(), **options)
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "set", examples)
+
+
 def test_a_set_has_one_writer(examples, tmp_path):
     maps, labels = examples
 

@@ -1,7 +1,9 @@
 import concurrent.futures
 import json
+import os
 import pathlib
 import pickle
+import random
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from facejax.data.packed import PackedSource
 from facejax.host.locks import new_folder
 from facejax.io.images import read_image, write_image
 from tests.data.toy import toy_model
-from tests.disks import short_files
+from tests.disks import leftovers, short_files, small_disk
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEMS = ("anna", "ben", "carl")
@@ -85,6 +87,30 @@ def test_a_full_disk_is_one_line_and_the_same_command_finishes(raw, tmp_path, ki
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
     assert run(*command) == 0
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["new_set"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_disk_that_is_full_at_random_moments(raw, tmp_path, kind, capsys):
+    """FACEJAX_SLOW=1: twenty moments instead of one."""
+
+    def content(folder):
+        return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    assert run(*maps_args(raw, tmp_path / "whole" / "new_set"), *WRITERS[kind]) == 0
+    wanted = content(tmp_path / "whole")
+    used = sum(-(-len(x) // 4096) * 4096 for x in wanted.values())
+    rng = random.Random(kind)
+    for k in range(20 if os.environ.get("FACEJAX_SLOW") else 1):
+        with small_disk(tmp_path / f"disk{k}", int(rng.uniform(0.02, 0.95) * used)) as disk:
+            command = [*maps_args(raw, disk.path / "new_set"), *WRITERS[kind]]
+            capsys.readouterr()
+            assert run(*command) == 1
+            err = capsys.readouterr().err
+            assert err.count("error: ") == 1 and str(disk.path) in err and "Trace" not in err, err
+            assert list(disk.path.iterdir()) == []
+            disk.resize(64 << 20)
+            assert run(*command) == 0
+            assert content(disk.path) == wanted and leftovers(disk.path) == []
 
 
 @pytest.mark.parametrize("kind", [*WRITERS, "extract", "create_from_images"])

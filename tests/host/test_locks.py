@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,37 @@ def test_another_machine_counts_by_its_heartbeat(tmp_path, monkeypatch):
     time.sleep(0.5)
     with folder_lock(tmp_path / "run", "training"):
         assert record.is_file()
+
+
+@pytest.mark.skipif(not shutil.which("ps"), reason="no ps")
+def test_systems_without_proc_ask_ps(tmp_path, owner, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    found = locks._started(owner.pid)
+    assert found and found == locks._started(owner.pid) != locks._started(1)
+    os.kill(owner.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while locks._started(owner.pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.05)  # a zombie until it is waited for, and dead
+    assert locks._started(owner.pid) is None
+
+
+def test_where_processes_cannot_be_looked_at_the_heartbeat_tells(tmp_path, owner, monkeypatch):
+    monkeypatch.setattr(locks, "_process_lives", lambda pid, started: None)  # Windows
+    with pytest.raises(LockError, match=f"process {owner.pid} "):
+        folder_lock(tmp_path / "run", "training").__enter__()
+    kill(owner)
+    monkeypatch.setattr(locks, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "_WATCH_SECONDS", 0.1)
+    with folder_lock(tmp_path / "run", "training"):
+        pass
+
+
+def test_processes_of_other_users_are_not_dead_because_they_are_hidden(monkeypatch):
+    def denied(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", denied)
+    assert locks._process_lives(2**22 + 1, "12345") is None  # no /proc entry: hidepid
 
 
 def test_who_was_taken_for_dead_notices_and_leaves_the_lock_alone(tmp_path, monkeypatch):

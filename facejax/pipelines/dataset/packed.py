@@ -118,6 +118,13 @@ class PackedContainer:
                     self._put(name, index, array)
             self._put("written", index, np.uint8(1))
 
+    def close(self) -> None:
+        """See `Container`."""
+        with self._lock:
+            for file, _ in self._open.values():
+                os.close(file)
+            self._open = {}
+
     def finish(self) -> None:
         """Writes meta.json."""
         if (self.out / "meta.json").is_file():

@@ -1,6 +1,7 @@
 """From numbers to a finished set: draws, renders and writes at the same time, and resumes."""
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -194,7 +195,7 @@ def _write_share(
         if isinstance(sink, PackedContainer):
             sink.check_space()
         (out / _LAST).unlink(missing_ok=True)  # tells of a set that is about to change
-    with clock("total"):
+    with clock("total"), contextlib.closing(sink):
         _make(maker, sink, todo, batch_size, threads, clock)
     missing = int(num - sink.there().sum())
     if not missing:
