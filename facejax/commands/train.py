@@ -206,11 +206,13 @@ def run(
     if not hasattr(system, "evaluate"):
         raise UsageError(f"system {config.system!r} has nothing to evaluate")
     from facejax.host.files import atomic_path
+    from facejax.train.evaluation import finite_figures
 
     params, meta = load_params(system, workdir)
-    figures = system.evaluate(params, meta, workdir)
+    figures = finite_figures(system.evaluate(params, meta, workdir), f"step {meta['step']}")
     with atomic_path(workdir / "evaluation.json") as path:
-        path.write_text(json.dumps({"step": meta["step"], **figures}, indent=2) + "\n")
+        content = json.dumps({"step": meta["step"], **figures}, indent=2, allow_nan=False)
+        path.write_text(content + "\n")
     return figures
 
 

@@ -1,15 +1,18 @@
 """Photos annotated in the format of AFLW2000-3D: NAME.jpg with NAME.mat (Zhu et al. 2016)."""
 
 import dataclasses
+import logging
 import os
 import pathlib
 
 import numpy as np
 
+from facejax.data.alignment import check_landmarks5, landmarks5_from_68
 from facejax.io.landmarks import SUFFIXES as LANDMARK_SUFFIXES
 from facejax.io.landmarks import read_landmarks
 from facejax.morphable.bfm import read_mat
 
+_log = logging.getLogger(__name__)
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -99,7 +102,8 @@ def read_detections(photos: list[AnnotatedPhoto], folder: str | os.PathLike) -> 
       [5, 2] or [68, 2] photo pixels each.
 
     Raises:
-      ValueError: photos without a file, or another number of points.
+      ValueError: photos without a file, another number of points, or points that look wrong in
+        most photos (see `check_landmarks5`); in fewer they are logged.
     """
     folder = pathlib.Path(folder)
     names = [p.image.stem for p in photos]
@@ -122,4 +126,22 @@ def read_detections(photos: list[AnnotatedPhoto], folder: str | os.PathLike) -> 
     for file, points in zip(files, found, strict=True):
         if len(points) not in (5, 68):
             raise ValueError(f"{file}: found {len(points)} points, wanted 5 or 68")
+    _check_detections(files, found)
     return found
+
+
+def _check_detections(files: list[pathlib.Path], found: list[np.ndarray]) -> None:
+    """Refuses points that look wrong in most photos; a few are said, as detectors fail at times."""
+    odd = {}
+    for file, points in zip(files, found, strict=True):
+        five = points if len(points) == 5 else landmarks5_from_68(points)
+        complaints = check_landmarks5(five)
+        if complaints:
+            odd[file] = "; ".join(complaints)
+    if not odd:
+        return
+    first = next(iter(odd))
+    text = f"{first}: {odd[first]} (so it is with {len(odd)} of {len(files)} photos)"
+    if len(odd) > len(files) / 2:
+        raise ValueError(f"{text}. Wanted pixels x y, y down, image left first")
+    _log.warning("%s. They are aligned by what their files say", text)

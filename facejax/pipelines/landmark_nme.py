@@ -9,6 +9,7 @@ import numpy as np
 from facejax.data.aflw2000 import read_aflw2000, read_detections
 from facejax.data.alignment import landmarks5_from_68
 from facejax.data.photo_folders import read_aligned
+from facejax.metrics.plausibility import check_annotations
 from facejax.pipelines.reconstruct import Photo, Reconstructor
 from facejax.pipelines.reconstruction_files import photo_landmarks
 from facejax.systems.deep3d.metrics import faces_per_bin, landmark_figures
@@ -30,11 +31,14 @@ def aflw_nme(
       size of the true box: per bin, 'overall' (mean of the bins) and 'mean'.
 
     Raises:
-      ValueError: see `facejax.data.aflw2000`; an image cannot be read or aligned.
+      ValueError: see `facejax.data.aflw2000` and `facejax.metrics.plausibility.check_annotations`;
+        an image cannot be read or aligned.
     """
     from tqdm import tqdm
 
     truth = read_aflw2000(folder)
+    marks = np.stack([p.landmarks for p in truth])
+    check_annotations(marks, [str(p.image) for p in truth])
     given = read_detections(truth, points) if points else [p.landmarks for p in truth]
     found, step = [], reconstructor.batch_size
     with tqdm(total=len(truth), desc="photos", disable=None) as progress:
@@ -46,7 +50,6 @@ def aflw_nme(
                 found.append(photo_landmarks(reconstructor.reconstruct(estimate)))
                 progress.update()
     yaw_rad = np.array([p.yaw_rad for p in truth])
-    marks = np.stack([p.landmarks for p in truth])
     return {
         "num_faces": len(truth),
         "aligned_by": f"the points of {points}" if points else "five of the true landmarks",

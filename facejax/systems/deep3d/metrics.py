@@ -14,6 +14,7 @@ import numpy as np
 from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_detections
 from facejax.data.photo_folders import read_aligned
 from facejax.io.images import write_image
+from facejax.metrics import plausibility
 from facejax.metrics import reconstruction as measures
 from facejax.nn.batching import in_batches
 from facejax.recon.decoder import MM_PER_DM, decode, front_weights, parts_in_files, split
@@ -186,6 +187,8 @@ def aflw_figures(
       ValueError: see `facejax.data.aflw2000`; an image cannot be read or aligned.
     """
     photos = read_aflw2000(folder)
+    truth = np.stack([p.landmarks for p in photos])
+    plausibility.check_annotations(truth, [str(p.image) for p in photos])
     given = read_detections(photos, points) if points else [p.landmarks for p in photos]
     predict = Predictor(system, params)
     found: dict[str, list] = {}
@@ -199,7 +202,6 @@ def aflw_figures(
         for mesh in (m for m in ("rnet", "graph") if f"{m}_landmarks" in out):
             pairs = zip(aligned, out[f"{mesh}_landmarks"], strict=True)
             found.setdefault(mesh, []).extend(a.transform.to_photo(marks) for a, marks in pairs)
-    truth = np.stack([p.landmarks for p in photos])
     yaw_rad = np.array([p.yaw_rad for p in photos])
     predicted = {mesh: np.stack(each) for mesh, each in found.items()}
     if details:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.host.files import atomic_path
+from facejax.metrics.plausibility import check_finite
 from facejax.systems.manifold import data, losses, networks
 from facejax.systems.manifold.diversity import (
     candidates,
@@ -44,14 +45,19 @@ def linear(train: np.ndarray, noisy: np.ndarray, power: float) -> np.ndarray:
 
 
 def denoiser(system, target: str, params):
-    """(rows [N, n], strength=1) -> [N, n] numpy, by the trained network of a target."""
+    """(rows [N, n], strength=1) -> [N, n] numpy, by the trained network of a target.
+
+    It raises a ValueError where the network makes anything that is not finite.
+    """
     net, scale = system.nets[target], jnp.asarray(system.scales[target])
     run = jax.jit(lambda p, strength: networks.denoise(net, params, scale, p, strength))
 
     def apply(rows: np.ndarray, strength: float = 1.0) -> np.ndarray:
         parts = [jnp.asarray(rows[i : i + _BATCH], jnp.float32)
                  for i in range(0, len(rows), _BATCH)]  # fmt: skip
-        return np.concatenate([np.asarray(run(p, strength)) for p in parts])
+        rows = np.concatenate([np.asarray(run(p, strength)) for p in parts])
+        check_finite(rows, f"denoised {target} coefficients")
+        return rows
 
     return apply
 
