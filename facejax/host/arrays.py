@@ -1,0 +1,84 @@
+"""Arrays of .npy and .npz files: headers are checked before memory is asked for.
+
+Nothing is ever unpickled. Every error names the file, and the array in it.
+"""
+
+import math
+import os
+import zipfile
+from collections.abc import Container
+from typing import IO
+
+import numpy as np
+
+from facejax.host.files import reading
+
+
+def read_npy(path: str | os.PathLike, *, mmap: bool = False) -> np.ndarray:
+    """The array of a .npy file, whatever its suffix.
+
+    Args:
+      path: of the file.
+      mmap: map the file into memory, read-only, instead of reading it.
+
+    Raises:
+      ValueError: no such array, a cut one, or one of Python objects.
+      OSError: the file cannot be read.
+    """
+    with reading(path, "a readable .npy array"), open(path, "rb") as file:
+        _check_header(file, os.fstat(file.fileno()).st_size)
+        if mmap:
+            return np.lib.format.open_memmap(path, mode="r")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def read_npz(path: str | os.PathLike, names: Container[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name.
+
+    Args:
+      path: of the file.
+      names: only these; those that the file lacks are not in the result. None for all.
+
+    Raises:
+      ValueError: no such archive, or an array is damaged or of Python objects.
+      OSError: the file cannot be read.
+    """
+    found = {}
+    with reading(path, "a readable .npz archive of arrays"), zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if info.filename == name or (names is not None and name not in names):
+                continue
+            try:
+                with archive.open(info) as file:
+                    _check_header(file, info.file_size)
+                with archive.open(info) as file:
+                    found[name] = np.lib.format.read_array(file, allow_pickle=False)
+            except ValueError as error:
+                raise ValueError(f"array {name!r}: {error}") from error
+    return found
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Refuses objects, and an array that needs more bytes than the file has."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version} of the format; wanted plain numbers or texts")
+    if dtype.hasobject:
+        raise ValueError("holds Python objects, which are never loaded; save numbers or texts")
+    needed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or needed > size - file.tell():
+        raise ValueError(
+            f"{dtype}{list(shape)} needs {needed} bytes, found {size - file.tell()}: the file is "
+            "cut or damaged"
+        )
+
+
+def describe_array(array: np.ndarray) -> str:
+    """Type and shape of an array in words, for messages: 'float32 [68, 2]'."""
+    return f"{array.dtype} {list(array.shape)}"
