@@ -177,7 +177,7 @@ def vertex_normals(
     a corner that is not finite count as such.
 
     Args:
-      vertices: [..., V, 3], any unit: triangles of less than 1e-10 square units count as degenerate.
+      vertices: [..., V, 3], any unit; what is below 1e-10 square units counts as degenerate.
       topology: the mesh's topology.
       weighting: 'area' adds cross products, so that large triangles count more; 'uniform' adds unit
         normals, as the Deep3D family does (Deng et al. 2019, code).

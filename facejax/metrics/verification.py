@@ -27,21 +27,13 @@ def verification(scores: np.ndarray, same: np.ndarray, folds: int = _FOLDS) -> d
     if scores.shape != same.shape or scores.ndim != 1:
         raise ValueError(f"found scores {scores.shape} and answers {same.shape}, wanted [P] twice")
     check_finite(scores, "scores of pairs")
-    kinds = np.arange(len(scores)) % folds
-    least = min(
-        (
-            np.count_nonzero(same[kinds != k] == kind)
-            for k in range(folds)
-            for kind in (True, False)
-        ),
-        default=0,
-    )
-    if not least:
+    fold = np.arange(len(scores)) % folds
+    others = [same[fold != k] for k in range(folds)]
+    if not all(kind.any() and not kind.all() for kind in others):
         raise ValueError(
             f"found {same.sum()} pairs of the same and {(~same).sum()} of different things, wanted "
             f"some of both outside each of {folds} folds: one kind alone has no accuracy or curve"
         )
-    fold = np.arange(len(scores)) % folds
     correct = np.zeros(len(scores), bool)
     for k in range(folds):
         others, own = fold != k, fold == k

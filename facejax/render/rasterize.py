@@ -133,8 +133,8 @@ def triangle_ids(clip, topology: RasterTopology, size, *, cull="none", block=Non
     height, width = size
     if not (1 <= min(size) and max(size) <= MAX_SIDE):
         raise ValueError(
-            f"size is {tuple(size)}; a side can have 1 to {MAX_SIDE} pixels. Render larger pictures "
-            "in parts."
+            f"size is {tuple(size)}; a side can have 1 to {MAX_SIDE} pixels. Render larger "
+            "pictures in parts."
         )
     return visible_triangles(
         clip,
