@@ -279,6 +279,28 @@ def check_annotations(landmarks: np.ndarray, names: Sequence[str]) -> None:
         )
 
 
+def check_in_picture(points: np.ndarray, size: tuple[int, int], name: str) -> None:
+    """Refuses landmarks most of which lie outside their picture: of another one, or in another unit.
+
+    Args:
+      points: [K, 2] pixels, y down.
+      size: (height, width).
+      name: of the picture, for the message.
+
+    Raises:
+      ValueError: fewer than half of the points are inside.
+    """
+    height, width = size
+    inside = ((points >= 0) & (points <= [width, height])).all(axis=1)
+    if inside.mean() < 0.5:
+        low, high = points.min(axis=0), points.max(axis=0)
+        raise ValueError(
+            f"{name}: {inside.sum()} of {len(points)} landmarks lie in the picture of "
+            f"{width}x{height}; they reach from ({low[0]:.4g}, {low[1]:.4g}) to ({high[0]:.4g}, "
+            f"{high[1]:.4g}); wanted pixels of this picture"
+        )
+
+
 def _sizes(points: np.ndarray) -> np.ndarray:
     """[N]: 0 where a box has no area or the outer eye corners of [N, 68, 2] coincide."""
     box = np.prod(np.ptp(points, axis=1), axis=-1)
@@ -343,6 +365,17 @@ def duplicates(rows: np.ndarray) -> int:
     """
     rows = np.ascontiguousarray(rows)
     return len(rows) - len({row.tobytes() for row in rows})
+
+
+def shared_rows(first: np.ndarray, second: np.ndarray) -> int:
+    """How many rows of the second table stand in the first one too, to the last bit.
+
+    Args:
+      first: [N, C].
+      second: [M, C] of the same dtype.
+    """
+    known = {row.tobytes() for row in np.ascontiguousarray(first)}
+    return sum(row.tobytes() in known for row in np.ascontiguousarray(second))
 
 
 def sample_remarks(samples: dict[str, np.ndarray], dims: int) -> list[str]:

@@ -427,10 +427,14 @@ def scan_distances(
 def coefficient_correlation(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Pearson correlation over faces of every coefficient, [D]; NaN where one does not vary.
 
+    NaN too for fewer than three faces: two always lie on a line.
+
     Args:
       predicted: [N, D].
       target: [N, D].
     """
+    if len(predicted) < 3:
+        return np.full(np.shape(predicted)[1], np.nan)
     a, b = (
         np.asarray(x, np.float64) - np.mean(x, axis=0, dtype=np.float64)
         for x in (predicted, target)

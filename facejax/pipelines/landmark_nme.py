@@ -9,7 +9,7 @@ import numpy as np
 from facejax.data.aflw2000 import read_aflw2000, read_detections
 from facejax.data.alignment import landmarks5_from_68
 from facejax.data.photo_folders import read_aligned
-from facejax.metrics.plausibility import check_annotations
+from facejax.metrics.plausibility import check_annotations, check_in_picture
 from facejax.pipelines.reconstruct import Photo, Reconstructor
 from facejax.pipelines.reconstruction_files import photo_landmarks
 from facejax.systems.deep3d.metrics import faces_per_bin, landmark_figures
@@ -46,6 +46,8 @@ def aflw_nme(
             some = slice(first, first + step)
             pairs = zip(truth[some], given[some], strict=True)
             photos = [_photo(annotated.image, marks) for annotated, marks in pairs]
+            for annotated, photo in zip(truth[some], photos, strict=True):
+                check_in_picture(annotated.landmarks, photo.pixels.shape[:2], str(photo.path))
             for estimate in reconstructor.estimate(photos):
                 found.append(photo_landmarks(reconstructor.reconstruct(estimate)))
                 progress.update()

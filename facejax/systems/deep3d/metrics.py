@@ -198,6 +198,9 @@ def aflw_figures(
             read_aligned(photo.image, marks, system.camera.size)[1]
             for photo, marks in zip(photos[some], given[some], strict=True)
         ]
+        for photo, a in zip(photos[some], aligned, strict=True):
+            size = (a.transform.height, a.transform.width)
+            plausibility.check_in_picture(photo.landmarks, size, str(photo.image))
         out = predict(np.stack([a.crop.astype(np.float32) / 255 for a in aligned]))
         for mesh in (m for m in ("rnet", "graph") if f"{m}_landmarks" in out):
             pairs = zip(aligned, out[f"{mesh}_landmarks"], strict=True)
