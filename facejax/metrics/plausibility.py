@@ -280,7 +280,7 @@ def check_annotations(landmarks: np.ndarray, names: Sequence[str]) -> None:
 
 
 def check_in_picture(points: np.ndarray, size: tuple[int, int], name: str) -> None:
-    """Refuses landmarks most of which lie outside their picture: of another one, or in another unit.
+    """Refuses landmarks most of which lie outside their picture: those of another, or no pixels.
 
     Args:
       points: [K, 2] pixels, y down.
