@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from facejax.data.alignment import check_landmarks5, landmarks5_from_68
+from facejax.data.alignment import check_landmarks5, landmarks5_from_68, order_complaint
 from facejax.io.landmarks import SUFFIXES as LANDMARK_SUFFIXES
 from facejax.io.landmarks import read_landmarks
 from facejax.morphable.bfm import read_mat
@@ -83,6 +83,30 @@ def _truth(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     if not (np.isfinite(points[:2]).all() and np.isfinite(pose[:3]).all()):
         raise ValueError(f"{file}: pt3d_68 or Pose_Para holds values that are not finite")
     return points[:2].T, pose[:3]
+
+
+def check_truth(photos: list[AnnotatedPhoto]) -> None:
+    """Refuses landmarks against which no error can be measured.
+
+    Args:
+      photos: from `read_aflw2000`.
+
+    Raises:
+      ValueError: landmarks of a photo that span no area, or most in another order or with y up.
+    """
+    odd = {}
+    for photo in photos:
+        if not np.ptp(photo.landmarks, axis=0).all():
+            raise ValueError(f"{photo.image}: its 68 landmarks span no area")
+        complaint = order_complaint(landmarks5_from_68(photo.landmarks))
+        if complaint:
+            odd[photo.image] = complaint
+    if len(odd) > len(photos) / 2:
+        first = next(iter(odd))
+        raise ValueError(
+            f"{first}: its true landmarks look wrong: {odd[first]} (so it is with {len(odd)} of "
+            f"{len(photos)} photos)"
+        )
 
 
 def photos_without_truth(folder: str | os.PathLike) -> list[pathlib.Path]:

@@ -264,6 +264,18 @@ def check_landmarks5(points: np.ndarray, size: tuple[int, int] | None = None) ->
     return found
 
 
+def order_complaint(points: np.ndarray) -> str | None:
+    """How five points that fit no face would fit one; None where they fit, or none would.
+
+    Args:
+      points: [5, 2] finite photo pixels, y down, as for `check_landmarks5`.
+    """
+    p = np.asarray(points, np.float64)
+    if _fit_poses(p)[0] <= _MISFIT:
+        return None
+    return _wrong_order(p, p[3:].mean(axis=0) - p[:2].mean(axis=0))
+
+
 def _wrong_order(p, down) -> str | None:
     """How points that fit no face would fit one, in words."""
     misfit, roll_deg = _fit_poses(p[[1, 0, 2, 4, 3]])

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from facejax.data.aflw2000 import read_aflw2000, read_detections
+from facejax.data.aflw2000 import check_truth, read_aflw2000, read_detections
 from facejax.data.alignment import landmarks5_from_68
 from facejax.data.photo_folders import read_aligned
-from facejax.metrics.plausibility import check_annotations, check_in_picture
+from facejax.metrics.plausibility import check_in_picture
 from facejax.pipelines.reconstruct import Photo, Reconstructor
 from facejax.pipelines.reconstruction_files import photo_landmarks
 from facejax.systems.deep3d.metrics import faces_per_bin, landmark_figures
@@ -31,14 +31,14 @@ def aflw_nme(
       size of the true box: per bin, 'overall' (mean of the bins) and 'mean'.
 
     Raises:
-      ValueError: see `facejax.data.aflw2000` and `facejax.metrics.plausibility.check_annotations`;
-        an image cannot be read or aligned.
+      ValueError: see `facejax.data.aflw2000`; an image cannot be read or aligned, or does not show
+        most of its landmarks.
     """
     from tqdm import tqdm
 
     truth = read_aflw2000(folder)
     marks = np.stack([p.landmarks for p in truth])
-    check_annotations(marks, [str(p.image) for p in truth])
+    check_truth(truth)
     given = read_detections(truth, points) if points else [p.landmarks for p in truth]
     found, step = [], reconstructor.batch_size
     with tqdm(total=len(truth), desc="photos", disable=None) as progress:

@@ -64,12 +64,9 @@ def test_landmark_errors_that_mean_nothing_are_refused(rng):
         for normalizer in ("box", "eyes"):
             with pytest.raises(ValueError, match=words):
                 reconstruction.nme(a, b, normalizer)
-    names = ["a.jpg", "b.jpg", "c.jpg"]
-    p.check_annotations(truth, names)
-    with pytest.raises(ValueError, match="b.jpg: its landmarks are not finite"):
-        p.check_annotations(broken, names)
-    with pytest.raises(ValueError, match="a.jpg: its mouth lies above .* y seems to run up"):
-        p.check_annotations(100 - truth, names)
+    p.check_in_picture(truth[0], (90, 90), "a.jpg")
+    with pytest.raises(ValueError, match=r"a.jpg: 0 of 68 .* 10x10"):
+        p.check_in_picture(truth[0], (10, 10), "a.jpg")
     with pytest.raises(ValueError, match="degrees"):
         reconstruction.nme_by_yaw(np.ones(2), np.array([3.0, 45.0]))
     with pytest.raises(ValueError, match="number 1"):

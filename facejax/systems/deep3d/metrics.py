@@ -11,7 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_detections
+from facejax.data.aflw2000 import (
+    check_truth,
+    photos_without_truth,
+    read_aflw2000,
+    read_detections,
+)
 from facejax.data.photo_folders import read_aligned
 from facejax.io.images import write_image
 from facejax.metrics import plausibility
@@ -188,7 +193,7 @@ def aflw_figures(
     """
     photos = read_aflw2000(folder)
     truth = np.stack([p.landmarks for p in photos])
-    plausibility.check_annotations(truth, [str(p.image) for p in photos])
+    check_truth(photos)
     given = read_detections(photos, points) if points else [p.landmarks for p in photos]
     predict = Predictor(system, params)
     found: dict[str, list] = {}
