@@ -345,6 +345,18 @@ def duplicates(rows: np.ndarray) -> int:
     return len(rows) - len({row.tobytes() for row in rows})
 
 
+def copies_remark(rows: np.ndarray, what: str) -> list[str]:
+    """A sentence for the log where some rows are copies of others; else nothing.
+
+    Args:
+      rows: [N, ...].
+      what: the rows, for the sentence.
+    """
+    copies = duplicates(rows)
+    text = f"{copies} of the {len(rows)} {what} are copies of others: figures of them are biased"
+    return [text] if copies else []
+
+
 def shared_rows(first: np.ndarray, second: np.ndarray) -> int:
     """How many rows of the second table stand in the first one too, to the last bit.
 
@@ -375,12 +387,7 @@ def sample_remarks(samples: dict[str, np.ndarray], dims: int) -> list[str]:
             " of as many samples"
         )
     for name, rows in samples.items():
-        copies = duplicates(rows)
-        if copies:
-            remarks.append(
-                f"{copies} of the {len(rows)} {name} samples are copies of others: distances and "
-                "diversity are biased"
-            )
+        remarks += copies_remark(rows, f"{name} samples")
     return remarks
 
 

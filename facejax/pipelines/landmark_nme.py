@@ -1,5 +1,6 @@
 """NME of any reconstruction method on photos in the format of AFLW2000-3D (Zhu et al. 2016)."""
 
+import logging
 import os
 import pathlib
 from typing import Any
@@ -9,10 +10,12 @@ import numpy as np
 from facejax.data.aflw2000 import check_truth, read_aflw2000, read_detections
 from facejax.data.alignment import landmarks5_from_68
 from facejax.data.photo_folders import read_aligned
-from facejax.metrics.plausibility import check_in_picture
+from facejax.metrics.plausibility import check_in_picture, copies_remark
 from facejax.pipelines.reconstruct import Photo, Reconstructor
 from facejax.pipelines.reconstruction_files import photo_landmarks
 from facejax.systems.deep3d.metrics import faces_per_bin, landmark_figures
+
+_log = logging.getLogger(__name__)
 
 
 def aflw_nme(
@@ -39,6 +42,8 @@ def aflw_nme(
     truth = read_aflw2000(folder)
     marks = np.stack([p.landmarks for p in truth])
     check_truth(truth)
+    for remark in copies_remark(marks, "annotations"):
+        _log.warning("%s: %s", folder, remark)
     given = read_detections(truth, points) if points else [p.landmarks for p in truth]
     found, step = [], reconstructor.batch_size
     with tqdm(total=len(truth), desc="photos", disable=None) as progress:

@@ -194,6 +194,8 @@ def aflw_figures(
     photos = read_aflw2000(folder)
     truth = np.stack([p.landmarks for p in photos])
     check_truth(photos)
+    for remark in plausibility.copies_remark(truth, "annotations"):
+        _log.warning("%s: %s", folder, remark)
     given = read_detections(photos, points) if points else [p.landmarks for p in photos]
     predict = Predictor(system, params)
     found: dict[str, list] = {}
