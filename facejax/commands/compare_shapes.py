@@ -84,9 +84,11 @@ def _same_vertices(scan, face, args) -> dict:
     from facejax.metrics import plausibility
     from facejax.metrics.reconstruction import vertex_error
 
-    for surface, flag in ((scan, "--unit"), (face, "--face_unit")):
+    for surface, flag, unit in (
+        (scan, "--unit", args.unit), (face, "--face_unit", args.face_unit),
+    ):  # fmt: skip
         plausibility.check_extent(
-            surface.vertices[surface.used], str(surface.path), _flag(surface.path, flag)
+            surface.vertices[surface.used], str(surface.path), _flag(surface.path, flag), unit
         )
     truth, found = _corresponding(scan, face)
     plausibility.check_correspondence(found, truth, (args.face, args.scan))
@@ -138,7 +140,7 @@ def _by_landmarks(scan, face, args) -> dict:
         plausibility.check_on_surface(marks, surface.vertices, str(what), str(surface.path))
         plausibility.check_seven_points(seven_and_nose(marks)[0], str(what))
     seven, nose = seven_and_nose(points)
-    plausibility.check_eyes(seven, args.landmarks, _flag(args.scan, "--unit"))
+    plausibility.check_eyes(seven, args.landmarks, _flag(args.scan, "--unit"), args.unit)
     near, plane = scan_distances(
         scan.vertices, seven, nose, face.vertices, face.triangles, seven_and_nose(own)[0],
         args.radius_mm,

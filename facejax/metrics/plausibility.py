@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
-# Outer corners of the eyes: 88 mm in women, 91 in men, standard deviation 4, 70 at one year of age
-# (Farkas, Anthropometry of the Head and Face, 1994: ex-ex). A wrong unit is ten times off.
-EYES_MM = (50.0, 140.0)
-# The longest side of a scan's box: a face has 100 to 300 mm, a standing person 2 m.
-EXTENT_MM = (80.0, 2500.0)
+# Both ranges are wide, since a wrong unit is at least ten times off. Outer corners of the eyes: some
+# 90 mm in adults (biocular width: Farkas, Anthropometry of the Head and Face, 1994), less in
+# children. The longest side of a mesh: a face has 100 to 300 mm, a head with shoulders 600.
+EYES_MM = (45.0, 140.0)
+EXTENT_MM = (80.0, 790.0)
 # Seven points of the NoW benchmark, mm: the mean face of the procedural model (128 x 128), centred.
 SEVEN_POINTS_MM = np.array(
     [
@@ -76,13 +76,14 @@ def check_finite(rows: np.ndarray, what: str) -> None:
         )
 
 
-def check_extent(vertices_mm: np.ndarray, what: str, flag: str) -> None:
-    """Refuses a surface whose size is not that of a face, a head or a person.
+def check_extent(vertices_mm: np.ndarray, what: str, flag: str, unit: str = "mm") -> None:
+    """Refuses a surface whose size is not that of a face or a head.
 
     Args:
-      vertices_mm: [V, 3], mm if the flag was right.
+      vertices_mm: [V, 3], mm if the unit was right.
       what: the surface, for the message.
       flag: that tells the unit, such as '--unit'; '' where the file tells it.
+      unit: that the file was taken to be in.
 
     Raises:
       ValueError: with the measured size and the unit that would fit.
@@ -91,18 +92,18 @@ def check_extent(vertices_mm: np.ndarray, what: str, flag: str) -> None:
     low, high = EXTENT_MM
     if not low <= size <= high:
         raise ValueError(
-            f"{what}: its longest side is {size:.4g} mm, wanted that of a face (100 to 300 mm), a "
-            f"head or a person.{_advice(size, flag)}"
+            f"{what}: its longest side is {size:.4g} mm, wanted that of a face (100 to 300 mm) or a "
+            f"head.{_advice(size, flag, unit)}"
         )
 
 
-def check_eyes(seven_mm: np.ndarray, what: str, flag: str) -> None:
+def check_eyes(seven_mm: np.ndarray, what: str, flag: str, unit: str = "mm") -> None:
     """Refuses landmarks whose eyes are not a person's distance apart.
 
     Args:
-      seven_mm: [7, 3], mm if the flag was right.
+      seven_mm: [7, 3], mm if the unit was right.
       what: the landmarks, for the message.
-      flag: see `check_extent`.
+      flag, unit: see `check_extent`.
 
     Raises:
       ValueError: with the measured distance and the unit that would fit.
@@ -111,15 +112,16 @@ def check_eyes(seven_mm: np.ndarray, what: str, flag: str) -> None:
     if not EYES_MM[0] <= eyes <= EYES_MM[1]:
         raise ValueError(
             f"{what}: the outer corners of the eyes are {eyes:.4g} mm apart, wanted "
-            f"{EYES_MM[0]:g} to {EYES_MM[1]:g}.{_advice(eyes * 2, flag)}"
+            f"{EYES_MM[0]:g} to {EYES_MM[1]:g}.{_advice(2 * eyes, flag, unit)}"
         )
 
 
-def _advice(size_mm: float, flag: str) -> str:
-    """What unit would make a face of a size that was taken for millimetres."""
-    units = [(u, f) for u, f in MM_PER_UNIT.items() if f > 1 and 100 <= size_mm * f <= 500]
+def _advice(size_mm: float, flag: str, unit: str) -> str:
+    """What unit would make a face of a size that was measured in another."""
+    stored = size_mm / MM_PER_UNIT[unit]
+    units = [u for u, factor in MM_PER_UNIT.items() if 100 <= stored * factor <= 500]
     if units and flag:
-        return f" If the file is in {units[0][0]}, say {flag}={units[0][0]}"
+        return f" The file seems to be in {units[0]}: say {flag}={units[0]}"
     if flag:
         return f" Say its unit by {flag} ({', '.join(MM_PER_UNIT)})"
     return " This kind of file is in metres: write it again in them"

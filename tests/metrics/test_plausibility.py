@@ -43,7 +43,9 @@ def test_sizes_name_the_unit_that_fits(unit):
     with pytest.raises(ValueError, match=f"--unit={unit}"):
         p.check_eyes(seven, "marks", "--unit")
     with pytest.raises(ValueError, match=f"--face_unit={unit}"):
-        p.check_extent(2.5 * seven, "mesh", "--face_unit")
+        p.check_extent(2 * seven, "mesh", "--face_unit")
+    with pytest.raises(ValueError, match="--unit=mm"):  # said to be in a unit that it is not in
+        p.check_eyes(p.SEVEN_POINTS_MM * p.MM_PER_UNIT[unit], "marks", "--unit", unit)
     with pytest.raises(ValueError, match="metres"):
         p.check_eyes(seven, "face.glb", "")
     with pytest.raises(ValueError, match="wanted that of a face"):
