@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
-# Both ranges are wide, since a wrong unit is at least ten times off. Outer corners of the eyes: some
-# 90 mm in adults (biocular width: Farkas, Anthropometry of the Head and Face, 1994), less in
+# Both ranges are wide, since a wrong unit is at least ten times off. Outer corners of the eyes:
+# some 90 mm in adults (biocular width: Farkas, Anthropometry of the Head and Face, 1994), less in
 # children. The longest side of a mesh: a face has 100 to 300 mm, a head with shoulders 600.
 EYES_MM = (45.0, 140.0)
 EXTENT_MM = (80.0, 790.0)
@@ -92,8 +92,8 @@ def check_extent(vertices_mm: np.ndarray, what: str, flag: str, unit: str = "mm"
     low, high = EXTENT_MM
     if not low <= size <= high:
         raise ValueError(
-            f"{what}: its longest side is {size:.4g} mm, wanted that of a face (100 to 300 mm) or a "
-            f"head.{_advice(size, flag, unit)}"
+            f"{what}: its longest side is {size:.4g} mm, wanted that of a face (100 to 300 mm) or "
+            f"of a head.{_advice(size, flag, unit)}"
         )
 
 
