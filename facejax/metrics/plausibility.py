@@ -38,6 +38,7 @@ _SIDES_SWAPPED = [3, 2, 1, 0, 4, 6, 5]
 # 3000 random people of that model with strong expressions leave 0.05 of the spread (median), at
 # most 0.21; the next best order of their points 0.30 and more, and 2.1 times what their own leaves.
 _MISFIT, _BETTER = 0.35, 0.6
+_LEAST_PX = 5.0  # of a face in a picture
 _CLEAR = 0.2  # of a face's diagonal lie between eyes and mouth; in upright ones some 0.35
 FRECHET_RULE = "a covariance needs more samples than it has dimensions"
 
@@ -238,18 +239,12 @@ def check_landmark_sets(predicted: np.ndarray, target: np.ndarray) -> None:
       target: [..., 68, 2] pixels, same y direction.
 
     Raises:
-      ValueError: values that are not finite, a target of no size, or most faces of one set upside
-        down against the other.
+      ValueError: values that are not finite, or most faces of one set upside down against the
+        other.
     """
     predicted, target = (np.asarray(p, np.float64).reshape(-1, 68, 2) for p in (predicted, target))
     check_finite(predicted, "predicted landmarks of faces")
     check_finite(target, "true landmarks of faces")
-    flat = np.flatnonzero(_sizes(target) <= 0)
-    if len(flat):
-        raise ValueError(
-            f"face {flat[0]} (counted from 0): its true landmarks span no area, or its eyes "
-            "coincide: an error in shares of the face's size is not defined"
-        )
     ways = [np.sign(u) * (np.abs(u) > _CLEAR) for u in (_upright(predicted), _upright(target))]
     opposed = np.count_nonzero(ways[0] * ways[1] < 0)
     if opposed > len(target) / 2:
@@ -268,9 +263,15 @@ def check_in_picture(points: np.ndarray, size: tuple[int, int], name: str) -> No
       name: of the picture, for the message.
 
     Raises:
-      ValueError: fewer than half of the points are inside.
+      ValueError: fewer than half of the points are inside, or all within a few pixels.
     """
     height, width = size
+    span = float(np.ptp(points, axis=0).max())
+    if span < _LEAST_PX:
+        raise ValueError(
+            f"{name}: its {len(points)} landmarks span {span:.3g} pixels; wanted pixels of this "
+            "picture, not shares of its size"
+        )
     inside = ((points >= 0) & (points <= [width, height])).all(axis=1)
     if inside.mean() < 0.5:
         low, high = points.min(axis=0), points.max(axis=0)
@@ -279,12 +280,6 @@ def check_in_picture(points: np.ndarray, size: tuple[int, int], name: str) -> No
             f"{width}x{height}; they reach from ({low[0]:.4g}, {low[1]:.4g}) to ({high[0]:.4g}, "
             f"{high[1]:.4g}); wanted pixels of this picture"
         )
-
-
-def _sizes(points: np.ndarray) -> np.ndarray:
-    """[N]: 0 where a box has no area or the outer eye corners of [N, 68, 2] coincide."""
-    box = np.prod(np.ptp(points, axis=1), axis=-1)
-    return np.minimum(box, np.linalg.norm(points[:, 36] - points[:, 45], axis=1))
 
 
 def _upright(points: np.ndarray) -> np.ndarray:

@@ -28,7 +28,8 @@ def nme(predicted: np.ndarray, target: np.ndarray, normalizer: str = "box") -> n
       [...], a share: 0.03 is 3 %.
 
     Raises:
-      ValueError: another shape or normalizer, or see `plausibility.check_landmark_sets`.
+      ValueError: another shape or normalizer, a face of no size, or see
+        `plausibility.check_landmark_sets`.
     """
     predicted, target = np.asarray(predicted, np.float64), np.asarray(target, np.float64)
     if predicted.shape != target.shape or target.shape[-2:] != (68, 2):
@@ -44,6 +45,12 @@ def nme(predicted: np.ndarray, target: np.ndarray, normalizer: str = "box") -> n
         size = np.linalg.norm(target[..., 36, :] - target[..., 45, :], axis=-1)
     else:
         raise ValueError(f"found the normalizer {normalizer!r}, wanted 'box' or 'eyes'")
+    lost = np.flatnonzero(size.reshape(-1) <= 0)
+    if len(lost):
+        raise ValueError(
+            f"face {lost[0]} (counted from 0): its true landmarks have no size ({normalizer}), so an "
+            "error in shares of it is not defined"
+        )
     return distance / size
 
 

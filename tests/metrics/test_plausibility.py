@@ -67,6 +67,8 @@ def test_landmark_errors_that_mean_nothing_are_refused(rng):
             with pytest.raises(ValueError, match=words):
                 reconstruction.nme(a, b, normalizer)
     p.check_in_picture(truth[0], (90, 90), "a.jpg")
+    with pytest.raises(ValueError, match="a.jpg: .* not shares of its size"):
+        p.check_in_picture(truth[0] / 90, (90, 90), "a.jpg")
     with pytest.raises(ValueError, match=r"a.jpg: 0 of 68 .* 10x10"):
         p.check_in_picture(truth[0], (10, 10), "a.jpg")
     with pytest.raises(ValueError, match="degrees"):
