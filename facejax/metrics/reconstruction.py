@@ -48,8 +48,8 @@ def nme(predicted: np.ndarray, target: np.ndarray, normalizer: str = "box") -> n
     lost = np.flatnonzero(size.reshape(-1) <= 0)
     if len(lost):
         raise ValueError(
-            f"face {lost[0]} (counted from 0): its true landmarks have no size ({normalizer}), so an "
-            "error in shares of it is not defined"
+            f"face {lost[0]} (counted from 0): its true landmarks have no size ({normalizer}), so "
+            "an error in shares of it is not defined"
         )
     return distance / size
 
