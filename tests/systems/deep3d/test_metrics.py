@@ -119,12 +119,13 @@ def test_points_that_cannot_be_those_of_the_photos(folder, caplog):
             savemat(path / "aflw" / f"{k}.mat", fields)
 
     five = {k: np.loadtxt(path / "five" / f"{k}.txt") for k in range(3)}
-    write_landmarks(path / "five" / "0.txt", five[0][::-1])
-    metrics.aflw_figures(Oracle(), answers(points, [five[0][::-1], five[1], five[2]]),
-                         path / "aflw", path / "five")  # fmt: skip
+    swapped = {k: p[[1, 0, 2, 4, 3]] for k, p in five.items()}
+    write_landmarks(path / "five" / "0.txt", swapped[0])
+    by = answers(points, [swapped[0], five[1], five[2]])
+    metrics.aflw_figures(Oracle(), by, path / "aflw", path / "five")
     assert "with 1 of 3 photos" in caplog.text  # a detector fails at times
-    write_landmarks(path / "five" / "1.txt", five[1][::-1])
-    fails("0.txt: wrong order.*2 of 3", points=path / "five")
+    write_landmarks(path / "five" / "1.txt", swapped[1])
+    fails("0.txt: left and right are swapped.*2 of 3", points=path / "five")
     write(lambda p: SIZE[0] - p)
     fails("0.jpg: its true landmarks look wrong: .*y seems to run up|left and right")
     write(lambda p: p + 500, [2])
