@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-
 _SMALL = 2**19  # numbers: so many neighbours in one gather are as fast, and compile faster
 
 
