@@ -266,6 +266,7 @@ def run(
 
 def _evaluate(config: ConfigDict, workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
     """The step of the newest checkpoint, and its figures."""
+    from facejax.train.evaluation import finite_figures
     from facejax.train.run_folder import check_evaluation
     from facejax.train.runs import load_params, make_system, resolve
 
@@ -274,14 +275,15 @@ def _evaluate(config: ConfigDict, workdir: pathlib.Path) -> tuple[int, dict[str,
     if not hasattr(system, "evaluate"):
         raise UsageError(f"system {config.system!r} has nothing to evaluate")
     params, meta = load_params(system, workdir)
-    return meta["step"], system.evaluate(params, meta, workdir)
+    step = meta["step"]
+    return step, finite_figures(system.evaluate(params, meta, workdir), f"step {step}")
 
 
 def _write_figures(workdir: pathlib.Path, step: int, figures: dict[str, Any]) -> None:
     from facejax.host.files import atomic_path
 
     with atomic_path(workdir / "evaluation.json") as path:
-        text = json.dumps({"step": step, **figures}, indent=2)
+        text = json.dumps({"step": step, **figures}, indent=2, allow_nan=False)
         path.write_text(text + "\n", encoding="utf-8")
 
 

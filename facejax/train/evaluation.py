@@ -1,4 +1,4 @@
-"""Figures of every checkpoint of a run: one line each, and a plot."""
+"""Figures as they are shown and written; those of every checkpoint of a run, with a plot."""
 
 import json
 import logging
@@ -10,11 +10,31 @@ from facejax.host.files import atomic_path
 from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.io.images import write_image
 from facejax.io.plots import line_plots
+from facejax.metrics.plausibility import reported
 from facejax.train.runs import load_params
 from facejax.train.system import System
 
 _log = logging.getLogger(__name__)
 Rows = dict[str, list[dict[str, Any]]]
+
+
+def finite_figures(figures: dict[str, Any], of: str) -> dict[str, Any]:
+    """Figures with None for NaN and infinity, which are said in the log.
+
+    JSON does not know them, and a table would show them among numbers.
+
+    Args:
+      figures: nested.
+      of: what was measured, for the log.
+    """
+    found = reported(figures)
+    if found.lost:
+        _log.warning(
+            "%s: %d figure(s) came out as no finite number and are left empty: %s. Either there was"
+            " nothing to measure, or the networks have diverged",
+            of, len(found.lost), ", ".join(found.lost[:6]) + (", ..." if found.lost[6:] else ""),
+        )  # fmt: skip
+    return found.figures
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -72,7 +92,7 @@ def evaluate_checkpoints(
             _log.warning("%s. It is left out.", error)
             continue
         oldest = oldest or meta
-        figures = _flat(evaluate(params, meta))
+        figures = _flat(finite_figures(evaluate(params, meta), f"step {step}"))
         kimg = meta["images"] / 1000
         _log.info("measured step %d (%g thousand images)", step, kimg)
         head = {"step": step, "kimg": kimg} | {k: figures.pop(k) for k in context}

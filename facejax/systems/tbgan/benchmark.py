@@ -40,6 +40,7 @@ def speed_table(workdir: str | pathlib.Path) -> str:
             row["kimg"] += record["kimg"] - before
             row["seconds"] += (record["kimg"] - before) * record["sec/kimg"]
         before = record["kimg"]
+    rows = {k: row for k, row in rows.items() if row["kimg"] > 0 and row["seconds"] > 0}
     if not rows:
         raise ValueError(f"{path} holds no measured steps: train longer, or lower config.log_every")
     for row in rows.values():
