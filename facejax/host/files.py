@@ -148,8 +148,13 @@ def reading(path: str | os.PathLike, what: str) -> Iterator[None]:
         raise ValueError(f"{path}: not {what}: {reason}") from error
 
 
-def read_text(path: str | os.PathLike) -> str:
+def read_text(path: str | os.PathLike, errors: str = "strict") -> str:
     """The text of a file: UTF-8, UTF-16, or any Unicode with a byte order mark; any line ends.
+
+    Args:
+      path: of the file.
+      errors: as for `bytes.decode`: 'surrogateescape' keeps bytes of another encoding, for formats
+        in which only comments and file names can be other than ASCII.
 
     Raises:
       ValueError: another encoding, or no text at all; names the file and the place in it.
@@ -162,7 +167,7 @@ def read_text(path: str | os.PathLike) -> str:
         if min(zeros) == 0 and max(zeros) > min(len(raw), _HEAD_BYTES) / 4:
             encoding = "utf-16-be" if zeros[0] else "utf-16-le"
     try:
-        text = raw.decode(encoding)
+        text = raw.decode(encoding, errors)
         if "\0" in text:
             raise UnicodeDecodeError(encoding, raw, raw.find(b"\0"), len(raw), "binary data")
     except UnicodeDecodeError as error:
