@@ -368,24 +368,24 @@ def _zip(path: pathlib.Path) -> Looked:
     from facejax.io.pickles import texts_of
 
     with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        if pickles:
+        pickles = [i for i in archive.infolist() if i.filename.endswith("data.pkl")]
+        if pickles and pickles[0].compress_type == zipfile.ZIP_STORED:  # PyTorch never compresses
             with archive.open(pickles[0]) as file:
                 return _networks(texts_of(file))
     return _npz(path)
 
 
 def _npz(path: pathlib.Path) -> Looked:
+    from facejax.host.arrays import npz_names, read_npz
     from facejax.morphable import load
-    from facejax.morphable.storage import array_names, read_array
     from facejax.pretrained.importer import FORMAT
 
     kind, found = load.recognise(path)
     if kind:
         return [(kind, found)]
-    names = array_names(path)
+    names = npz_names(path)
     if "meta" in names:
-        meta = json.loads(str(read_array(path, "meta")))
+        meta = json.loads(str(read_npz(path, ("meta",))["meta"]))
         if isinstance(meta, dict) and meta.get("format") == FORMAT:
             return [("imported", f"the network {meta.get('part')!r} of {meta.get('origin')}")]
     return _networks(names)

@@ -1,6 +1,7 @@
 """Files as they come from other machines, and files that are either whole or absent."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -118,8 +119,8 @@ def some_names(names: Iterable[Any], shown: int = _SHOWN) -> str:
 def reading(path: str | os.PathLike, what: str) -> Iterator[None]:
     """Around a decoder: whatever it makes of a file's content becomes a ValueError with the name.
 
-    Trouble of the disk (an OSError with an errno: no permission, a bad sector) is passed on as it
-    is, and so is an error that names the file already.
+    Trouble of the disk (an OSError with an errno: no permission, a bad sector) is passed on, with
+    the name of the file, and so is an error that names the file already.
 
     Args:
       path: of the file.
@@ -136,8 +137,10 @@ def reading(path: str | os.PathLike, what: str) -> Iterator[None]:
             f"{path}: asks for more memory than there is: damaged, or too large; wanted {what}"
         ) from error
     except Exception as error:  # decoders raise whatever the damaged bytes lead them to
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            if error.filename is None:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+            raise  # EINVAL is of a decoder that seeks where the file has nothing
         text = " ".join(str(error).split())
         content = describe_content(path)
         if isinstance(error, ValueError) and str(path) in text and content in text:

@@ -6,6 +6,7 @@ interleaved x, y, z in micrometres; EV are standard deviations; colours are 0 ..
 licensed by the University of Basel: the user's own download.
 """
 
+import math
 import os
 import pathlib
 
@@ -45,6 +46,7 @@ _KINDS = (  # variables of a file, its kind if facejax reads it as it is, what i
     ({"UV"}, None, "face3d's BFM_UV.mat"),
     ({"pts_2d"}, None, "landmarks of 300W-LP"),
 )  # fmt: skip
+_INFLATED_BYTES, _INFLATED_TIMES = 128 << 20, 1100  # zlib makes at most 1032 bytes of one
 _SOURCE = "Basel Face Model 2009 with 3DDFA expressions, face3d layout (BFM.mat)."
 _LICENCE = "University of Basel licence of the Basel Face Model; research use, no redistribution."
 
@@ -53,17 +55,21 @@ def read_mat(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The variables of a Matlab file by name (versions 4 to 7.2).
 
     Raises:
-      ValueError: no such file, another format, or damaged.
+      ValueError: no such file, another format, damaged, or headers that announce more than the file
+        can hold.
       OSError: the file cannot be read.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; wanted a Matlab .mat file")
     with reading(path, "a readable Matlab file"):
         try:
-            variables = loadmat(path) if not _is_hdf5(path) else None
+            variables = None
+            if not _is_hdf5(path):
+                _check_sizes(whosmat(path), path.stat().st_size)
+                variables = loadmat(path)
         except NotImplementedError:  # scipy's word for version 7.3
             variables = None
     if variables is None:
@@ -72,6 +78,16 @@ def read_mat(path: str | os.PathLike) -> dict[str, np.ndarray]:
             "Matlab with save(..., '-v7')"
         )
     return {k: v for k, v in variables.items() if not k.startswith("__")}
+
+
+def _check_sizes(variables: list[tuple[str, tuple[int, ...], str]], size: int) -> None:
+    """Refuses (name, shape, class) of variables that no file of this size can hold."""
+    for name, shape, kind in variables:
+        count = math.prod(max(int(n), 0) for n in shape)
+        if min(shape, default=0) < 0 or count > max(_INFLATED_BYTES // 8, _INFLATED_TIMES * size):
+            raise ValueError(
+                f"{name} is announced as {kind} {list(shape)}, and the file has {size} bytes"
+            )
 
 
 def _is_hdf5(path: pathlib.Path) -> bool:
@@ -120,8 +136,13 @@ def load_bfm(path: str | os.PathLike) -> MorphableModel:
             f"{path}: found {found}, wanted a face3d-style BFM.mat (a struct 'model' with "
             f"{', '.join(_FIELDS[:3])}, ...); make one with face3d's generate.m"
         )
-    record = variables["model"].reshape(-1)[0]
+    with reading(path, "a face3d-style BFM.mat"):
+        return _bfm_model(path, variables["model"].reshape(-1)[0])
+
+
+def _bfm_model(path, record) -> MorphableModel:
     field = {name: np.asarray(record[name], np.float32) for name in _FIELDS}
+    check_finite(path, field)
 
     def basis(name, factor):
         columns = field[f"{name}PC"].T
@@ -169,6 +190,13 @@ def eye_centers(mean: np.ndarray, landmarks: np.ndarray) -> list[int]:
     rings = [landmarks[36:42], landmarks[42:48]]
     away = [np.linalg.norm(mean[r] - mean[r].mean(0), axis=1) for r in rings]
     return [int(r[d.argmin()]) for r, d in zip(rings, away, strict=True)]
+
+
+def check_finite(path, arrays: dict[str, np.ndarray]) -> None:
+    """Refuses arrays with NaN or infinity, by name."""
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity; copy or make the file again")
 
 
 def _check(path, mean, triangles, landmarks) -> None:

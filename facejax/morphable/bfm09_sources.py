@@ -18,7 +18,7 @@ import pathlib
 
 import numpy as np
 
-from facejax.host.files import list_files
+from facejax.host.files import list_files, reading
 from facejax.morphable.bfm import mat_kind, read_mat
 
 UM_PER_DM = 1e5
@@ -226,7 +226,9 @@ def front_from_sources(
 
 def _indices(path: pathlib.Path, key: str, count: int) -> np.ndarray:
     """A variable's 1-based numbers, from 0, checked against how many things they choose from."""
-    ids = read_mat(path)[key].astype(np.int64).reshape(-1) - 1
+    with reading(path, "numbers that choose vertices"):
+        values = np.asarray(read_mat(path)[key], np.float64).reshape(-1)
+    ids = np.nan_to_num(values, nan=-1).clip(-1, 1 << 40).astype(np.int64) - 1
     if not len(ids) or ids.min() < 0 or ids.max() >= count:
         raise ValueError(
             f"{path}: {key} holds {len(ids)} numbers up to {ids.max(initial=-1) + 1}, wanted some "
