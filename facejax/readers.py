@@ -101,6 +101,10 @@ READERS = {
         "facejax.systems.manifold.data:load_rows",
         "facejax train --config=manifold --config.data.source=arrays --config.data.path={path}",
     ),
+    "mesh": Reader(
+        "data", "a mesh: .obj, .ply, .glb or .gltf", "facejax.io.meshes:load_mesh",
+        "facejax compare_shapes {path} FACE.obj --landmarks=FILE --face_landmarks=FILE",
+    ),
     "frame": Reader(
         "data", "a pandas pickle with coefficients", "facejax.io.pandas_pickles:read_frame",
         "facejax denoise --workdir=RUN --input={path}",
@@ -333,7 +337,17 @@ def _file(path: pathlib.Path) -> Looked:
         return _binary(path)
     if _is_image(head):
         return [("photos", "a picture")]
+    if path.suffix.lower() in (".obj", ".ply", ".glb", ".gltf"):
+        return _mesh(path)
     return _landmarks(path)
+
+
+def _mesh(path: pathlib.Path) -> Looked:
+    from facejax.io.meshes import load_mesh
+
+    topology = load_mesh(path).topology
+    return [("mesh", f"a mesh of {topology.num_vertices} vertices, {len(topology.triangles)} "
+             "triangles")]  # fmt: skip
 
 
 def _is_image(head: bytes) -> bool:

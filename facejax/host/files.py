@@ -213,6 +213,28 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{path}: damaged JSON (nested too deeply)") from error
 
 
+def read_json_lines(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records of a file with one JSON object per line (metrics.jsonl).
+
+    A last line without an end is left out: its writer was stopped in the middle of it.
+
+    Raises:
+      ValueError: a damaged line; names the file and the line.
+      OSError: it cannot be read.
+    """
+    found = []
+    for number, line in enumerate(read_text(path).split("\n")[:-1], 1):
+        try:
+            record = json.loads(line) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            what = describe_content(path)
+            raise ValueError(f"{path}, line {number}: {what or 'damaged JSON'}") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}, line {number}: no JSON object")
+        found += [record] if record else []
+    return found
+
+
 def describe_content(path: str | os.PathLike) -> str:
     """What a file is that should be something else, for messages; '' where nothing is remarkable.
 

@@ -25,7 +25,8 @@ _TYPES = {  # of tensorflow/core/framework/types.proto
     18: "c16", 19: "f2", 22: "u4", 23: "u8",
 }  # fmt: skip
 _STRING, _BFLOAT16 = 7, 14
-_MAX_FILLED = 1 << 20  # numbers of a constant that are not stored, as they repeat the last one
+_MAX_REPEATED = 1 << 26  # numbers of a constant that is stored as a single one: a view of it
+_MAX_FILLED = 1 << 20  # numbers that repeat the last of several
 
 
 def _array(raw: bytes, dtype: int, shape: tuple[int, ...], order: str = "<") -> np.ndarray:
@@ -231,10 +232,11 @@ def _tensor(data: memoryview) -> np.ndarray | None:
     if dtype in (19, _BFLOAT16) and parts:  # stored as bit patterns
         flat = _array(flat.astype("<u2").tobytes(), dtype, flat.shape)
     count = math.prod(shape)
-    if flat.size > max(count, 1) or (flat.size > 1 and count > flat.size + _MAX_FILLED):
+    most = _MAX_REPEATED if flat.size == 1 else flat.size + _MAX_FILLED
+    if not flat.size <= max(count, 1) <= most:
         raise ValueError(f"{flat.size} numbers for shape {shape}")
     stored = flat.astype("f4" if dtype == _BFLOAT16 else _TYPES[dtype])
-    if stored.size == 1 and count < 1 << 40:  # a view: costs nothing, whatever the file says
+    if stored.size == 1:
         return np.broadcast_to(stored.reshape((1,) * len(shape)), shape)
     filled = np.full(count, stored[-1])
     filled[: stored.size] = stored[:count]

@@ -1,7 +1,6 @@
 """Face Manifold as a system of the trainer: one parameter group per denoiser."""
 
 import functools
-import json
 import logging
 import pathlib
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.host.files import read_json_lines
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
 from facejax.systems.manifold import data, losses, networks
@@ -195,8 +195,7 @@ class ManifoldSystem:
         from facejax.io.plots import line_plots
         from facejax.systems.manifold import metrics
 
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        records = [json.loads(line) for line in lines]
+        records = read_json_lines(workdir / "metrics.jsonl")
         panels = {}
         for target in self.targets:
             points = [(r["kimg"], r[f"{target}/mse"]) for r in records if f"{target}/mse" in r]
