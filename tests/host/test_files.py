@@ -141,7 +141,7 @@ def test_lines_of_json(tmp_path):
     path.write_text('{"step": 1}\n\n{"step": 2}\n{"step": 3, "lo')
     assert read_json_lines(path) == [{"step": 1}, {"step": 2}]  # its writer was stopped
     for content, words in (("{}\n{'a'}\n", "line 2: damaged"), ("[1]\n", "line 1: no JSON object"),
-                           ("\0\0\n", "zeros|binary|TEXT")):  # fmt: skip
+                           ("\0\0\n", "is not UTF-8 text")):  # fmt: skip
         path.write_text(content)
         with pytest.raises(ValueError, match=f"metrics.jsonl.*({words})"):
             read_json_lines(path)
