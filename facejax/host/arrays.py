@@ -56,12 +56,7 @@ def read_npz(path: str | os.PathLike, names: Container[str] | None = None) -> di
             for name in [info.filename.removesuffix(".npy")]
             if name != info.filename and (names is None or name in names)
         }
-        total, size = sum(info.file_size for info in wanted.values()), os.stat(path).st_size
-        if total > max(_INFLATED_BYTES, _INFLATED_TIMES * size):
-            raise ValueError(
-                f"its {size} bytes would become {total}: refused, as a zip bomb is; save it "
-                "uncompressed, if it is none"
-            )
+        check_inflated(sum(i.file_size for i in wanted.values()), os.stat(path).st_size)
         for name, info in wanted.items():
             try:
                 with archive.open(info) as file:
@@ -71,6 +66,23 @@ def read_npz(path: str | os.PathLike, names: Container[str] | None = None) -> di
             except ValueError as error:
                 raise ValueError(f"array {name!r}: {error}") from error
     return found
+
+
+def check_inflated(count: int, size: int) -> None:
+    """Refuses to unpack so many bytes from a file of another size that nobody can have meant it.
+
+    Args:
+      count: bytes that are announced.
+      size: bytes of the file.
+
+    Raises:
+      ValueError: it is a zip bomb, or a damaged file.
+    """
+    if count > max(_INFLATED_BYTES, _INFLATED_TIMES * size):
+        raise ValueError(
+            f"its {size} bytes would become {count}: refused, as a zip bomb is; save it "
+            "uncompressed, if it is none"
+        )
 
 
 def npz_names(path: str | os.PathLike) -> set[str]:
