@@ -4,6 +4,7 @@
 it only lists the texts in one. Importing this module imports nothing heavy.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,12 +12,14 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
-from facejax.host.files import describe_content, is_visible, list_files, read_json
+from facejax.host.arrays import read_npy
+from facejax.host.files import describe_content, is_visible, list_files, read_json, reading
 
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
 _MODEL = "--config.data.model_path={path}, or facejax reconstruct --model={path}"
 _TBGAN = "facejax train --config=tbgan --config.data.source={} --config.data.path={{path}}"
 _HEAD_BYTES = 16
+_FEW_TEXTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +81,15 @@ READERS = {
         "data", "photos prepared for training, with landmarks",
         "facejax.data.photo_folders:find_photos",
         "facejax train --config=deep3d --config.data.source=folder --config.data.path={path}",
+    ),
+    "labels": Reader(
+        "data", "labels of faces: a table with ids, or an .npz of ids and labels",
+        "facejax.data.labels:read_labels",
+        "python data_prep/dataset_tool.py create_from_maps OUT --labels={path} ...",
+    ),
+    "map": Reader(
+        "data", "a shape or normal map of a face", "facejax.data.map_files:read_array",
+        "python data_prep/dataset_tool.py create_from_maps OUT --shape=FOLDER ...",
     ),
     "photos": Reader(
         "data", "photos", "facejax.io.images:find_images",
@@ -339,6 +351,8 @@ def _file(path: pathlib.Path) -> Looked:
         return [("photos", "a picture")]
     if path.suffix.lower() in (".obj", ".ply", ".glb", ".gltf"):
         return _mesh(path)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _labels(path)
     return _landmarks(path)
 
 
@@ -381,7 +395,7 @@ def _zip(path: pathlib.Path) -> Looked:
     """A PyTorch file or an .npz."""
     from facejax.io.pickles import texts_of
 
-    with zipfile.ZipFile(path) as archive:
+    with reading(path, "a readable archive"), zipfile.ZipFile(path) as archive:
         pickles = [i for i in archive.infolist() if i.filename.endswith("data.pkl")]
         if pickles and pickles[0].compress_type == zipfile.ZIP_STORED:  # PyTorch never compresses
             with archive.open(pickles[0]) as file:
@@ -398,6 +412,11 @@ def _npz(path: pathlib.Path) -> Looked:
     if kind:
         return [(kind, found)]
     names = npz_names(path)
+    if {"ids", "labels"} <= names:
+        return _labels(path)
+    if len(names) == 1:
+        with contextlib.suppress(ValueError):
+            return _map(path)
     if "meta" in names:
         meta = json.loads(str(read_npz(path, ("meta",))["meta"]))
         if isinstance(meta, dict) and meta.get("format") == FORMAT:
@@ -417,7 +436,11 @@ def _pickle(path: pathlib.Path) -> Looked:
         return [("tbgan", "networks of TBGAN or Progressive GAN, pickled")]
     if any(text.startswith("pandas.") for text in texts):
         return [("frame", "a table of pandas, pickled")]
-    return _networks(texts)
+    found = _networks(texts)
+    if not found and len(texts) < _FEW_TEXTS:  # an array, say
+        with contextlib.suppress(ValueError):
+            return _map(path)
+    return found
 
 
 def _mat(path: pathlib.Path) -> Looked:
@@ -443,9 +466,27 @@ def _binary(path: pathlib.Path) -> Looked:
     return _landmarks(path)
 
 
+def _labels(path: pathlib.Path) -> Looked:
+    from facejax.data.labels import read_table
+
+    ids, _, names = read_table(path)
+    columns = f", {len(names)} columns" if names else ""
+    return [("labels", f"labels of {len(ids)} faces{columns}")]
+
+
+def _map(path: pathlib.Path) -> Looked:
+    from facejax.data.map_files import read_array
+
+    height, width, _ = read_array(path).shape
+    return [("map", f"a map of three channels, {width}x{height}")]
+
+
 def _landmarks(path: pathlib.Path) -> Looked:
     from facejax.io.landmarks import SUFFIXES, read_landmarks
 
     if path.suffix.lower() not in SUFFIXES:
         return []
+    if path.suffix.lower() == ".npy" and read_npy(path, mmap=True).ndim == 3:
+        with contextlib.suppress(ValueError):  # then it may be the points of one face, [1, 68, 2]
+            return _map(path)
     return [("landmarks", f"{len(read_landmarks(path))} landmarks of a photo")]

@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from facejax.data.photo_folders import turned_points
-from facejax.host.files import files_by_stem, list_files, name_key, reading
+from facejax.data.alignment import five_of
+from facejax.data.photo_folders import read_aligned, turned_points
+from facejax.host.files import files_by_stem, list_files, name_key, reading, some_names
 from facejax.io.landmarks import SUFFIXES as LANDMARK_SUFFIXES
 from facejax.io.landmarks import LandmarkIndex
 from facejax.io.mat import find_parameters
@@ -64,6 +65,33 @@ def read_aflw2000(folder: str | os.PathLike) -> list[AnnotatedPhoto]:
         landmarks = turned_points(found[0], landmarks)
         photos.append(AnnotatedPhoto(found[0], landmarks, angles_rad))
     return photos
+
+
+def check_photos(photos: Sequence[AnnotatedPhoto], points: Sequence[np.ndarray]) -> None:
+    """Reads and aligns every photo once, before figures that need all of them are begun.
+
+    Args:
+      photos: from `read_aflw2000`.
+      points: what each is aligned by, [5, 2] or [68, 2].
+
+    Raises:
+      ValueError: some cannot be used; says how many, which, and why the first.
+    """
+    from tqdm import tqdm
+
+    problems = {}
+    pairs = zip(photos, points, strict=True)
+    for photo, marks in tqdm(pairs, desc="checking", total=len(photos), disable=None, delay=2):
+        try:
+            read_aligned(photo.image, five_of(marks))
+        except ValueError as error:
+            problems[photo.image] = str(error)
+    if problems:
+        raise ValueError(
+            f"{len(problems)} of {len(photos)} photos cannot be used "
+            f"({some_names(p.name for p in problems)}): {next(iter(problems.values()))}; a figure "
+            "without them would be another one: mend them, or take each with its .mat away"
+        )
 
 
 class _ImagesByStem:

@@ -29,6 +29,7 @@ _NO_FACE = (
 )
 _MISFIT = 0.25  # faces of two models in all poses stay below 0.21, photos below 0.16
 _MAX_ROLL_DEG = 75.0
+_MAX_PIXELS = 100_000_000  # of a photo that is resized as a whole, as the originals do
 ARCFACE_TEMPLATE = np.array(  # ArcFace's crop of 112 px, y down (Deng et al. 2019, 1801.07698)
     [
         [38.2946, 51.6963],
@@ -160,18 +161,18 @@ class Transform:
                 f"{w}x{h} pixels: check the landmarks"
             )
         left, top = self.corner
+        photo, method = Image.fromarray(image), Image.Resampling.BICUBIC
+        if w * h <= _MAX_PIXELS:
+            resized = photo.resize((w, h), method)
+            return np.asarray(resized.crop((left, top, left + self.size, top + self.size)))
+        # a small face in a large photo: only what the crop shows; pixels differ by 2 of 255 at most
         seen = max(left, 0), max(top, 0), min(left + self.size, w), min(top + self.size, h)
         out = np.zeros((self.size, self.size, *image.shape[2:]), np.uint8)
-        if seen[0] >= seen[2] or seen[1] >= seen[3]:
-            return out
-        # only what the crop shows is resampled: the whole photo of a small face is huge
-        across, down = self.width / w, self.height / h
-        part = Image.fromarray(image).resize(
-            (seen[2] - seen[0], seen[3] - seen[1]),
-            Image.Resampling.BICUBIC,
-            box=(seen[0] * across, seen[1] * down, seen[2] * across, seen[3] * down),
-        )
-        out[seen[1] - top : seen[3] - top, seen[0] - left : seen[2] - left] = np.asarray(part)
+        if seen[0] < seen[2] and seen[1] < seen[3]:
+            across, down = self.width / w, self.height / h
+            box = (seen[0] * across, seen[1] * down, seen[2] * across, seen[3] * down)
+            part = photo.resize((seen[2] - seen[0], seen[3] - seen[1]), method, box)
+            out[seen[1] - top : seen[3] - top, seen[0] - left : seen[2] - left] = np.asarray(part)
         return out
 
 

@@ -25,7 +25,8 @@ def read_labels(path: str | os.PathLike, ids: Sequence[str]) -> tuple[np.ndarray
         Unicode with its byte order mark); .npz with `ids` [N] and `labels` [N, L]; or .npy [N, L]
         with one row per id, in the order given.
       ids: the faces. A row belongs to one if its id is the same, the same with a suffix (a.png), or
-        the last part of it (a for happy/a) where no other face has that.
+        the last part of it (a for happy/a; numbers also without their zeros) where no other face
+        has that.
 
     Returns:
       labels [N, L] float32 in the order of `ids`, and L names.
@@ -38,16 +39,10 @@ def read_labels(path: str | os.PathLike, ids: Sequence[str]) -> tuple[np.ndarray
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; wanted labels (.csv, .npz or .npy)")
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         rows = read_label_rows(path, len(ids))
         return rows, _numbered(rows)
-    if suffix == ".npz":
-        keys, rows, names, places = *_read_npz(path), ()
-    elif suffix in (".csv", ".tsv"):
-        keys, rows, names, places = _read_csv(path)
-    else:
-        raise ValueError(f"{path}: labels are .csv, .npz or .npy")
+    keys, rows, names, places = _read_named(path)
     known = _known(ids)
     chosen: dict[int, int] = {}
     for number, key in enumerate(keys):
@@ -69,6 +64,25 @@ def read_labels(path: str | os.PathLike, ids: Sequence[str]) -> tuple[np.ndarray
         )
     found = rows[[chosen[face] for face in range(len(ids))]].reshape(len(ids), rows.shape[1])
     return found, names or _numbered(found)
+
+
+def read_table(path: str | os.PathLike) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
+    """All of a .csv or .npz of labels: N ids as they stand there, [N, L] float32, L names or none.
+
+    Raises:
+      ValueError, OSError: see `read_labels`.
+    """
+    return _read_named(pathlib.Path(path))[:3]
+
+
+def _read_named(path):
+    """(ids, rows, names or none, line of each row or none) of a table with ids."""
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return *_read_npz(path), (), ()
+    if suffix in (".csv", ".tsv"):
+        return _read_csv(path)
+    raise ValueError(f"{path}: labels are .csv, .npz or .npy")
 
 
 def read_label_rows(path: str | os.PathLike, count: int) -> np.ndarray:
@@ -98,14 +112,14 @@ def _numbered(rows):
 
 
 def _read_npz(path):
-    """(ids, rows, no names)."""
+    """(ids, rows)."""
     arrays = read_npz(path, ("ids", "labels"))
     if set(arrays) != {"ids", "labels"} or arrays["ids"].ndim != 1:
         raise ValueError(f"{path}: wanted `ids` [N] and `labels` [N, L], found {sorted(arrays)}")
     ids = arrays["ids"]
     with reading(path, "labels"):
         texts = np.char.decode(ids, "utf-8") if ids.dtype.kind == "S" else ids
-    return list(map(str, texts)), _checked_rows(path, arrays["labels"], len(ids)), ()
+    return list(map(str, texts)), _checked_rows(path, arrays["labels"], len(ids))
 
 
 def _read_csv(path):
@@ -161,7 +175,9 @@ def _known(ids: Iterable[str]) -> dict[str, int]:
     whole = {_clean(i): face for face, i in enumerate(ids)}
     short: dict[str, list[int]] = {}
     for key, face in whole.items():
-        short.setdefault(key.rpartition("/")[2], []).append(face)
+        last = key.rpartition("/")[2]
+        for name in {last, last.lstrip("0") or "0"} if last.isdecimal() else {last}:
+            short.setdefault(name, []).append(face)  # a spreadsheet makes 12 of 00000012
     return {k: faces[0] for k, faces in short.items() if len(faces) == 1} | whole
 
 

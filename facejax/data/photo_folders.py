@@ -11,11 +11,13 @@ In all of them the 68 landmarks are pixels of the image they belong to, with y U
 `data_prep/preprocess_images.py` writes them.
 """
 
+import concurrent.futures
 import dataclasses
 import json
 import logging
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -288,6 +290,36 @@ def _as_shown(path, landmarks, mask, size):
     return found, mask
 
 
+def check_files(photos: Sequence[PhotoFiles]) -> None:
+    """Looks at the landmarks of every face and at the headers of its pictures, not at the pixels.
+
+    Raises:
+      ValueError: some cannot be used; says how many, which, and why the first.
+    """
+    from tqdm import tqdm
+
+    def problem(photo: PhotoFiles) -> str:
+        try:
+            read_landmarks(photo.landmarks, 68)
+            for path in (photo.image, photo.mask):
+                if path is not None:
+                    read_header(path)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = pool.map(problem, photos)
+        found = list(tqdm(found, desc="checking", total=len(photos), disable=None, delay=2))
+    bad = [photo.image.name for photo, words in zip(photos, found, strict=True) if words]
+    if bad:
+        raise ValueError(
+            f"{len(bad)} of {len(photos)} faces cannot be used ({some_names(bad)}): "
+            f"{next(filter(None, found))}; mend them, or take their landmarks away: faces without "
+            "are left out"
+        )
+
+
 class PhotoFolder(Source):
     """Training examples from prepared photos; a `facejax.data.source.Source`.
 
@@ -299,16 +331,17 @@ class PhotoFolder(Source):
     in_threads = True  # Pillow frees the GIL
 
     def __init__(self, path: str | os.PathLike, size: int = CROP_SIZE):
-        """Looks the files up; images are read when asked for.
+        """Looks the files up and checks them; pixels are read when asked for.
 
         Args:
           path: see `find_photos`.
           size: side of the images; others than 224 are resized (bicubic), landmarks with them.
 
         Raises:
-          ValueError: as `find_photos`.
+          ValueError: as `find_photos` and `check_files`.
         """
         self.files = find_photos(path)
+        check_files(self.files)
         self._size = int(size)
         self.meta = {"source": "photos", "path": str(path), "size": self._size}
 

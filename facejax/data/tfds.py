@@ -268,7 +268,8 @@ def _encoded(path: pathlib.Path, pixels: np.ndarray) -> bytes:
     from PIL import Image
 
     with Image.open(path) as image:
-        if image.format in ("PNG", "JPEG") and image.mode == "RGB" and not image.getexif():
+        plain = image.mode == "RGB" and not image.getexif() and "transparency" not in image.info
+        if image.format in ("PNG", "JPEG") and plain and "16" not in str(image.tile):
             return path.read_bytes()
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")

@@ -1,7 +1,7 @@
-"""Variables of Matlab files, versions 4 to 7.2, read here: scipy's reader can crash on damaged ones.
+"""Variables of Matlab files, versions 4 to 7.2. Not by scipy: damaged files can crash its reader.
 
-Layout: "MAT-File Format", The MathWorks. Everything is a tag (type, bytes) and its content; a matrix
-holds further ones; version 7 packs each variable by zlib.
+Layout: "MAT-File Format", The MathWorks. Everything is a tag (type, bytes) and its content; a
+matrix holds further ones; version 7 packs each variable by zlib.
 """
 
 import dataclasses
@@ -38,9 +38,7 @@ class _Variable:
     packed: bool
 
 
-def read_mat(
-    path: str | os.PathLike, names: Container[str] | None = None
-) -> dict[str, np.ndarray]:
+def read_mat(path: str | os.PathLike, names: Container[str] | None = None) -> dict[str, np.ndarray]:
     """The variables of a file by name.
 
     Args:
@@ -277,7 +275,12 @@ def _version4(data: memoryview) -> Iterator[tuple[str, np.ndarray]]:
             raise ValueError(f"damaged at byte {at}")
         kind, rows, columns, imaginary, length = struct.unpack_from(order + "5i", data, at)
         _, _, number, layout = (kind // 10**k % 10 for k in (3, 2, 1, 0))
-        if min(rows, columns, length) < 0 or number >= len(_KINDS4) or layout > 2 or length > 1024:
+        if (
+            min(rows, columns, length - 1) < 0
+            or number >= len(_KINDS4)
+            or layout > 2
+            or length > 1024
+        ):
             raise ValueError(f"damaged at byte {at}")
         dtype = np.dtype(order + _KINDS4[number])
         start = at + 20 + length

@@ -10,10 +10,13 @@ from collections.abc import Container, Sequence
 
 import numpy as np
 
-from facejax.host.files import atomic_path, list_files, reading
+from facejax.host.files import atomic_path, list_files, reading, some_names
 
 _log = logging.getLogger(__name__)
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
+_NOT_READ = (  # of telephones and cameras
+    ".heic", ".heif", ".avif", ".gif", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf",
+)  # fmt: skip
 _AN_IMAGE = "a readable image"
 _ORIENTATION = 0x0112  # the Exif tag
 
@@ -37,6 +40,13 @@ def find_images(folder: str | pathlib.Path, without: Container[str] = ()) -> lis
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; wanted one with pictures")
     found = list_files(folder, IMAGE_SUFFIXES)
+    others = list_files(folder, _NOT_READ)
+    if others:
+        names = some_names(path.name for path in others)
+        _log.warning(
+            "%s: leaving out %d pictures that are not read; convert them: %s",
+            folder, len(others), names,
+        )  # fmt: skip
     if not found:
         every = list_files(folder, IMAGE_SUFFIXES, recursive=True)
         found = [p for p in every if not any(n in without for n in p.relative_to(folder).parts)]
@@ -78,6 +88,7 @@ def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
 
     path = pathlib.Path(path)
     with _opened(path) as file, reading(path, _AN_IMAGE):
+        deep_color = bool(file.tile) and "16" in str(file.tile[0][3])
         image = ImageOps.exif_transpose(file)
         if image.mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
             return _in_mode(_read_deep(image, path), mode)
@@ -88,6 +99,8 @@ def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
         if mode is not None or image.mode not in ("L", "RGB", "RGBA"):
             image = image.convert(mode or ("RGBA" if has_alpha else "RGB"))
         pixels = np.asarray(image, np.uint8)
+        if deep_color and 0 < pixels.max() < 16:  # Pillow keeps the upper 8 bits of 16
+            raise ValueError("colours of 12 bits stored in 16, nearly black; save it as 8-bit PNG")
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return pixels.astype(np.float32) / np.float32(255.0)
 

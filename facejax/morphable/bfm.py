@@ -6,13 +6,12 @@ interleaved x, y, z in micrometres; EV are standard deviations; colours are 0 ..
 licensed by the University of Basel: the user's own download.
 """
 
-import math
 import os
-import pathlib
 
 import numpy as np
 
 from facejax.host.files import reading
+from facejax.host.matlab import read_mat
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import model_from_arrays, pack_meta
 
@@ -46,60 +45,15 @@ _KINDS = (  # variables of a file, its kind if facejax reads it as it is, what i
     ({"UV"}, None, "face3d's BFM_UV.mat"),
     ({"pts_2d"}, None, "landmarks of 300W-LP"),
 )  # fmt: skip
-_INFLATED_BYTES, _INFLATED_TIMES = 128 << 20, 1100  # zlib makes at most 1032 bytes of one
 _SOURCE = "Basel Face Model 2009 with 3DDFA expressions, face3d layout (BFM.mat)."
 _LICENCE = "University of Basel licence of the Basel Face Model; research use, no redistribution."
-
-
-def read_mat(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The variables of a Matlab file by name (versions 4 to 7.2).
-
-    Raises:
-      ValueError: no such file, another format, damaged, or headers that announce more than the file
-        can hold.
-      OSError: the file cannot be read.
-    """
-    from scipy.io import loadmat, whosmat
-
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; wanted a Matlab .mat file")
-    with reading(path, "a readable Matlab file"):
-        try:
-            variables = None
-            if not _is_hdf5(path):
-                _check_sizes(whosmat(path), path.stat().st_size)
-                variables = loadmat(path)
-        except NotImplementedError:  # scipy's word for version 7.3
-            variables = None
-    if variables is None:
-        raise ValueError(
-            f"{path}: found a Matlab 7.3 (HDF5) file, wanted version 7 or older; save it again in "
-            "Matlab with save(..., '-v7')"
-        )
-    return {k: v for k, v in variables.items() if not k.startswith("__")}
-
-
-def _check_sizes(variables: list[tuple[str, tuple[int, ...], str]], size: int) -> None:
-    """Refuses (name, shape, class) of variables that no file of this size can hold."""
-    for name, shape, kind in variables:
-        count = math.prod(max(int(n), 0) for n in shape)
-        if min(shape, default=0) < 0 or count > max(_INFLATED_BYTES // 8, _INFLATED_TIMES * size):
-            raise ValueError(
-                f"{name} is announced as {kind} {list(shape)}, and the file has {size} bytes"
-            )
-
-
-def _is_hdf5(path: pathlib.Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def mat_kind(variables: dict[str, np.ndarray]) -> tuple[str | None, str]:
     """('bfm', 'bfm_front', 'parameters' or None; what the file is, in words), by its contents.
 
     Args:
-      variables: from `read_mat`.
+      variables: from `host.matlab.read_mat`.
     """
     model = variables.get("model")
     if model is not None and getattr(model.dtype, "names", None):

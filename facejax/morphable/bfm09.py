@@ -21,7 +21,8 @@ import numpy as np
 
 from facejax.geometry.mesh import MeshTopology
 from facejax.host.files import reading
-from facejax.morphable.bfm import check_finite, eye_centers, mat_kind, read_mat
+from facejax.host.matlab import read_mat
+from facejax.morphable.bfm import check_finite, eye_centers, mat_kind
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import arrays_from_model, model_from_arrays, pack_meta
 

@@ -25,7 +25,8 @@ _WORDS = (  # what a file must hold, and what it is then
     ),
     (
         {"pcaBasis", "expression"},
-        "the Basel model of 2017 or 2019 (HDF5): it is not read, as it names no 68 landmarks; "
+        "the Basel model of 2017 or 2019 (HDF5): it is not read, as it does not say which vertices "
+        "are the 68 landmarks; "
         f"{_LICENSED}",
     ),
     (

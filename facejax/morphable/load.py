@@ -11,6 +11,7 @@ import jax
 
 from facejax.host.arrays import npz_names
 from facejax.host.files import list_files, some_names
+from facejax.host.matlab import read_mat
 from facejax.morphable import bfm, bfm09, ict, procedural
 from facejax.morphable.foreign import describe_foreign, describe_models_in
 from facejax.morphable.model import MorphableModel
@@ -135,7 +136,7 @@ def recognise(path: str | os.PathLike) -> tuple[str | None, str]:
             f"; it holds {found}" if found else ""
         )
     if path.suffix.lower() == ".mat":
-        kind, found = bfm.mat_kind(bfm.read_mat(path))
+        kind, found = bfm.mat_kind(read_mat(path))
         return (kind if kind in _MAT else None), found
     if found := describe_foreign(path):
         return None, found

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from facejax.data.aflw2000 import read_aflw2000, read_detections
+from facejax.data.aflw2000 import check_photos, read_aflw2000, read_detections
 from facejax.data.alignment import five_of
 from facejax.data.photo_folders import read_aligned
 from facejax.pipelines.reconstruct import Photo, Reconstructor
@@ -36,6 +36,7 @@ def aflw_nme(
 
     truth = read_aflw2000(folder)
     given = read_detections(truth, points) if points else [p.landmarks for p in truth]
+    check_photos(truth, given)
     found, step = [], reconstructor.batch_size
     with tqdm(total=len(truth), desc="photos", disable=None) as progress:
         for first in range(0, len(truth), step):

@@ -153,9 +153,7 @@ class Parallel:
           placed: a tree and what this method made of it: arrays of `tree` that are in there too are
             not placed again.
         """
-        known = {
-            id(x): y for x, y in zip(*map(jax.tree.leaves, placed), strict=True)
-        }  # fmt: skip
+        known = {id(x): y for x, y in zip(*map(jax.tree.leaves, placed), strict=True)}
         return jax.tree.map(
             lambda x: known[id(x)] if id(x) in known else self._replicate(np.asarray(x)), tree
         )
@@ -231,28 +229,35 @@ class Parallel:
         return self._spread(examples, (None, AXIS), AXIS)
 
     def _spread(self, function: Callable, inputs, outputs, donate: int | None = None) -> Callable:
-        """A function of one device, compiled to run on all; None is replicated, AXIS is rows."""
+        """A function of one device, compiled to run on all.
+
+        Args:
+          function: of arrays of one device.
+          inputs, outputs: for each argument, and for the result (or each entry of a tuple), None
+            where it is replicated, AXIS where every device has rows of its own.
+          donate: the argument whose memory may be used again.
+        """
         donated = () if donate is None else (donate,)
+
+        def placed(kinds: dict) -> tuple:
+            return tuple(
+                tuple(kinds[n] for n in names) if isinstance(names, tuple) else kinds[names]
+                for names in (inputs, outputs)
+            )
+
         if self.mode == "pmap":
-            axis = {None: None, AXIS: 0}
-            outer = tuple(axis[o] for o in outputs) if isinstance(outputs, tuple) else axis[outputs]
+            in_axes, out_axes = placed({None: None, AXIS: 0})
             return jax.pmap(
                 function, axis_name=AXIS, devices=self.devices,
-                in_axes=tuple(axis[i] for i in inputs), out_axes=outer, donate_argnums=donated,
+                in_axes=in_axes, out_axes=out_axes, donate_argnums=donated,
             )  # fmt: skip
-
-        def both(names, kinds):
-            found = tuple(kinds[n] for n in (names if isinstance(names, tuple) else (names,)))
-            return found if isinstance(names, tuple) else found[0]
-
-        specs, places = {None: P(), AXIS: P(AXIS)}, {None: self._replicated, AXIS: self._sharded}
         if self.num_devices > 1:
             # Gradients of replicated parameters are each device's own: `reduce` averages them.
+            in_specs, out_specs = placed({None: P(), AXIS: P(AXIS)})
             function = jax.shard_map(
-                function, mesh=self._mesh, check_vma=False,
-                in_specs=both(inputs, specs), out_specs=both(outputs, specs),
-            )  # fmt: skip
+                function, mesh=self._mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+            )
+        in_places, out_places = placed({None: self._replicated, AXIS: self._sharded})
         return jax.jit(
-            function, donate_argnums=donated,
-            in_shardings=both(inputs, places), out_shardings=both(outputs, places),
-        )  # fmt: skip
+            function, donate_argnums=donated, in_shardings=in_places, out_shardings=out_places
+        )

@@ -24,7 +24,7 @@ from facejax.io.checkpoints import Checkpoints
 from facejax.train.config import load_config
 from facejax.train.loop import train
 from facejax.train.parallel import Parallel, agree
-from facejax.train.run_folder import FREE_KEYS, as_plain, flatten, read_config
+from facejax.train.run_folder import read_config, settings
 from facejax.train.runs import make_system, prerequisite_folder, prerequisites, resolve
 from facejax.train.system import Prerequisite
 from facejax.version import __version__
@@ -50,8 +50,7 @@ def _runs_folder() -> pathlib.Path:
 
 def cached_run(config: ConfigDict) -> pathlib.Path:
     """Where the cache keeps the finished run of a configuration; it need not exist."""
-    flat = {k: v for k, v in flatten(as_plain(config)).items() if k not in FREE_KEYS}
-    text = json.dumps([__version__, flat], sort_keys=True)
+    text = json.dumps([__version__, settings(config)], sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
     return _runs_folder() / f"{config.system}-{digest}"
 
@@ -59,13 +58,7 @@ def cached_run(config: ConfigDict) -> pathlib.Path:
 def is_finished(folder: pathlib.Path, config: ConfigDict) -> bool:
     """Whether a folder holds the finished run of a configuration."""
     kept = read_config(folder)
-    if kept is None:
-        return False
-    kept, wanted = (
-        {k: v for k, v in flatten(as_plain(c)).items() if k not in FREE_KEYS}
-        for c in (kept, config)
-    )
-    if kept != wanted:
+    if kept is None or settings(kept) != settings(config):
         return False
     found = Checkpoints(folder / "checkpoints").restore_latest(only=())
     return found is not None and found[1]["images"] >= make_system(config).total_images

@@ -50,6 +50,15 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def settings(config: Any) -> dict[str, Any]:
+    """{'model.hidden': value} of all that decides what a run computes.
+
+    Args:
+      config: ConfigDict or dict.
+    """
+    return {k: v for k, v in flatten(as_plain(config)).items() if k not in FREE_KEYS}
+
+
 def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
     """The configuration of a run folder with tuples for lists; None where there is none.
 
@@ -89,12 +98,12 @@ def check_config(workdir: str | pathlib.Path, config: Any) -> list[str]:
     old = read_config(workdir)
     if old is None:
         return []
-    old, new = flatten(as_plain(old)), flatten(as_plain(config))
+    old, new = settings(old), settings(config)
     absent = object()
     differing = [
         key
         for key in sorted(old.keys() | new.keys())
-        if key not in FREE_KEYS and old.get(key, absent) != new.get(key, absent)
+        if old.get(key, absent) != new.get(key, absent)
     ]
     rows = {
         key: f"{key} was {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"

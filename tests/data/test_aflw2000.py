@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_detections
+from facejax.data.aflw2000 import (
+    check_photos,
+    photos_without_truth,
+    read_aflw2000,
+    read_detections,
+)
 from facejax.io.images import write_image
 from facejax.io.landmarks import write_landmarks
 from tests.oracles.mat_files import write_parameters
@@ -71,3 +76,15 @@ def test_foreign_files_and_cases_do_not_matter(tmp_path, rng, caplog):
     (tmp_path / "points" / "a.txt").rename(tmp_path / "points" / "a.TXT")
     (found,) = read_detections([photo], tmp_path / "points")
     np.testing.assert_allclose(found, points, rtol=1e-6)
+
+
+def test_damaged_photos_are_named_before_anything_is_measured(tmp_path, rng):
+    for name in ("a", "b", "c"):
+        write_truth(tmp_path / f"{name}.mat", rng)
+        write_image(tmp_path / f"{name}.png", rng.uniform(size=(450, 450, 3)))
+    photos = read_aflw2000(tmp_path)
+    check_photos(photos, [p.landmarks for p in photos])
+    raw = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(ValueError, match="1 of 3 photos cannot be used .b.png.: .*b.png"):
+        check_photos(photos, [p.landmarks for p in photos])

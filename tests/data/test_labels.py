@@ -46,6 +46,9 @@ def test_ids_of_sub_folders_and_of_other_systems(tmp_path):
     (tmp_path / "l.csv").write_text("id,x\nhappy\\a.png,1\nb,2\nZo\u00eb,3\n", encoding="utf-8")
     labels, _ = read_labels(tmp_path / "l.csv", ["happy/a", "sad/b", "Zoe\u0308"])
     assert labels[:, 0].tolist() == [1, 2, 3]
+    (tmp_path / "n.csv").write_text("id,x\n0,1\n12,2\n")  # as a spreadsheet saves it
+    labels, _ = read_labels(tmp_path / "n.csv", ["00000000", "00000012"])
+    assert labels[:, 0].tolist() == [1, 2]
     with pytest.raises(ValueError, match="no label for sad/a"):  # which a is unclear
         (tmp_path / "l.csv").write_text("id,x\na,1\nhappy/a,2\n")
         read_labels(tmp_path / "l.csv", ["happy/a", "sad/a"])

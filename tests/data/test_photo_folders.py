@@ -191,3 +191,13 @@ def test_points_measured_without_the_orientation_tag(tmp_path, rng, caplog, tag)
         np.testing.assert_allclose(photo.landmarks, want.landmarks, atol=1e-4)
         np.testing.assert_array_equal(cut, want_mask)
         assert ("measured on the stored pixels" in caplog.text) == (name == "stored")
+
+
+def test_damaged_files_are_listed_when_the_source_is_opened(labelled):
+    (labelled / "b.png").write_bytes(b"<html>")
+    (labelled / "landmarks" / "a.txt").write_text("1 2\n" * 67)
+    with pytest.raises(ValueError, match="2 of 2 faces cannot be used .a.png, b.png.: .*67 points"):
+        PhotoFolder(labelled)
+    (labelled / "landmarks" / "a.txt").unlink()
+    with pytest.raises(ValueError, match="1 of 1 faces cannot be used .b.png.: .*web page"):
+        PhotoFolder(labelled)

@@ -1,3 +1,4 @@
+import struct
 import zlib
 
 import numpy as np
@@ -54,6 +55,27 @@ def test_twelve_bits_in_sixteen(tmp_path, caplog):
     Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match="a.tif: .*0 .. 70000, wanted 0 .. 65535"):
         images.read_image(tmp_path / "a.tif")
+
+
+def test_colours_of_sixteen_bits(tmp_path):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    path = tmp_path / "a.png"
+    for value, want in ((40000, 40000 / 65535), (3000, None)):  # the second in 12 bits
+        rows = (b"\0" + struct.pack(">H", value) * 6) * 2
+        header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+                         + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))  # fmt: skip
+        if want:
+            np.testing.assert_allclose(
+                images.read_image(path), np.full((2, 2, 3), want), atol=0.004
+            )
+        else:
+            with pytest.raises(ValueError, match="a.png: .*12 bits stored in 16"):
+                images.read_image(path)
 
 
 def test_colours_hidden_under_transparency_do_not_show(tmp_path, caplog):
@@ -138,7 +160,9 @@ def test_folders_of_pictures_and_of_classes(tmp_path, caplog):
     assert images.image_names(found, tmp_path) == ["happy/b", "sad/deep/a"]
     assert "taking 2 images of 2 sub-folders" in caplog.text
     images.write_image(tmp_path / "own.png", np.zeros((4, 4, 3)))
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
     assert images.find_images(tmp_path) == [tmp_path / "own.png"]
+    assert "leaving out 1 pictures that are not read; convert them: IMG_1.HEIC" in caplog.text
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images in it or its sub-folders"):
         images.find_images(tmp_path / "empty")

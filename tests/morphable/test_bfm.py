@@ -1,12 +1,10 @@
-import struct
-
 import numpy as np
 import pytest
 from scipy.io import savemat
 
 from facejax.geometry.mesh import triangle_normals
 from facejax.morphable import decode_albedo, decode_shape, load_morphable, load_npz, save_npz
-from facejax.morphable.bfm import load_bfm, read_mat
+from facejax.morphable.bfm import load_bfm
 from tests.oracles.mat_files import write_bfm, write_parameters
 
 
@@ -47,7 +45,7 @@ def test_other_matlab_files_are_named(tmp_path, rng):
     with pytest.raises(ValueError, match="without .*shapePC"):
         load_bfm(tmp_path / "half.mat")
     (tmp_path / "text.mat").write_text("not a matlab file, but long enough to look at" * 9)
-    with pytest.raises(ValueError, match="not a readable|7.3"):
+    with pytest.raises(ValueError, match="text.mat: not a readable Matlab file"):
         load_bfm(tmp_path / "text.mat")
     with pytest.raises(ValueError, match="no such file"):
         load_bfm(tmp_path / "absent.mat")
@@ -58,14 +56,6 @@ def test_indices_outside_the_model(tmp_path, rng):
     savemat(tmp_path / "b.mat", {"model": fields | {"tri": fields["tri"] - 1}})
     with pytest.raises(ValueError, match="counts from 1"):
         load_bfm(tmp_path / "b.mat")
-
-
-def test_headers_that_announce_more_than_the_file_holds(tmp_path):
-    """A variable of Matlab 4: five integers, a name, and numbers that are not there."""
-    head = struct.pack("<5i", 0, 1 << 30, 1 << 20, 0, 4) + b"tri\0"
-    (tmp_path / "a.mat").write_bytes(head)
-    with pytest.raises(ValueError, match="a.mat: .*tri is announced as double"):
-        read_mat(tmp_path / "a.mat")
 
 
 @pytest.mark.parametrize("key", ["shapePC", "texEV", "tri", "kpt_ind"])

@@ -11,7 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from facejax.data.aflw2000 import photos_without_truth, read_aflw2000, read_detections
+from facejax.data.aflw2000 import (
+    check_photos,
+    photos_without_truth,
+    read_aflw2000,
+    read_detections,
+)
 from facejax.data.photo_folders import read_aligned
 from facejax.io.images import write_image
 from facejax.metrics import reconstruction as measures
@@ -187,6 +192,7 @@ def aflw_figures(
     """
     photos = read_aflw2000(folder)
     given = read_detections(photos, points) if points else [p.landmarks for p in photos]
+    check_photos(photos, given)
     predict = Predictor(system, params)
     found: dict[str, list] = {}
     for start in range(0, len(photos), _BATCH):

@@ -217,6 +217,22 @@ def load_rows(config, target: str) -> Rows:
     return Rows(*split_rows(shape if target == "shape" else expression, c.num_test, c.seed))
 
 
+def row_counts(config, target: str) -> tuple[int, int, int]:
+    """(training rows, held-out rows, coefficients of each) of `load_rows`, without drawing any.
+
+    Raises:
+      ValueError: see `load_rows`.
+    """
+    c = config.data
+    if c.source != "procedural":
+        rows = load_rows(config, target)
+        return len(rows.train), len(rows.test), rows.train.shape[1]
+    model = load_model(config)
+    length = model.num_id if target == "shape" else len(model.topology.exp_names)
+    train, test = split_rows(np.arange(c.num_rows), c.num_test, c.seed)
+    return len(train), len(test), length
+
+
 def eigenvalues(config, target: str, rows: np.ndarray) -> np.ndarray:
     """[n]: 'ev', the standard deviation of each component in the unit of the coefficients.
 
@@ -274,6 +290,17 @@ def per_component(spec: str | float, config, target: str, rows: np.ndarray) -> n
         return np.maximum(std, 1e-6 * std.max()).astype(np.float32)
     if spec == "ev":
         return eigenvalues(config, target, rows)
+    return np.full(rows.shape[1], same_for_all(spec), np.float32)
+
+
+def same_for_all(spec: str | float) -> float:
+    """The number of a setting that is one for all components; 0 where it follows their spread.
+
+    Raises:
+      ValueError: neither.
+    """
+    if spec in ("std", "ev"):
+        return 0.0
     try:
         value = float(spec)
     except ValueError:
@@ -282,7 +309,7 @@ def per_component(spec: str | float, config, target: str, rows: np.ndarray) -> n
         raise ValueError(
             f"a scale or sigma must be 'std', 'ev' or a positive number, found {spec!r}"
         )
-    return np.full(rows.shape[1], value, np.float32)
+    return value
 
 
 class CoefficientSource(Source):
