@@ -19,7 +19,14 @@ from facejax.data.labels import read_labels
 from facejax.data.original_sets import check_examples, read_pixels, refuse_bad
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
-from facejax.host.files import is_visible, name_key, read_json, reading, some_names
+from facejax.host.files import (
+    is_visible,
+    list_files,
+    name_key,
+    read_json,
+    reading,
+    some_names,
+)
 from facejax.io.images import find_images, image_names
 
 VERSION = "1.0.0"
@@ -372,7 +379,10 @@ class TfdsSource(Source):
         self.folder = versions[0]
         self.codec = UVCodec.load(self.folder)
         self.label_names = tuple(read_json(self.folder / "labels.json"))
-        with reading(self.folder, "a readable TFDS data set"):
+        for name in ("dataset_info.json", "features.json"):
+            if not isinstance(read_json(self.folder / name), dict):
+                raise ValueError(f"{self.folder / name}: damaged: no JSON object")
+        with self._reading():
             builder = tfds.builder_from_directory(str(self.folder))
             self._data = builder.as_data_source(split="train")
         self._key = "image" if "image" in builder.info.features else "maps"
@@ -387,6 +397,11 @@ class TfdsSource(Source):
             "label_names": list(self.label_names),
         }
 
+    def _reading(self):
+        """Around tfds, whose errors do not say in which file."""
+        files = some_names(p.name for p in list_files(self.folder) if "array_record" in p.name)
+        return reading(self.folder, f"a readable TFDS data set ({files}, ...)")
+
     def __len__(self) -> int:
         return len(self._data)
 
@@ -400,7 +415,7 @@ class TfdsSource(Source):
         if resolution not in self.resolutions:
             raise ValueError(f"{self.folder} holds {self.resolutions} px, found {resolution} px")
         indices = check_indices(indices, len(self))
-        with reading(self.folder, "a readable TFDS data set"):
+        with self._reading():
             examples = self._data.__getitems__(indices.tolist())
         maps = np.stack([e[self._key] for e in examples])
         if maps.dtype == np.uint8:

@@ -86,6 +86,14 @@ def _raise(error: OSError) -> None:
         raise error
 
 
+def is_file(path: pathlib.Path) -> bool:
+    """Whether there is such a file; False also for a text that no file can have as its name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def name_key(name: str) -> str:
     """A name as it is compared: macOS writes an umlaut as two characters where others write one."""
     return unicodedata.normalize("NFC", name)

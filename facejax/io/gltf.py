@@ -169,8 +169,10 @@ class _File:
         data = self.buffer(view.get("buffer"))
         start, size = _size(view, "byteOffset", 0), _size(view, "byteLength")
         if start + size > len(data):
+            name = self.tree["buffers"][view["buffer"]].get("uri", "")
+            name = "a buffer" if name.startswith("data:") or not name else f"the buffer {name}"
             raise ValueError(
-                f"cut: a view ends at byte {start + size} of a buffer of {len(data)} bytes"
+                f"cut: a view ends at byte {start + size} of {name} of {len(data)} bytes"
             )
         return data[start : start + size], _size(view, "byteStride", 0)
 

@@ -12,7 +12,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from facejax.host.files import name_key, read_text
+from facejax.host.files import is_file, name_key, read_text
 
 _log = logging.getLogger(__name__)
 _COLOR, _NORMAL = ("map_kd", "map_ka"), ("norm", "map_kn")
@@ -209,7 +209,7 @@ def find_file(folder: str | os.PathLike, name: str) -> pathlib.Path | None:
     if not slashed or "\0" in slashed:
         return None
     for text in (name, plain, slashed):
-        if _is_file(folder / text):
+        if is_file(folder / text):
             return folder / text
     parts = [p for p in re.sub(r"^[A-Za-z]:", "", slashed).split("/") if p not in ("", ".")]
     for tail in ([parts] if not slashed.startswith("/") else []) + [parts[-1:]]:
@@ -219,16 +219,9 @@ def find_file(folder: str | os.PathLike, name: str) -> pathlib.Path | None:
             if place is None:
                 break
         else:
-            if tail and _is_file(place):
+            if tail and is_file(place):
                 return place
     return None
-
-
-def _is_file(path: pathlib.Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def _child(folder: pathlib.Path, name: str) -> pathlib.Path | None:

@@ -32,6 +32,7 @@ from facejax.io.tangents import (
 
 _log = logging.getLogger(__name__)
 MM_PER_M = 1000.0
+_MAX_TILES = 1000
 _UV_SLACK = 1e-3  # by which a layout may leave the unit square
 _ROUGHNESS = 0.6
 _SAMPLER = {
@@ -250,6 +251,11 @@ def _unit_square(path: pathlib.Path, uv: np.ndarray) -> np.ndarray:
     if not np.isfinite(uv).all():
         raise ValueError(f"{path}: texture coordinates that are not finite; mend the mesh first")
     low, high = uv.min(axis=0, initial=np.inf), uv.max(axis=0, initial=-np.inf)
+    if np.abs(uv).max(initial=0) > _MAX_TILES:
+        raise ValueError(
+            f"{path}: texture coordinates up to {np.abs(uv).max():.4g}: the file is damaged; a "
+            "texture runs from 0 to 1"
+        )
     tile = np.floor(low + _UV_SLACK)
     if (high - tile <= 1.0 + _UV_SLACK).all():
         return uv - tile
