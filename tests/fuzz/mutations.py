@@ -257,7 +257,7 @@ def _inside_zip(data: bytes, rng: random.Random) -> bytes:
                 name = name + "x"
             if name == chosen and kind > 1 and content:
                 content = mutate(content, rng)[1]
-            target.writestr(name, content)
+            target.writestr(name, content, source.infolist()[0].compress_type)
     return out.getvalue()
 
 
