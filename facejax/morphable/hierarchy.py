@@ -131,6 +131,8 @@ def read_original_hierarchy(folder: str | os.PathLike) -> MeshHierarchy:
 
 def _sparse(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """(row, column, value) of a matrix in compressed rows or columns, and its shape."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; wanted a matrix of scipy.sparse.save_npz")
     arrays = read_npz(path)
     with reading(path, "a matrix of scipy.sparse.save_npz"):
         return _matrix(path, arrays)

@@ -169,6 +169,8 @@ def load_npz(path: str | os.PathLike) -> MorphableModel:
       ValueError: not such a file, or a damaged one.
       OSError: the file cannot be read.
     """
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"{path}: no such file; wanted a face model of save_npz")
     arrays = read_npz(path)
     if str(arrays.get("format", "")) != FORMAT:
         raise ValueError(

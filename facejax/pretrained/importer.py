@@ -113,6 +113,8 @@ def load_weights(
     Raises:
       ValueError: not such a file, or of another part.
     """
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"{path}: no such file; wanted weights written by facejax import_weights")
     arrays = read_npz(path)
     try:
         meta = json.loads(str(arrays.pop("meta", "{}")))

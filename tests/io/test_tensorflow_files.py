@@ -97,7 +97,7 @@ def test_frozen_graph(tmp_path, rng):
 @pytest.mark.parametrize(
     "content,message",
     [
-        (b"", "0 nodes"),
+        (b"", "the file is empty"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a readable frozen graph"),
         (oracle.number(1, 1), "SavedModel"),
         (oracle.message(9, b"a"), "unexpected field 9"),

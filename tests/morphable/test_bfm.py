@@ -61,7 +61,7 @@ def test_indices_outside_the_model(tmp_path, rng):
 @pytest.mark.parametrize("key", ["shapePC", "texEV", "tri", "kpt_ind"])
 def test_numbers_that_are_none(tmp_path, rng, key):
     fields = write_bfm(tmp_path / "a.mat", rng)
-    fields[key].reshape(-1)[0] = np.nan
+    fields[key].flat[0] = np.nan
     savemat(tmp_path / "b.mat", {"model": fields})
     with pytest.raises(ValueError, match=f"b.mat: {key} holds NaN"):
         load_bfm(tmp_path / "b.mat")

@@ -152,7 +152,7 @@ def test_wrong_files_and_flags(tmp_path, capsys):
     for flags, message in (
         ([f"--input={source}", "--part="], "wanted one of rnet, gcn"),
         ([f"--input={source}", "--part=facenet"], "none called InceptionResnetV1"),
-        ([f"--input={source}", "--part=gcn"], "epoch_20.pth: found"),
+        ([f"--input={source}", "--part=gcn"], "epoch_20.pth: not weights of the part 'gcn': found"),
         (["--input=/nowhere/model.ckpt", "--part=rnet"], "no such file"),
     ):
         assert main(["--system=deep3d", f"--out={tmp_path / 'a.npz'}", *flags]) != 0
