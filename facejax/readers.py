@@ -114,6 +114,10 @@ READERS = {
         "facejax.systems.manifold.data:load_rows",
         "facejax train --config=manifold --config.data.source=arrays --config.data.path={path}",
     ),
+    "mesh": Reader(
+        "data", "a mesh: .obj, .ply, .glb or .gltf", "facejax.io.meshes:load_mesh",
+        "facejax compare_shapes {path} FACE.obj --landmarks=FILE --face_landmarks=FILE",
+    ),
     "frame": Reader(
         "data", "a pandas pickle with coefficients", "facejax.io.pandas_pickles:read_frame",
         "facejax denoise --workdir=RUN --input={path}",
@@ -349,9 +353,19 @@ def _file(path: pathlib.Path) -> Looked:
         return _binary(path)
     if _is_image(head):
         return [("photos", "a picture")]
+    if path.suffix.lower() in (".obj", ".ply", ".glb", ".gltf"):
+        return _mesh(path)
     if path.suffix.lower() in (".csv", ".tsv"):
         return _labels(path)
     return _landmarks(path)
+
+
+def _mesh(path: pathlib.Path) -> Looked:
+    from facejax.io.meshes import load_mesh
+
+    topology = load_mesh(path).topology
+    return [("mesh", f"a mesh of {topology.num_vertices} vertices, {len(topology.triangles)} "
+             "triangles")]  # fmt: skip
 
 
 def _is_image(head: bytes) -> bool:
@@ -386,29 +400,29 @@ def _zip(path: pathlib.Path) -> Looked:
     from facejax.io.pickles import texts_of
 
     with reading(path, "a readable archive"), zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        if pickles:
+        pickles = [i for i in archive.infolist() if i.filename.endswith("data.pkl")]
+        if pickles and pickles[0].compress_type == zipfile.ZIP_STORED:  # PyTorch never compresses
             with archive.open(pickles[0]) as file:
                 return _networks(texts_of(file))
     return _npz(path)
 
 
 def _npz(path: pathlib.Path) -> Looked:
+    from facejax.host.arrays import npz_names, read_npz
     from facejax.morphable import load
-    from facejax.morphable.storage import array_names, read_array
     from facejax.pretrained.importer import FORMAT
 
     kind, found = load.recognise(path)
     if kind:
         return [(kind, found)]
-    names = array_names(path)
+    names = npz_names(path)
     if {"ids", "labels"} <= names:
         return _labels(path)
     if len(names) == 1:
         with contextlib.suppress(ValueError):
             return _map(path)
     if "meta" in names:
-        meta = json.loads(str(read_array(path, "meta")))
+        meta = json.loads(str(read_npz(path, ("meta",))["meta"]))
         if isinstance(meta, dict) and meta.get("format") == FORMAT:
             return [("imported", f"the network {meta.get('part')!r} of {meta.get('origin')}")]
     return _networks(names)

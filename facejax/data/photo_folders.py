@@ -33,6 +33,7 @@ from facejax.data.source import Source, check_indices
 from facejax.host.files import (
     atomic_path,
     files_by_stem,
+    is_file,
     list_files,
     name_key,
     read_json,
@@ -146,7 +147,7 @@ def _from_lists(path: pathlib.Path) -> list[PhotoFiles]:
     here = path.resolve()
     first = rows[0][0]
     bases = [pathlib.Path(), here, *here.parents]
-    base = next((b for b in bases if _listed(b, first).is_file()), None)
+    base = next((b for b in bases if is_file(_listed(b, first))), None)
     if base is None:
         raise ValueError(
             f"{path / LISTS[0]}: found {first!r}, which is no file seen from here, from the folder "
@@ -154,7 +155,7 @@ def _from_lists(path: pathlib.Path) -> list[PhotoFiles]:
         )
     columns = [[_listed(base, line) for line in row] for row in rows]
     for name, files in zip(LISTS, columns, strict=True):
-        missing = [file for file in files if not file.is_file()]
+        missing = [file for file in files if not is_file(file)]
         if missing:
             raise ValueError(
                 f"{path / name}: {len(missing)} of {len(files)} files do not exist: "
@@ -176,7 +177,7 @@ def _from_lists(path: pathlib.Path) -> list[PhotoFiles]:
 def _listed(base: pathlib.Path, line: str) -> pathlib.Path:
     """A path of a list, which may have been written on Windows."""
     path = base / line
-    if "\\" in line and not path.is_file():
+    if "\\" in line and not is_file(path):
         path = base / pathlib.PureWindowsPath(line).as_posix()
     return path
 

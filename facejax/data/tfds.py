@@ -20,6 +20,7 @@ from facejax.data.uvmaps import UVCodec, pyramid
 from facejax.host.files import (
     atomic_path,
     is_visible,
+    list_files,
     name_key,
     os_error,
     read_json,
@@ -399,7 +400,10 @@ class TfdsSource(Source):
         self.folder = versions[0]
         self.codec = UVCodec.load(self.folder)
         self.label_names = tuple(read_json(self.folder / "labels.json"))
-        with reading(self.folder, "a readable TFDS data set"):
+        for name in ("dataset_info.json", "features.json"):
+            if not isinstance(read_json(self.folder / name), dict):
+                raise ValueError(f"{self.folder / name}: damaged: no JSON object")
+        with self._reading():
             builder = tfds.builder_from_directory(str(self.folder))
             self._data = builder.as_data_source(split="train")
         self._key = "image" if "image" in builder.info.features else "maps"
@@ -414,6 +418,11 @@ class TfdsSource(Source):
             "label_names": list(self.label_names),
         }
 
+    def _reading(self):
+        """Around tfds, whose errors do not say in which file."""
+        files = some_names(p.name for p in list_files(self.folder) if "array_record" in p.name)
+        return reading(self.folder, f"a readable TFDS data set ({files}, ...)")
+
     def __len__(self) -> int:
         return len(self._data)
 
@@ -427,7 +436,7 @@ class TfdsSource(Source):
         if resolution not in self.resolutions:
             raise ValueError(f"{self.folder} holds {self.resolutions} px, found {resolution} px")
         indices = check_indices(indices, len(self))
-        with reading(self.folder, "a readable TFDS data set"):
+        with self._reading():
             examples = self._data.__getitems__(indices.tolist())
         maps = np.stack([e[self._key] for e in examples])
         if maps.dtype == np.uint8:

@@ -34,6 +34,9 @@ def read_npy(path: str | os.PathLike, *, mmap: bool = False) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
+_INFLATED_BYTES, _INFLATED_TIMES = 128 << 20, 200
+
+
 def read_npz(path: str | os.PathLike, names: Container[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name.
 
@@ -42,15 +45,20 @@ def read_npz(path: str | os.PathLike, names: Container[str] | None = None) -> di
       names: only these; those that the file lacks are not in the result. None for all.
 
     Raises:
-      ValueError: no such archive, or an array is damaged or of Python objects.
+      ValueError: no such archive, an array is damaged or of Python objects, or so little would
+        become so much that nobody can have meant it (a zip bomb).
       OSError: the file cannot be read.
     """
     found = {}
     with reading(path, "a readable .npz archive of arrays"), zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            name = info.filename.removesuffix(".npy")
-            if info.filename == name or (names is not None and name not in names):
-                continue
+        wanted = {
+            name: info
+            for info in archive.infolist()
+            for name in [info.filename.removesuffix(".npy")]
+            if name != info.filename and (names is None or name in names)
+        }
+        check_inflated(sum(i.file_size for i in wanted.values()), os.stat(path).st_size)
+        for name, info in wanted.items():
             try:
                 with archive.open(info) as file:
                     _check_header(file, info.file_size)
@@ -59,6 +67,34 @@ def read_npz(path: str | os.PathLike, names: Container[str] | None = None) -> di
             except ValueError as error:
                 raise ValueError(f"array {name!r}: {error}") from error
     return found
+
+
+def check_inflated(count: int, size: int) -> None:
+    """Refuses to unpack so many bytes from a file of another size that nobody can have meant it.
+
+    Args:
+      count: bytes that are announced.
+      size: bytes of the file.
+
+    Raises:
+      ValueError: it is a zip bomb, or a damaged file.
+    """
+    if count > max(_INFLATED_BYTES, _INFLATED_TIMES * size):
+        raise ValueError(
+            f"its {size} bytes would become {count}: refused, as a zip bomb is; save it "
+            "uncompressed, if it is none"
+        )
+
+
+def npz_names(path: str | os.PathLike) -> set[str]:
+    """The names of the arrays of an .npz file, without reading them.
+
+    Raises:
+      ValueError: no zip archive.
+      OSError: the file cannot be read.
+    """
+    with reading(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
 def _check_header(file: IO[bytes], size: int) -> None:

@@ -115,6 +115,14 @@ def _raise(error: OSError) -> None:
         raise error
 
 
+def is_file(path: pathlib.Path) -> bool:
+    """Whether there is such a file; False also for a text that no file can have as its name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def name_key(name: str) -> str:
     """A name as it is compared: macOS writes an umlaut as two characters where others write one."""
     return unicodedata.normalize("NFC", name)
@@ -180,8 +188,13 @@ def reading(path: str | os.PathLike, what: str) -> Iterator[None]:
         raise ValueError(f"{path}: not {what}: {reason}") from error
 
 
-def read_text(path: str | os.PathLike) -> str:
+def read_text(path: str | os.PathLike, errors: str = "strict") -> str:
     """The text of a file: UTF-8, UTF-16, or any Unicode with a byte order mark; any line ends.
+
+    Args:
+      path: of the file.
+      errors: as for `bytes.decode`: 'surrogateescape' keeps bytes of another encoding, for formats
+        in which only comments and file names can be other than ASCII.
 
     Raises:
       ValueError: another encoding, or no text at all; names the file and the place in it.
@@ -194,7 +207,7 @@ def read_text(path: str | os.PathLike) -> str:
         if min(zeros) == 0 and max(zeros) > min(len(raw), _HEAD_BYTES) / 4:
             encoding = "utf-16-be" if zeros[0] else "utf-16-le"
     try:
-        text = raw.decode(encoding)
+        text = raw.decode(encoding, errors)
         if "\0" in text:
             raise UnicodeDecodeError(encoding, raw, raw.find(b"\0"), len(raw), "binary data")
     except UnicodeDecodeError as error:
@@ -235,6 +248,28 @@ def read_json(path: str | os.PathLike) -> Any:
         ) from error
     except RecursionError as error:
         raise ValueError(f"{path}: damaged JSON (nested too deeply)") from error
+
+
+def read_json_lines(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records of a file with one JSON object per line (metrics.jsonl).
+
+    A last line without an end is left out: its writer was stopped in the middle of it.
+
+    Raises:
+      ValueError: a damaged line; names the file and the line.
+      OSError: it cannot be read.
+    """
+    found = []
+    for number, line in enumerate(read_text(path).split("\n")[:-1], 1):
+        try:
+            record = json.loads(line) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            what = describe_content(path)
+            raise ValueError(f"{path}, line {number}: {what or 'damaged JSON'}") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}, line {number}: no JSON object")
+        found += [record] if record else []
+    return found
 
 
 def describe_content(path: str | os.PathLike) -> str:

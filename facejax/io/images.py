@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import logging
 import math
 import pathlib
@@ -104,6 +105,24 @@ def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
     return pixels.astype(np.float32) / np.float32(255.0)
 
 
+def read_texture(path: str | pathlib.Path, content: bytes | None = None) -> np.ndarray:
+    """[H, W, 3] float32 in [0, 1]: the colours as stored, whatever its alpha and orientation say.
+
+    Args:
+      path: of an image file.
+      content: its bytes, where they lie inside another file: then `path` is that file's.
+
+    Raises:
+      ValueError, OSError: see `read_image`.
+    """
+    path = pathlib.Path(path)
+    with _opened(path, content) as image, reading(path, _AN_IMAGE):
+        if image.mode.startswith(("I", "F")):
+            return _in_mode(_read_deep(image, path), "RGB")
+        pixels = np.asarray(image.convert("RGB"), np.uint8)
+    return pixels.astype(np.float32) / np.float32(255.0)
+
+
 def read_header(path: str | pathlib.Path) -> tuple[tuple[int, int], int]:
     """((height, width) as shown, orientation tag 1 .. 8) of an image file, without its pixels.
 
@@ -118,15 +137,15 @@ def read_header(path: str | pathlib.Path) -> tuple[tuple[int, int], int]:
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path):
-    """The file as Pillow opens it."""
+def _opened(path: pathlib.Path, content: bytes | None = None):
+    """The file, or a part of it, as Pillow opens it."""
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file; wanted an image")
     with reading(path, _AN_IMAGE):
         try:
-            file = Image.open(path)
+            file = Image.open(path if content is None else io.BytesIO(content))
         except Image.DecompressionBombError as error:
             limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
             raise ValueError(

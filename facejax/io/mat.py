@@ -17,9 +17,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from facejax.host.files import files_by_stem, list_files, name_key, reading, some_names
+from facejax.host.files import files_by_stem, list_files, name_key, some_names
+from facejax.host.matlab import mat_names, read_mat
 from facejax.io.images import IMAGE_SUFFIXES
-from facejax.morphable.bfm import mat_kind, read_mat
+from facejax.morphable.bfm import mat_kind
 
 _log = logging.getLogger(__name__)
 MARKS = {"Shape_Para", "Exp_Para", "Pose_Para", "pt3d_68"}  # a file with one of them is of the kind
@@ -127,12 +128,10 @@ def _read_marked(path: pathlib.Path) -> dict[str, np.ndarray]:
       _Foreign: a file of another kind.
       ValueError: a damaged file.
     """
-    from scipy.io import whosmat
-
     if path.stat().st_size > _LARGE_BYTES:  # a face model, say: its names will do
         names = MARKS
-        with reading(path, "a readable Matlab file"), contextlib.suppress(NotImplementedError):
-            names = {name for name, _, _ in whosmat(path)}
+        with contextlib.suppress(ValueError):  # then it is read below, and refused
+            names = mat_names(path)
         if not names & MARKS:
             raise _Foreign(mat_kind(dict.fromkeys(names, np.zeros(0)))[1])
     try:

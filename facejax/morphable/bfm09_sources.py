@@ -18,8 +18,9 @@ import pathlib
 
 import numpy as np
 
-from facejax.host.files import list_files
-from facejax.morphable.bfm import mat_kind, read_mat
+from facejax.host.files import list_files, reading
+from facejax.host.matlab import mat_names, read_mat
+from facejax.morphable.bfm import mat_kind
 
 UM_PER_DM = 1e5
 ROLES = {  # what each file is, and where it comes from
@@ -94,7 +95,7 @@ def _role(path: pathlib.Path) -> tuple[str | None, str]:
             return None, "a text that is no list of standard deviations"
         return "exp_std", ""
     try:
-        names = _mat_names(path)
+        names = mat_names(path)
     except ValueError as error:
         return None, str(error)
     kind, words = mat_kind(dict.fromkeys(names, np.zeros(0)))
@@ -103,16 +104,6 @@ def _role(path: pathlib.Path) -> tuple[str | None, str]:
             if set(wanted) <= names:
                 return role, ""
     return None, words
-
-
-def _mat_names(path: pathlib.Path) -> set[str]:
-    """The variables of a Matlab file, without reading them."""
-    from scipy.io import whosmat
-
-    try:
-        return {name for name, _, _ in whosmat(path)}
-    except Exception:  # scipy raises many kinds; read_mat puts them into words
-        return set(read_mat(path))
 
 
 def _read_numbers(path: pathlib.Path) -> np.ndarray:
@@ -226,7 +217,9 @@ def front_from_sources(
 
 def _indices(path: pathlib.Path, key: str, count: int) -> np.ndarray:
     """A variable's 1-based numbers, from 0, checked against how many things they choose from."""
-    ids = read_mat(path)[key].astype(np.int64).reshape(-1) - 1
+    with reading(path, "numbers that choose vertices"):
+        values = np.asarray(read_mat(path)[key], np.float64).reshape(-1)
+    ids = np.nan_to_num(values, nan=-1).clip(-1, 1 << 40).astype(np.int64) - 1
     if not len(ids) or ids.min() < 0 or ids.max() >= count:
         raise ValueError(
             f"{path}: {key} holds {len(ids)} numbers up to {ids.max(initial=-1) + 1}, wanted some "

@@ -4,8 +4,8 @@ import mmap
 import os
 import pathlib
 
+from facejax.host.arrays import npz_names
 from facejax.host.files import describe_content, list_files
-from facejax.morphable.storage import array_names
 
 _LOOKED_AT = 20  # files of a folder
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -48,7 +48,7 @@ def describe_foreign(path: str | os.PathLike) -> str:
         head = file.read(8)
         if head.startswith(b"PK"):
             try:
-                names = array_names(path)
+                names = npz_names(path)
             except ValueError:
                 return ""
         elif head.startswith((_HDF5, b"\x80", b"(d")):  # names are plain text in it

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from facejax.host.files import atomic_path
+from facejax.host.files import atomic_path, read_json
 
 # May differ when a run goes on: how often something is written, on what it runs.
 FREE_KEYS = ("log_every", "sample_kimg", "checkpoint_kimg", "keep", "parallel")
@@ -77,7 +77,10 @@ def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
         return tuple(tuples(y) for y in x) if isinstance(x, list) else x
 
     try:
-        return tuples(upgraded(json.loads(path.read_text(encoding="utf-8"))))
+        config = read_json(path)
+        if not isinstance(config, dict):
+            raise ValueError("no JSON object")
+        return tuples(upgraded(config))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}). Delete it and give --config and the same settings again"

@@ -1,7 +1,9 @@
+import zipfile
+
 import numpy as np
 import pytest
 
-from facejax.host.arrays import read_npy, read_npz
+from facejax.host.arrays import npz_names, read_npy, read_npz
 
 
 def write_header(path, shape, data=b"", descr="<f4"):
@@ -35,8 +37,6 @@ def test_headers_that_claim_too_much_ask_for_no_memory(tmp_path, shape):
     for mmap in (False, True):
         with pytest.raises(ValueError, match=r"a.npy: .*cut or damaged"):
             read_npy(tmp_path / "a.npy", mmap=mmap)
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.write(tmp_path / "a.npy", "x.npy")
     with pytest.raises(ValueError, match=r"a.npz: .*array 'x': .*cut or damaged"):
@@ -66,6 +66,24 @@ def test_other_content_is_said(tmp_path, content, words):
             read(tmp_path / name)
         with pytest.raises(FileNotFoundError):
             read(tmp_path / f"absent_{name}")
+
+
+def test_a_zip_bomb_is_refused_and_what_packs_well_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("facejax.host.arrays._INFLATED_BYTES", 2 << 20)
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(128 << 10), y=np.arange(9))  # 1 MB
+    assert not read_npz(tmp_path / "a.npz")["x"].any()
+    with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in "xyz":
+            archive.write(write_zeros(tmp_path / "x.npy", 128 << 10), f"{name}.npy")
+    with pytest.raises(ValueError, match="b.npz: .*would become 3146112: .*zip bomb"):
+        read_npz(tmp_path / "b.npz")
+    assert len(read_npz(tmp_path / "b.npz", ("y",))["y"]) == 128 << 10
+    assert npz_names(tmp_path / "b.npz") == {"x", "y", "z"}
+
+
+def write_zeros(path, count):
+    np.save(path, np.zeros(count))
+    return path
 
 
 def test_a_flipped_bit_is_found(tmp_path):

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from facejax.host.files import (
@@ -7,6 +10,7 @@ from facejax.host.files import (
     list_files,
     name_key,
     read_json,
+    read_json_lines,
     read_list,
     read_text,
     reading,
@@ -130,3 +134,38 @@ def test_decoders_errors_name_the_file_and_the_disks_pass(tmp_path):
     with pytest.raises(ValueError, match="^" + str(path) + ", line 3$"), reading(path, "a thing"):
         raise ValueError(f"{path}, line 3")
     assert some_names(range(7)) == "0, 1, 2, 3, 4 and 2 more" and some_names([1]) == "1"
+
+
+def test_lines_of_json(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n\n{"step": 2}\n{"step": 3, "lo')
+    assert read_json_lines(path) == [{"step": 1}, {"step": 2}]  # its writer was stopped
+    for content, words in (("{}\n{'a'}\n", "line 2: damaged"), ("[1]\n", "line 1: no JSON object"),
+                           ("\0\0\n", "is not UTF-8 text")):  # fmt: skip
+        path.write_text(content)
+        with pytest.raises(ValueError, match=f"metrics.jsonl.*({words})"):
+            read_json_lines(path)
+
+
+def test_trouble_of_the_disk_gets_the_name_of_the_file(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"content")
+    with (
+        pytest.raises(OSError, match="Input/output error.*a.bin"),
+        reading(tmp_path / "a.bin", "x"),
+    ):
+        raise OSError(errno.EIO, "Input/output error")
+    with (
+        pytest.raises(ValueError, match="a.bin: not x: .*Invalid"),
+        reading(tmp_path / "a.bin", "x"),
+    ):
+        raise OSError(errno.EINVAL, "Invalid argument")  # a decoder that seeks before the start
+
+
+def test_text_whose_comments_are_of_another_encoding(tmp_path):
+    (tmp_path / "a.obj").write_bytes("# Größe\nv 1 2 3\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="a.obj, line 1: is not UTF-8"):
+        read_text(tmp_path / "a.obj")
+    text = read_text(tmp_path / "a.obj", "surrogateescape")
+    assert text.endswith("v 1 2 3\n") and os.fsencode(text.split("\n")[0]) == "# Größe".encode(
+        "latin-1"
+    )

@@ -56,3 +56,12 @@ def test_indices_outside_the_model(tmp_path, rng):
     savemat(tmp_path / "b.mat", {"model": fields | {"tri": fields["tri"] - 1}})
     with pytest.raises(ValueError, match="counts from 1"):
         load_bfm(tmp_path / "b.mat")
+
+
+@pytest.mark.parametrize("key", ["shapePC", "texEV", "tri", "kpt_ind"])
+def test_numbers_that_are_none(tmp_path, rng, key):
+    fields = write_bfm(tmp_path / "a.mat", rng)
+    fields[key].flat[0] = np.nan
+    savemat(tmp_path / "b.mat", {"model": fields})
+    with pytest.raises(ValueError, match=f"b.mat: {key} holds NaN"):
+        load_bfm(tmp_path / "b.mat")

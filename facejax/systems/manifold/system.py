@@ -1,7 +1,6 @@
 """Face Manifold as a system of the trainer: one parameter group per denoiser."""
 
 import functools
-import json
 import logging
 import pathlib
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.host.files import read_json_lines
 from facejax.host.shell import command_line
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
@@ -204,8 +204,7 @@ class ManifoldSystem:
         from facejax.io.plots import line_plots
         from facejax.systems.manifold import metrics
 
-        lines = (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
+        records = read_json_lines(workdir / "metrics.jsonl")
         panels = {}
         for target in self.targets:
             points = [(r["kimg"], r[f"{target}/mse"]) for r in records if f"{target}/mse" in r]

@@ -15,6 +15,7 @@ import numpy as np
 
 from facejax.data.folders import open_dataset
 from facejax.data.packed import PackedSource
+from facejax.host.files import reading
 from facejax.host.locks import check_new, new_folder
 from facejax.host.shell import command_line
 from facejax.io.checkpoints import Checkpoints
@@ -69,13 +70,18 @@ def load_network_pickle(path: str | os.PathLike) -> list[dict[str, Any]]:
         missing = {"name", "static_kwargs", "variables"} - set(state)
         if missing:
             raise ValueError(f"{path}: a network lacks {sorted(missing)}: is this a TBGAN pickle?")
-        out.append(
-            {
-                "name": state["name"],
-                "static_kwargs": dict(state["static_kwargs"]),
-                "variables": {name: np.asarray(a) for name, a in state["variables"]},
-            }
-        )
+        with reading(path, "a TBGAN pickle"):
+            variables = {str(name): np.asarray(a) for name, a in state["variables"]}
+            out.append(
+                {
+                    "name": str(state["name"]),
+                    "static_kwargs": dict(state["static_kwargs"]),
+                    "variables": variables,
+                }
+            )
+        odd = [name for name, value in variables.items() if value.dtype.kind not in "fiub"]
+        if odd:
+            raise ValueError(f"{path}: the variable {odd[0]!r} of a network holds no numbers")
     return out
 
 
