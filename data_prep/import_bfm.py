@@ -58,7 +58,12 @@ def convert(args: argparse.Namespace) -> int:
     source = pathlib.Path(args.source)
     roles, others = ({}, {}) if source.is_file() else find_sources(source)
     finished = [] if source.is_file() or len(roles) == len(ROLES) else find_front(source)
-    if len(finished) == 1:
+    if len(finished) > 1:
+        raise ValueError(
+            f"{source}: found {len(finished)} finished models, {' and '.join(map(str, finished))}; "
+            "name one of them"
+        )
+    if finished:
         source = finished[0]
     if source.is_file():
         found = describe_file(source)

@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
     def work() -> int:
         args = parser().parse_args(argv)
         common.prepare([args.out])
+        from facejax.host.locks import folder_lock
         from facejax.systems.manifold.data import load_model, load_rows, per_component
         from facejax.systems.manifold.dataset import write_pairs, write_samples
         from facejax.systems.manifold.gallery import Painter
@@ -67,20 +68,20 @@ def main(argv: list[str]) -> int:
         )
         model = load_model(config) if args.samples > 0 else None
         painter = model and Painter(config, model, config.evaluate.picture_size)
-        for target in TARGETS[args.mode]:
-            repeats = REPEATS[target] if args.repeats is None else args.repeats
-            sigma = SIGMAS[bool(args.path)][target] if args.sigma is None else args.sigma
-            rows = load_rows(config, target)
-            sigma = per_component(sigma, config, target, rows.train)
-            folder = write_pairs(args.out, target, rows, sigma, repeats, args.seed)
-            print(
-                f"{folder}: {len(rows.train)} + {len(rows.test)} faces, {repeats} corruptions each"
-            )
-            if painter is not None:
-                write_samples(args.out, target, painter, args.samples)
+        with folder_lock(args.out, "making pairs"):
+            for target in TARGETS[args.mode]:
+                repeats = REPEATS[target] if args.repeats is None else args.repeats
+                sigma = SIGMAS[bool(args.path)][target] if args.sigma is None else args.sigma
+                rows = load_rows(config, target)
+                sigma = per_component(sigma, config, target, rows.train)
+                folder = write_pairs(args.out, target, rows, sigma, repeats, args.seed)
+                counts = f"{len(rows.train)} + {len(rows.test)} faces"
+                print(f"{folder}: {counts}, {repeats} corruptions each")
+                if painter is not None:
+                    write_samples(args.out, target, painter, args.samples)
         return 0
 
-    return common.report_errors(work)
+    return common.report_errors(work, "The same command begins again")
 
 
 if __name__ == "__main__":

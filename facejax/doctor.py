@@ -83,14 +83,14 @@ def _face_models(ict_path: str | None) -> list[dict[str, Any]]:
 
 
 def _ict(path: pathlib.Path) -> dict[str, Any]:
+    from facejax.host.arrays import npz_names
     from facejax.morphable import ict
-    from facejax.morphable.storage import array_names
 
     if not path.exists():
         return dict(found=False, note=f"{path}: no such file or folder")
     try:
         good = bool(ict.find_obj_folder(path)) if path.is_dir() else (
-            set(ict.RAW_KEYS) <= array_names(path)
+            set(ict.RAW_KEYS) <= npz_names(path)
         )  # fmt: skip
     except ValueError as error:
         return dict(found=False, note=str(error))

@@ -54,6 +54,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     g.add_argument("--background", default="plain", help="plain, gradient, or a folder of images")
     g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
 
+    g.add_argument("--skip_bad", action="store_true",
+                   help="do without backgrounds that cannot be read")  # fmt: skip
+
     g = p.add_argument_group("files")
     g.add_argument("--container", choices=("folder", "packed", "tfds"), default="folder",
                    help="PNG and npz; one array per output; ArrayRecord (folder)")  # fmt: skip
@@ -122,9 +125,14 @@ def _run(args) -> int:
         compress=not args.no_compress,
         meshes=args.meshes,
         threads=args.threads,
+        skip_bad=args.skip_bad,
     )
     seconds = ", ".join(f"{k} {v:.1f}" for k, v in summary.seconds.items())
     print(f"{summary.written} face(s) made, {summary.found} found; seconds: {seconds}")
+    for name, why in summary.left_out.items():
+        print(f"left out: {name}: {why}")
+    if summary.left_out:
+        print(f"{len(summary.left_out)} background image(s) were left out")
     if summary.missing:
         print(f"{summary.missing} face(s) of the set are missing: other shards make them")
     else:

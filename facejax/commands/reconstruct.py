@@ -119,8 +119,9 @@ def _measure(reconstructor, args) -> int:
     from facejax.host.files import atomic_path
     from facejax.pipelines.landmark_nme import aflw_nme
     from facejax.train.describe import figure_rows, format_table
+    from facejax.train.evaluation import finite_figures
 
-    figures = aflw_nme(reconstructor, args.input, args.landmarks)
+    figures = finite_figures(aflw_nme(reconstructor, args.input, args.landmarks), args.input)
     out = pathlib.Path(args.out) / "nme.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as path:

@@ -1,6 +1,7 @@
 """Verbs that ask the run: the system of the run in --workdir says what there is to do with it."""
 
 import argparse
+import contextlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -114,14 +115,19 @@ def _work(name: str, program: str, workdir: str | None, rest: Sequence[str]) -> 
     if not _matches(system_verbs(config.system).get(name), sub):
         raise _lacking(name, sub, workdir, config.system)
     args = _parser(name, config.system, program, workdir).parse_args(list(rest))
-    prepare([getattr(args, "out", None)])
+    out = getattr(args, "out", None)
+    prepare([out])
+    from facejax.host.locks import folder_lock
     from facejax.train.runs import Run, load_run, make_system
 
     if args.verb.checkpoint:
         run = load_run(workdir)
     else:
         run = Run(pathlib.Path(workdir), config, make_system(config), {}, {})
-    written = args.verb.run(run, args)
+    # A name with a suffix is that of a file, which is written at once or not at all.
+    folder = out and (pathlib.Path(out).is_dir() or not pathlib.Path(out).suffix)
+    with folder_lock(out, program, name) if folder else contextlib.nullcontext():
+        written = args.verb.run(run, args)
     if written:
         print(f"Look at: {', '.join(map(str, written))}")
     return 0

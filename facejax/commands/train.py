@@ -242,25 +242,31 @@ def run(
 
     Raises:
       ValueError: the folder holds no run, or one of another configuration.
+      LockError: another process trains, or evaluates, in the folder.
     """
     if mode not in MODES:
         raise UsageError(f"mode must be one of {MODES}, found {mode!r}")
     workdir = pathlib.Path(workdir)
+    from facejax.train.parallel import run_lock
+
     if mode == "evaluate":
-        step, figures = _evaluate(config, workdir)
-        _write_figures(workdir, step, figures)
+        with run_lock(workdir, "evaluating", "evaluation"):
+            step, figures = _evaluate(config, workdir)
+            _write_figures(workdir, step, figures)
         return figures
     from facejax.train.loop import train
     from facejax.train.prerequisites import train_prerequisites
     from facejax.train.runs import make_system, resolve
 
-    train_prerequisites(config, workdir)
-    system = make_system(resolve(config, workdir))
-    return train(system, config, workdir, profile_steps=profile_steps)
+    with run_lock(workdir):  # from the first prerequisite to the end of the run
+        train_prerequisites(config, workdir)
+        system = make_system(resolve(config, workdir))
+        return train(system, config, workdir, profile_steps=profile_steps)
 
 
 def _evaluate(config: ConfigDict, workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
     """The step of the newest checkpoint, and its figures."""
+    from facejax.train.evaluation import finite_figures
     from facejax.train.run_folder import check_evaluation
     from facejax.train.runs import load_params, make_system, resolve
 
@@ -269,14 +275,15 @@ def _evaluate(config: ConfigDict, workdir: pathlib.Path) -> tuple[int, dict[str,
     if not hasattr(system, "evaluate"):
         raise UsageError(f"system {config.system!r} has nothing to evaluate")
     params, meta = load_params(system, workdir)
-    return meta["step"], system.evaluate(params, meta, workdir)
+    step = meta["step"]
+    return step, finite_figures(system.evaluate(params, meta, workdir), f"step {step}")
 
 
 def _write_figures(workdir: pathlib.Path, step: int, figures: dict[str, Any]) -> None:
     from facejax.host.files import atomic_path
 
     with atomic_path(workdir / "evaluation.json") as path:
-        text = json.dumps({"step": step, **figures}, indent=2)
+        text = json.dumps({"step": step, **figures}, indent=2, allow_nan=False)
         path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -344,9 +351,11 @@ def _dry_run(config: ConfigDict, options: Options) -> int:
 
 def _evaluate_and_print(config: ConfigDict, workdir: pathlib.Path) -> int:
     from facejax.train.describe import figure_rows, format_table
+    from facejax.train.parallel import run_lock
 
-    step, figures = _evaluate(config, workdir)
-    print(format_table(figure_rows(figures)))  # first: a disk that is full does not take them away
-    _write_figures(workdir, step, figures)
+    with run_lock(workdir, "evaluating", "evaluation"):
+        step, figures = _evaluate(config, workdir)
+        print(format_table(figure_rows(figures)))  # first: a full disk does not take them away
+        _write_figures(workdir, step, figures)
     print(f"also in {workdir / 'evaluation.json'}")
     return 0

@@ -8,9 +8,11 @@ import pathlib
 import numpy as np
 
 from facejax.geometry.hierarchy import MeshHierarchy, build_hierarchy, padded_rows
+from facejax.host.arrays import read_npz
 from facejax.host.cache import cached
+from facejax.host.files import reading
 from facejax.morphable.model import MorphableModel
-from facejax.morphable.storage import content_digest, read_arrays, write_arrays
+from facejax.morphable.storage import content_digest, write_arrays
 
 _VERSION = 1  # of the algorithm; part of the cache's key
 _FIELDS = ("neighbors", "weights", "keep", "up_index", "up_weight")
@@ -45,7 +47,7 @@ def cached_hierarchy(
         f"hierarchy-{digest}.npz",
         "the mesh hierarchy",
         lambda: build_hierarchy(vertices, triangles, factor, levels, legacy),
-        lambda path: _unpack(read_arrays(path)),
+        lambda path: _unpack(read_npz(path)),
         lambda path, hierarchy: write_arrays(path, _pack(hierarchy)),
     )
 
@@ -122,7 +124,14 @@ def read_original_hierarchy(folder: str | os.PathLike) -> MeshHierarchy:
 
 def _sparse(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """(row, column, value) of a matrix in compressed rows or columns, and its shape."""
-    arrays = read_arrays(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; wanted a matrix of scipy.sparse.save_npz")
+    arrays = read_npz(path)
+    with reading(path, "a matrix of scipy.sparse.save_npz"):
+        return _matrix(path, arrays)
+
+
+def _matrix(path, arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     kind = np.asarray(arrays.get("format", "")).item()
     kind = kind.decode() if isinstance(kind, bytes) else str(kind)
     wanted = {"indices", "indptr", "data", "shape"}
@@ -136,6 +145,9 @@ def _sparse(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tup
     major_size, minor_size = shape if kind == "csr" else shape[::-1]
     if (
         len(pointer) != major_size + 1
+        or arrays["data"].dtype.kind not in "fiu"
+        or not np.isfinite(arrays["data"]).all()
+        or pointer[0] != 0
         or (np.diff(pointer) < 0).any()
         or pointer[-1] != len(minor)
         or len(minor) != len(arrays["data"])

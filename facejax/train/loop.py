@@ -1,28 +1,27 @@
 """The training loop: the only owner of time and disk. Any moment is a good moment to kill it."""
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import logging
+import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from facejax.data.prefetch import Prefetcher, num_processors
-from facejax.data.sampler import IndexSampler
-from facejax.data.source import Source
+from facejax.data.prefetch import Prefetcher
+from facejax.host.files import atomic_path
 from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.train import run_folder
 from facejax.train.control import Interrupted, Profiler, StopSignals
 from facejax.train.frozen import check_frozen, describe_frozen, frozen_trees
+from facejax.train.loader import Loader
 from facejax.train.logging import MetricAverages, NullWriter, RunWriter, log_file, versions
-from facejax.train.parallel import Parallel, agree
+from facejax.train.parallel import Parallel, agree, run_lock
 from facejax.train.progress import Stopwatch, format_duration, stage_images
 from facejax.train.state import TrainState, init_optimizers, init_state
 from facejax.train.step import active_phases, checked_phases, traced_scalars
@@ -31,7 +30,6 @@ from facejax.train.warm_start import warm_start
 
 _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 30.0
-_DRAWING_THREADS = 8
 
 
 @dataclasses.dataclass
@@ -51,82 +49,6 @@ class RunResult:
     compiled: list[str]
 
 
-class _Loader:
-    """Global batches in order, addressed by the number of images seen.
-
-    Args:
-      system: whose sources.
-      parallel: where batches go.
-      seed: of their order.
-      images: seen before the first batch.
-      placed: what is frozen, on the host and as placed, see `Parallel.put_frozen`.
-    """
-
-    def __init__(
-        self, system: System, parallel: Parallel, seed: int, images: int, placed: tuple[Any, Any]
-    ):
-        self._system, self._parallel, self._seed = system, parallel, seed
-        self._images, self._placed = images, placed
-        self._sources: dict[Stage, tuple[Source, IndexSampler]] = {}
-        self._makers: dict[tuple, Callable] = {}
-        self._threads = min(num_processors(), _DRAWING_THREADS)
-        self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, "draw")
-        self._drawn = [0, 0.0]  # examples, seconds
-
-    def load(self, step: int) -> tuple[int, dict[str, Any]] | None:
-        """(images seen before it, batch on devices); None after the end of the run."""
-        del step
-        images = self._images
-        if images >= self._system.total_images:
-            return None
-        stage = self._system.plan(images).stage
-        source, sampler = self._source(stage)
-        rows = self._parallel.rows(stage.batch_size)
-        indices = sampler.indices(images, stage.batch_size)[rows]
-        started = time.monotonic()
-        drawn = dict(self._draw(source, indices, dict(stage.static)))
-        self._drawn = [self._drawn[0] + len(indices), self._drawn[1] + time.monotonic() - started]
-        drawn["index"] = np.arange(rows.start, rows.stop, dtype=np.int32)
-        batch = self._parallel.put_batch(drawn)
-        self._images += stage.batch_size
-        return images, self._made(stage, source, batch)
-
-    def take_rate(self) -> float | None:
-        """Examples per second of drawing since the last call; None where nothing was drawn."""
-        (count, seconds), self._drawn = self._drawn, [0, 0.0]
-        return count / max(seconds, 1e-9) if count else None
-
-    def close(self) -> None:
-        """Ends the threads."""
-        self._pool.shutdown(cancel_futures=True)
-
-    def _source(self, stage: Stage) -> tuple[Source, IndexSampler]:
-        if stage not in self._sources:
-            source = self._system.source(stage)
-            self._sources[stage] = source, IndexSampler(len(source), self._seed)
-        return self._sources[stage]
-
-    def _draw(self, source: Source, indices: np.ndarray, static: dict) -> dict[str, Any]:
-        if not source.in_threads or self._threads == 1 or len(indices) < 2:
-            return source.draw(indices, **static)
-        parts = np.array_split(indices, min(self._threads, len(indices)))
-        drawn = list(self._pool.map(lambda part: source.draw(part, **static), parts))
-        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *drawn)
-
-    def _made(self, stage: Stage, source: Source, batch: dict[str, Any]) -> dict[str, Any]:
-        """The examples: queued on the devices behind earlier steps, nothing comes back."""
-        if not source.has_make:
-            return batch
-        key = (id(source), stage.static, stage.batch_size)  # `_sources` holds the source
-        if key not in self._makers:
-            static = dict(stage.static)
-            tables = self._parallel.put_frozen(source.tables(**static), self._placed)
-            make = self._parallel.wrap_examples(functools.partial(source.make, **static))
-            program = make.lower(tables, batch).compile()
-            self._makers = {key: functools.partial(program, tables)}  # the last one's may go
-        return self._makers[key](batch)
-
-
 def _crossed(before: int, after: int, every_kimg: float) -> bool:
     every = max(1, round(1000 * every_kimg))
     return every_kimg > 0 and before // every != after // every
@@ -135,9 +57,9 @@ def _crossed(before: int, after: int, every_kimg: float) -> bool:
 class _Run:
     """The state of one call of `train`."""
 
-    def __init__(self, system, config, workdir, parallel, writer, checkpoints, frozen_record):
+    def __init__(self, system, config, workdir, parallel, writer, checkpoints, frozen_record, lock):
         self.system, self.config, self.workdir = system, config, workdir
-        self.frozen_record = frozen_record
+        self.frozen_record, self.lock = frozen_record, lock
         self.parallel, self.writer, self.checkpoints = parallel, writer, checkpoints
         self.step, self.images = 0, 0
         self.segment: str | None = None
@@ -145,7 +67,8 @@ class _Run:
         self.averages = MetricAverages()
         self.stopwatch = Stopwatch()
         self.programs: dict[Stage, dict[str, Callable]] = {}
-        self.loader: _Loader | None = None
+        self.shapes: dict[Stage, Any] = {}  # of a batch and the scalars
+        self.loader: Loader | None = None
         self.compile_seconds = 0.0
         self.lap_images = 0
         self.saved_step: int | None = None
@@ -180,6 +103,8 @@ class _Run:
                     self.state, self.frozen, batch, scalars
                 )
             except TypeError as error:
+                if _shapes(batch, scalars) == self.shapes[plan.stage]:
+                    raise
                 raise ValueError(
                     f"stage {plan.stage.name}: the arrays of a batch or the names of the scalars "
                     f"changed within the stage ({error}). Put what changes shapes into Stage.static"
@@ -211,6 +136,7 @@ class _Run:
         """All phases of a stage, one after the other: side by side they take twice the memory."""
         jax.block_until_ready(arguments)  # earlier steps are training, not compilation
         started = time.monotonic()
+        self.shapes[stage] = _shapes(*arguments[-2:])
         self.programs[stage] = {
             phase.name: self.parallel.wrap(self.system, stage, phase.name, self.config.accumulate)
             .lower(*arguments)
@@ -287,6 +213,8 @@ class _Run:
     def save(self) -> None:
         if self.saved_step == self.step:
             return
+        if self.lock is not None:
+            self.lock.check()
         with self._not_training():
             meta = {
                 "images": self.images,
@@ -308,6 +236,10 @@ class _Run:
         if left is not None:
             parts.append(f"{format_duration(left)} left")
         return ", ".join(parts)
+
+
+def _shapes(*trees: Any) -> Any:
+    return jax.tree.map(lambda x: (np.shape(x), str(x.dtype)), trees)
 
 
 def _as_dict(state: TrainState) -> dict[str, Any]:
@@ -369,7 +301,8 @@ def train(
     Raises:
       Interrupted: after SIGTERM or SIGINT; the state is saved.
       ValueError: a batch does not divide over the devices, or `workdir` holds another run.
-      CheckpointError: no space, or nothing readable left.
+      LockError: another process trains in `workdir`.
+      CheckpointError: something cannot be written into `workdir`, or no checkpoint can be read.
     """
     workdir = pathlib.Path(workdir)
     parallel = parallel or Parallel(config.parallel)
@@ -377,10 +310,12 @@ def train(
         parallel.check_stage(system, stage, config.accumulate)
     main = jax.process_index() == 0
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep)
-    changed = run_folder.check_config(workdir, config) if checkpoints.steps() else []
     with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(run_lock(workdir))
+        stack.enter_context(_write_errors(workdir, checkpoints))
+        changed = run_folder.check_config(workdir, config) if checkpoints.steps() else []
         if main:
-            _write_config(workdir, config)
+            run_folder.write_config(workdir, config)
             stack.enter_context(log_file(workdir / "log.txt"))
         stack.enter_context(checkpoints)
         for line in changed:
@@ -393,7 +328,7 @@ def train(
         state, meta = restored or (state, None)
         step = meta["step"] if meta else 0
         writer = stack.enter_context(RunWriter(workdir, step) if main else NullWriter())
-        run = _Run(system, config, workdir, parallel, writer, checkpoints, frozen)
+        run = _Run(system, config, workdir, parallel, writer, checkpoints, frozen, lock)
         run.start(state, meta)
         del state, restored
         if meta and run.images >= system.total_images:
@@ -410,12 +345,19 @@ def train(
         return RunResult(run.state, run.step, run.images, compiled)
 
 
-def _write_config(workdir: pathlib.Path, config: Any) -> None:
+@contextlib.contextmanager
+def _write_errors(workdir: pathlib.Path, checkpoints: Checkpoints) -> Iterator[None]:
+    """What cannot be written into the run folder is one error that says how to go on."""
     try:
-        run_folder.write_config(workdir, config)
+        yield
     except OSError as error:
+        name = error.filename if isinstance(error.filename, str | os.PathLike) else None
+        if name is None or not pathlib.Path(name).absolute().is_relative_to(workdir.absolute()):
+            raise  # of the data, say
         raise CheckpointError(
-            f"{workdir}: cannot write to the run folder ({error}). Choose another --workdir"
+            f"{name}: cannot be written ({error.strerror}). Checkpoints are untouched: steps "
+            f"{checkpoints.steps()}. Make room, or let this user write there, then repeat the "
+            "command to go on from the newest"
         ) from error
 
 
@@ -423,7 +365,7 @@ def _train(run: _Run, profile_steps: int, show_progress: bool) -> None:
     system, config = run.system, run.config
     total = system.total_images
     placed = (frozen_trees(system), run.frozen)
-    run.loader = loader = _Loader(system, run.parallel, config.seed, run.images, placed)
+    run.loader = loader = Loader(system, run.parallel, config.seed, run.images, placed)
     ahead = stage_images(system, run.images)
     in_flight: collections.deque = collections.deque()
     reported = time.monotonic()
@@ -486,4 +428,5 @@ def _finish(run: _Run) -> None:
     done = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
     if hasattr(run.system, "finish") and jax.process_index() == 0 and done != str(run.images):
         run.system.finish(run.params_as_used(), run.workdir)
-        marker.write_text(f"{run.images}\n", encoding="utf-8")
+        with atomic_path(marker) as path:
+            path.write_text(f"{run.images}\n", encoding="utf-8")

@@ -6,7 +6,9 @@ statistics are averaged explicitly, everything else stays on its device. State t
 in both forms (no device axis), so a run may change from one to the other.
 """
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,7 +18,9 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from facejax.data.sampler import process_slice
+from facejax.host.locks import FolderLock, LockError, folder_lock
 from facejax.host.machine import MachineError
+from facejax.io.checkpoints import CheckpointError
 from facejax.nn.devices import AXIS
 from facejax.train.step import make_phase_step
 from facejax.train.system import Stage, System
@@ -77,6 +81,42 @@ def agree(flag: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(np.max(multihost_utils.process_allgather(np.int32(flag))))
+
+
+@contextlib.contextmanager
+def run_lock(
+    folder: str | os.PathLike, purpose: str = "training", part: str = ""
+) -> Iterator[FolderLock | None]:
+    """Holds the lock of a run folder: process 0 for all processes of a run.
+
+    Args:
+      folder: of the run; made.
+      purpose, part: see `folder_lock`. A run may be evaluated, part 'evaluation', while it trains.
+
+    Yields:
+      The lock; None in the processes other than 0.
+
+    Raises:
+      LockError: another run is writing there; raised by every process.
+      CheckpointError: the folder cannot be written; raised by every process.
+    """
+    with contextlib.ExitStack() as stack:
+        lock = problem = None
+        if jax.process_index() == 0:
+            try:
+                lock = stack.enter_context(folder_lock(folder, purpose, part))
+            except LockError as error:
+                problem = error
+            except OSError as error:
+                problem = CheckpointError(
+                    f"{folder}: cannot write to the run folder ({error.strerror}). Choose another "
+                    "--workdir"
+                )
+        if agree(int(problem is not None)) and problem is None:
+            problem = CheckpointError(f"{folder}: process 0 cannot write to the run folder")
+        if problem is not None:
+            raise problem
+        yield lock
 
 
 def _mean_over_devices(tree: Any) -> Any:
@@ -165,9 +205,7 @@ class Parallel:
           placed: a tree and what this method made of it: arrays of `tree` that are in there too are
             not placed again.
         """
-        known = {
-            id(x): y for x, y in zip(*map(jax.tree.leaves, placed), strict=True)
-        }  # fmt: skip
+        known = {id(x): y for x, y in zip(*map(jax.tree.leaves, placed), strict=True)}
         return jax.tree.map(
             lambda x: known[id(x)] if id(x) in known else self._replicate(np.asarray(x)), tree
         )
@@ -243,28 +281,35 @@ class Parallel:
         return self._spread(examples, (None, AXIS), AXIS)
 
     def _spread(self, function: Callable, inputs, outputs, donate: int | None = None) -> Callable:
-        """A function of one device, compiled to run on all; None is replicated, AXIS is rows."""
+        """A function of one device, compiled to run on all.
+
+        Args:
+          function: of arrays of one device.
+          inputs, outputs: for each argument, and for the result (or each entry of a tuple), None
+            where it is replicated, AXIS where every device has rows of its own.
+          donate: the argument whose memory may be used again.
+        """
         donated = () if donate is None else (donate,)
+
+        def placed(kinds: dict) -> tuple:
+            return tuple(
+                tuple(kinds[n] for n in names) if isinstance(names, tuple) else kinds[names]
+                for names in (inputs, outputs)
+            )
+
         if self.mode == "pmap":
-            axis = {None: None, AXIS: 0}
-            outer = tuple(axis[o] for o in outputs) if isinstance(outputs, tuple) else axis[outputs]
+            in_axes, out_axes = placed({None: None, AXIS: 0})
             return jax.pmap(
                 function, axis_name=AXIS, devices=self.devices,
-                in_axes=tuple(axis[i] for i in inputs), out_axes=outer, donate_argnums=donated,
+                in_axes=in_axes, out_axes=out_axes, donate_argnums=donated,
             )  # fmt: skip
-
-        def both(names, kinds):
-            found = tuple(kinds[n] for n in (names if isinstance(names, tuple) else (names,)))
-            return found if isinstance(names, tuple) else found[0]
-
-        specs, places = {None: P(), AXIS: P(AXIS)}, {None: self._replicated, AXIS: self._sharded}
         if self.num_devices > 1:
             # Gradients of replicated parameters are each device's own: `reduce` averages them.
+            in_specs, out_specs = placed({None: P(), AXIS: P(AXIS)})
             function = jax.shard_map(
-                function, mesh=self._mesh, check_vma=False,
-                in_specs=both(inputs, specs), out_specs=both(outputs, specs),
-            )  # fmt: skip
+                function, mesh=self._mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+            )
+        in_places, out_places = placed({None: self._replicated, AXIS: self._sharded})
         return jax.jit(
-            function, donate_argnums=donated,
-            in_shardings=both(inputs, places), out_shardings=both(outputs, places),
-        )  # fmt: skip
+            function, donate_argnums=donated, in_shardings=in_places, out_shardings=out_places
+        )

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from facejax.host.files import atomic_path
+from facejax.host.files import atomic_path, read_json
 
 # May differ when a run goes on: how often something is written, on what it runs.
 FREE_KEYS = ("log_every", "sample_kimg", "checkpoint_kimg", "keep", "parallel")
@@ -52,6 +52,15 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def settings(config: Any) -> dict[str, Any]:
+    """{'model.hidden': value} of all that decides what a run computes.
+
+    Args:
+      config: ConfigDict or dict.
+    """
+    return {k: v for k, v in flatten(as_plain(config)).items() if k not in FREE_KEYS}
+
+
 def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
     """The configuration of a run folder with tuples for lists; None where there is none.
 
@@ -68,7 +77,10 @@ def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
         return tuple(tuples(y) for y in x) if isinstance(x, list) else x
 
     try:
-        return tuples(upgraded(json.loads(path.read_text(encoding="utf-8"))))
+        config = read_json(path)
+        if not isinstance(config, dict):
+            raise ValueError("no JSON object")
+        return tuples(upgraded(config))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}). Delete it and give --config and the same settings again"
@@ -131,12 +143,12 @@ def check_evaluation(workdir: str | pathlib.Path, config: Any) -> None:
 
 def _differing(old: dict[str, Any], config: Any) -> dict[str, str]:
     """{key: what it was and is} of the keys that may not change freely."""
-    old, new = flatten(as_plain(old)), flatten(as_plain(config))
+    old, new = settings(old), settings(config)
     absent = object()
     return {
         key: f"{key} was {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
         for key in sorted(old.keys() | new.keys())
-        if key not in FREE_KEYS and old.get(key, absent) != new.get(key, absent)
+        if old.get(key, absent) != new.get(key, absent)
     }
 
 

@@ -73,7 +73,7 @@ def test_the_wheel_runs_outside_a_checkout(source, tmp_path):
 def test_the_source_distribution_has_the_configurations(source, tmp_path):
     _run(sys.executable, "setup.py", "-q", "sdist", "-d", tmp_path, cwd=source)
     (archive,) = tmp_path.glob("facejax-*.tar.gz")
-    shutil.unpack_archive(archive, tmp_path, filter="data")
+    shutil.unpack_archive(archive, tmp_path)
     (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
     assert (folder / "configs/tbgan.py").is_file()
     assert (folder / "facejax/selftest.npz").is_file()

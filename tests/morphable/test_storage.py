@@ -34,7 +34,7 @@ def test_round_trip_without_textures_and_uv(small_model, tmp_path):
 def test_pickles_are_refused(tmp_path):
     path = tmp_path / "evil.npz"
     np.savez(path, format=np.array("facejax-morphable-1"), meta=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="pickled"):
+    with pytest.raises(ValueError, match="Python objects"):
         load_npz(path)
 
 
@@ -88,3 +88,23 @@ def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "facejax"
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("mean_shape", lambda a: np.where(a > 0, np.nan, a), "mean_shape holds other things"),
+        ("landmarks68", lambda a: a[:5], r"landmarks68 has shape \(5,\)"),
+        ("landmarks5", lambda a: a - 10**6, "landmarks5 names other things"),
+        ("uv_triangles", lambda a: a + 10**6, "uv_triangles names other things"),
+        ("uv_vertex", lambda a: a.astype(np.float32), "uv_vertex names other things"),
+        ("masks", lambda a: a[:, :-1], "masks has shape"),
+        ("meta", lambda a: np.array("[1]"), "face model"),
+    ],
+)
+def test_what_no_writer_of_ours_makes_is_named(tmp_path, small_model, key, change, words):
+    arrays = arrays_from_model(small_model)
+    arrays[key] = change(arrays[key])
+    np.savez(tmp_path / "odd.npz", **arrays)
+    with pytest.raises(ValueError, match=f"odd.npz: .*{words}"):
+        load_npz(tmp_path / "odd.npz")

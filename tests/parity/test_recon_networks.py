@@ -187,7 +187,7 @@ def reference_hierarchy(case):
     return hierarchies.MeshHierarchy(
         tuple(g[0] for g in graphs), tuple(g[1] for g in graphs), keep,
         tuple(u[0] for u in ups), tuple(u[1] for u in ups),
-    )  # fmt: skip
+    ).split()  # fmt: skip
 
 
 @pytest.mark.parametrize("path", SAMPLING)

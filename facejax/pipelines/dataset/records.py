@@ -1,13 +1,16 @@
 """Faces as a TensorFlow Datasets set in array_record files, written without TensorFlow."""
 
 import pathlib
+import shutil
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from facejax.data.tfds import write_array_records
 from facejax.host.files import atomic_path
+from facejax.host.machine import MachineError
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import IMAGES, MAPS, png_bytes, split_face
 
@@ -29,7 +32,8 @@ class RecordContainer:
       per_file: faces in a file; FACES_PER_FILE by default.
 
     Raises:
-      ValueError: the name is no snake_case, or a package is missing.
+      ValueError: the name is no snake_case.
+      MachineError: a package is missing.
     """
 
     def __init__(
@@ -48,13 +52,14 @@ class RecordContainer:
             )
         try:
             import tensorflow_datasets as tfds
-            from array_record.python.array_record_module import ArrayRecordWriter
+            from array_record.python import array_record_module  # noqa: F401
         except ImportError as error:
-            raise ValueError(
-                f"--container=tfds needs tensorflow-datasets and array-record ({error}): pip "
-                "install array-record, or use --container=packed"
+            raise MachineError(
+                "--container=tfds needs tensorflow-datasets and array-record, and one of them "
+                f"cannot be imported ({error}): pip install tensorflow-datasets array-record, or "
+                "use --container=packed"
             ) from error
-        self._tfds, self._writer = tfds, ArrayRecordWriter
+        self._tfds = tfds
         self.name, self.num, self.clock = name, num, clock
         self.per_file = per_file or FACES_PER_FILE
         self.folder = out / VERSION
@@ -105,10 +110,10 @@ class RecordContainer:
                 return
             del self._blocks[block]
         with self.clock("disk"), atomic_path(self._file(block)) as temporary:
-            writer = self._writer(str(temporary), "group_size:1")
-            for i in sorted(records):
-                writer.write(records[i])
-            writer.close()
+            write_array_records(temporary, (records[i] for i in sorted(records)))
+
+    def close(self) -> None:
+        """See `Container`; every file is closed when it is written."""
 
     def finish(self) -> None:
         """Writes dataset_info.json and features.json."""
@@ -121,13 +126,22 @@ class RecordContainer:
             shard_lengths=[len(self._faces(b)) for b in range(blocks)],
             num_bytes=sum(self._file(b).stat().st_size for b in range(blocks)),
         )
-        tfds.folder_dataset.write_metadata(
-            data_dir=str(self.folder),
-            features=self._features,
-            split_infos=[split],
-            version=VERSION,
-            check_data=False,
-        )
+        partial = self.folder / ".metadata.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            tfds.folder_dataset.write_metadata(
+                data_dir=str(partial),
+                features=self._features,
+                split_infos=[split],
+                version=VERSION,
+                check_data=False,
+            )
+            # dataset_info.json last: it says that all is there
+            for path in sorted(partial.iterdir(), key=lambda p: p.name == "dataset_info.json"):
+                path.replace(self.folder / path.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _example(self, index: int, labels_only: bool) -> dict[str, np.ndarray]:
         if labels_only not in self._sources:

@@ -1,5 +1,6 @@
 """One row per face for all faces: labels.csv, labels.parquet, COCO keypoints."""
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -64,23 +65,32 @@ class TableWriter:
         self._buffer: list[np.ndarray] = []
 
     def __enter__(self) -> "TableWriter":
-        self._csv_path = atomic_path(self._out / "labels.csv")
-        self._file = open(self._csv_path.__enter__(), "w", newline="", encoding="utf-8")
-        self._csv = csv.writer(self._file)
-        self._csv.writerow(self._columns)
-        if self._parquet:
-            import pyarrow
-            import pyarrow.parquet
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(atomic_path(self._out / "labels.csv"))
+            file = stack.enter_context(open(path, "w", newline="", encoding="utf-8"))
+            self._csv = csv.writer(file)
+            self._csv.writerow(self._columns)
+            if self._parquet:
+                import pyarrow
+                import pyarrow.parquet
 
-            fields = [
-                (c, pyarrow.int64() if c == "face" else pyarrow.float32()) for c in self._columns
-            ]
-            self._schema = pyarrow.schema(fields)
-            self._parquet_path = atomic_path(self._out / "labels.parquet")
-            self._writer = pyarrow.parquet.ParquetWriter(
-                self._parquet_path.__enter__(), self._schema
-            )
+                fields = [
+                    (c, pyarrow.int64() if c == "face" else pyarrow.float32())
+                    for c in self._columns
+                ]
+                self._schema = pyarrow.schema(fields)
+                path = stack.enter_context(atomic_path(self._out / "labels.parquet"))
+                self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
+                stack.push(self._end_parquet)
+            self._files = stack.pop_all()  # they end as they would here, errors included
         return self
+
+    def _end_parquet(self, kind, *unused) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            self._writer.close()
 
     def add(self, numbers: np.ndarray) -> None:
         """One row."""
@@ -101,13 +111,7 @@ class TableWriter:
             self._buffer.clear()
 
     def __exit__(self, *error) -> None:
-        self._file.close()
-        if self._parquet:
-            if error[0] is None:
-                self._flush()
-            self._writer.close()
-            self._parquet_path.__exit__(*error)
-        self._csv_path.__exit__(*error)
+        self._files.__exit__(*error)
 
 
 def write_coco(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facejax.data.source import Source, check_indices
+from facejax.host.arrays import describe_array, read_npy
 
 TARGETS = ("shape", "expression")
 SOURCES = ("procedural", "mat", "arrays")
@@ -148,9 +149,7 @@ def _procedural_rows(config, target: str) -> np.ndarray:
             np.save(file, rows)
 
     name = f"manifold-{target}-{digest}.npy"
-    return cached(
-        name, f"{target} faces", drawn, lambda path: np.load(path, allow_pickle=False), write
-    )
+    return cached(name, f"{target} faces", drawn, read_npy, write)
 
 
 def split_rows(rows: np.ndarray, num_test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -179,8 +178,12 @@ def _read_arrays(folder: pathlib.Path, target: str) -> Rows:
                 f"{path}: no such file; make it with data_prep/make_manifold_data.py --mode="
                 f"{target} --out={folder}"
             )
-        array = np.load(path, allow_pickle=False)
+        array = read_npy(path)
+        if array.dtype.kind not in "fiu" or array.ndim < 2 or not array.size:
+            raise ValueError(f"{path}: found {describe_array(array)}, wanted numbers [faces, n]")
         arrays[part] = array.reshape(len(array), -1).astype(np.float32)
+        if not np.isfinite(arrays[part]).all():
+            raise ValueError(f"{path}: holds NaN or infinity, or numbers beyond float32")
     if len({a.shape[1] for a in arrays.values()}) > 1 or len(arrays["train/labels"]) != len(
         arrays["train/noisy"]
     ):
@@ -207,6 +210,22 @@ def load_rows(config, target: str) -> Rows:
 
     shape, expression = read_coefficients(c.path)
     return Rows(*split_rows(shape if target == "shape" else expression, c.num_test, c.seed))
+
+
+def row_counts(config, target: str) -> tuple[int, int, int]:
+    """(training rows, held-out rows, coefficients of each) of `load_rows`, without drawing any.
+
+    Raises:
+      ValueError: see `load_rows`.
+    """
+    c = config.data
+    if c.source != "procedural":
+        rows = load_rows(config, target)
+        return len(rows.train), len(rows.test), rows.train.shape[1]
+    model = load_model(config)
+    length = model.num_id if target == "shape" else len(model.topology.exp_names)
+    train, test = split_rows(np.arange(c.num_rows), c.num_test, c.seed)
+    return len(train), len(test), length
 
 
 def eigenvalues(config, target: str, rows: np.ndarray) -> np.ndarray:
@@ -266,6 +285,17 @@ def per_component(spec: str | float, config, target: str, rows: np.ndarray) -> n
         return np.maximum(std, 1e-6 * std.max()).astype(np.float32)
     if spec == "ev":
         return eigenvalues(config, target, rows)
+    return np.full(rows.shape[1], same_for_all(spec), np.float32)
+
+
+def same_for_all(spec: str | float) -> float:
+    """The number of a setting that is one for all components; 0 where it follows their spread.
+
+    Raises:
+      ValueError: neither.
+    """
+    if spec in ("std", "ev"):
+        return 0.0
     try:
         value = float(spec)
     except ValueError:
@@ -274,7 +304,7 @@ def per_component(spec: str | float, config, target: str, rows: np.ndarray) -> n
         raise ValueError(
             f"a scale or sigma must be 'std', 'ev' or a positive number, found {spec!r}"
         )
-    return np.full(rows.shape[1], value, np.float32)
+    return value
 
 
 class CoefficientSource(Source):

@@ -1,7 +1,6 @@
 """Face Manifold as a system of the trainer: one parameter group per denoiser."""
 
 import functools
-import json
 import logging
 import pathlib
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.host.files import read_json_lines
 from facejax.host.shell import command_line
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
@@ -65,22 +65,30 @@ class ManifoldSystem:
         """Network by target; the number of coefficients is that of the data."""
         c = self.config.model
         return {
-            t: networks.NetworkConfig(c.net, r.train.shape[1], c.hidden)
-            for t, r in self.rows.items()
+            t: networks.NetworkConfig(c.net, length, c.hidden)
+            for t, (_, _, length) in self._counts.items()
         }
+
+    @functools.cached_property
+    def _counts(self) -> dict[str, tuple[int, int, int]]:
+        """`data.row_counts`: what a network is made for is known before rows are drawn."""
+        return {t: data.row_counts(self.config, t) for t in self.targets}
 
     @functools.cached_property
     def scales(self) -> dict[str, Any]:
         """[n] by target: what coefficients are divided by inside the model."""
-        c = self.config.data
-        return {t: data.per_component(c[f"{t}_scale"], self.config, t, r.train)
-                for t, r in self.rows.items()}  # fmt: skip
+        return {t: self._spread(self.config.data[f"{t}_scale"], t) for t in self.targets}
 
     @functools.cached_property
     def _sigmas(self) -> dict[str, Any]:
-        c = self.config.train
-        return {t: data.per_component(c[f"{t}_sigma"], self.config, t, r.train)
-                for t, r in self.rows.items()}  # fmt: skip
+        return {t: self._spread(self.config.train[f"{t}_sigma"], t) for t in self.targets}
+
+    def _spread(self, spec: str | float, target: str):
+        """`data.per_component` of the training rows, which are not drawn for a plain number."""
+        number = data.same_for_all(spec)
+        if number:
+            return np.full(self.nets[target].length, number, np.float32)
+        return data.per_component(spec, self.config, target, self.rows[target].train)
 
     def sigma(self, target: str):
         """[n] standard deviations of the corruption of a chosen component, in coefficients."""
@@ -152,8 +160,8 @@ class ManifoldSystem:
                 "net": target,
                 "kind": net.kind,
                 "coefficients": net.length,
-                "rows": len(self.rows[target].train),
-                "held_out": len(self.rows[target].test),
+                "rows": self._counts[target][0],
+                "held_out": self._counts[target][1],
                 "batch": s.batch_size,
                 "steps": -(-self.total_images // s.batch_size),
             }
@@ -196,8 +204,7 @@ class ManifoldSystem:
         from facejax.io.plots import line_plots
         from facejax.systems.manifold import metrics
 
-        lines = (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
+        records = read_json_lines(workdir / "metrics.jsonl")
         panels = {}
         for target in self.targets:
             points = [(r["kimg"], r[f"{target}/mse"]) for r in records if f"{target}/mse" in r]

@@ -132,8 +132,11 @@ def _options(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _print_figures(found: dict[str, dict[str, float]]) -> None:
-    for target, figures in found.items():
-        print(f"{target}: " + ", ".join(f"{k} {v:.6g}" for k, v in figures.items()))
+    from facejax.train.evaluation import finite_figures
+
+    for target, figures in finite_figures(found, "the run").items():
+        words = (f"{k} {'-' if v is None else format(v, '.6g')}" for k, v in figures.items())
+        print(f"{target}: " + ", ".join(words))
 
 
 def _test(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
@@ -173,8 +176,10 @@ def _synthetic(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
 
 def _numerical(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
     from facejax.systems.manifold.experiments import numerical
+    from facejax.train.evaluation import finite_figures
 
-    print(json.dumps(numerical(_denoisers(run, args)), indent=2))
+    figures = finite_figures(numerical(_denoisers(run, args)), "the run")
+    print(json.dumps(figures, indent=2, allow_nan=False))
     return []
 
 

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from facejax.host.files import atomic_path
+from facejax.host.files import atomic_path, read_json_lines
 from facejax.train.describe import format_table
 from facejax.train.run_folder import read_config
 
@@ -25,11 +25,7 @@ def speed_table(workdir: str | pathlib.Path) -> str:
     """
     workdir = pathlib.Path(workdir)
     path = workdir / "metrics.jsonl"
-    records = (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if path.is_file()
-        else []
-    )
+    records = read_json_lines(path) if path.is_file() else []
     config = read_config(workdir) or {}
     rows: dict[str, dict[str, Any]] = {}
     before = 0.0
@@ -40,6 +36,7 @@ def speed_table(workdir: str | pathlib.Path) -> str:
             row["kimg"] += record["kimg"] - before
             row["seconds"] += (record["kimg"] - before) * record["sec/kimg"]
         before = record["kimg"]
+    rows = {k: row for k, row in rows.items() if row["kimg"] > 0 and row["seconds"] > 0}
     if not rows:
         raise ValueError(f"{path} holds no measured steps: train longer, or lower config.log_every")
     for row in rows.values():
