@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from facejax.commands import common  # noqa: E402
+from facejax.host import flags  # noqa: E402
 
 TARGETS = {"shape": ("shape",), "exp": ("expression",), "both": ("shape", "expression")}
 REPEATS = {"shape": 100, "expression": 50}
@@ -32,16 +33,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--model", "-model", default="", help="BFM.mat of the files, for pictures and 'ev'"
     )
-    p.add_argument("--repeats", type=int, help="corruptions per face (shape 100, expression 50)")
+    p.add_argument(
+        "--repeats", type=flags.POSITIVE, help="corruptions per face (shape 100, expression 50)"
+    )
     p.add_argument(
         "--sigma", "-sigma",
         help="of the noise: a number, 'ev' (the face model's eigenvalues) or 'std' (of the faces); "
         "(files: 500000, 2; else 2.5, 0.5)",
     )  # fmt: skip
-    p.add_argument("--samples", type=int, default=5, help="pairs drawn as pictures (5)")
-    p.add_argument("--num_test", type=int, default=600, help="held-out faces (600)")
-    p.add_argument("--num_rows", type=int, default=10000, help="faces to draw without --path")
-    p.add_argument("--seed", type=int, default=0, help="of split, draws and noise (0)")
+    p.add_argument("--samples", type=flags.COUNT, default=5, help="pairs drawn as pictures (5)")
+    p.add_argument("--num_test", type=flags.POSITIVE, default=600, help="held-out faces (600)")
+    p.add_argument(
+        "--num_rows", type=flags.number(int, 2), default=10000, help="faces to draw without --path"
+    )
+    p.add_argument("--seed", type=flags.COUNT, default=0, help="of split, draws and noise (0)")
     return p
 
 

@@ -33,7 +33,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from data_prep import sets  # noqa: E402
 from facejax.commands import common  # noqa: E402
-from facejax.host import machine  # noqa: E402
+from facejax.host import flags, machine  # noqa: E402
 from facejax.host.files import atomic_path  # noqa: E402
 from facejax.host.locks import folder_lock  # noqa: E402
 
@@ -58,11 +58,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--threshold", type=float, help="skin above this posterior counts fully (paper: 0.5)"
     )
-    p.add_argument("--vis", type=int, default=100, help="draw every n-th photo; 0 for none (100)")
+    p.add_argument(
+        "--vis", type=flags.COUNT, default=100, help="draw every n-th photo; 0 for none (100)"
+    )
     p.add_argument(
         "--remove", action="store_true", help="with --img_folder: move bad photos to remove/"
     )
-    p.add_argument("--jobs", type=int, default=4, help="photos at a time (4)")
+    p.add_argument("--jobs", type=flags.POSITIVE, default=4, help="photos at a time (4)")
     p.add_argument("--keep_odd", action="store_true", help="use photos with odd points too")
     return p
 

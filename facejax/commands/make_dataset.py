@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Sequence
 
 from facejax.commands.common import prepare, report_errors
+from facejax.host.flags import COUNT, POSITIVE
 
 
 def _span(text: str) -> tuple[float, float]:
@@ -27,9 +28,11 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--out", "-out", required=True, help="folder; with tfds DATA_DIR/NAME")
-    p.add_argument("--num", "-num", "--size", "-size", type=int, default=50, help="of faces (50)")
+    p.add_argument(
+        "--num", "-num", "--size", "-size", type=POSITIVE, default=50, help="of faces (50)"
+    )
     p.add_argument("--model", default="procedural", help="face model, a name or path (procedural)")
-    p.add_argument("--seed", type=int, default=0, help="(0)")
+    p.add_argument("--seed", type=COUNT, default=0, help="(0)")
 
     g = p.add_argument_group("coefficients")
     g.add_argument("--sampling", choices=("normal", "uniform", "manifold"), default="normal",
@@ -67,12 +70,14 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
                    help="maps of 'folder' as they are: faster, twice the space")  # fmt: skip
 
     g = p.add_argument_group("work")
-    g.add_argument("--batch_size", type=int, default=16, help="faces rendered at a time (16)")
-    g.add_argument("--threads", type=int, default=None, help="that encode; one per processor")
-    g.add_argument("--cpu_devices", type=int, default=None,
+    g.add_argument("--batch_size", type=POSITIVE, default=16, help="faces rendered at a time (16)")
+    g.add_argument("--threads", type=POSITIVE, default=None, help="that encode; one per processor")
+    g.add_argument("--cpu_devices", type=POSITIVE, default=None,
                    help="of the CPU, that share a batch; one per processor, 8 at most")  # fmt: skip
-    g.add_argument("--num_shards", type=int, default=1, help="processes that share the set (1)")
-    g.add_argument("--shard", type=int, default=0, help="number of this one, from 0")
+    g.add_argument(
+        "--num_shards", type=POSITIVE, default=1, help="processes that share the set (1)"
+    )
+    g.add_argument("--shard", type=COUNT, default=0, help="number of this one, from 0")
     return p
 
 

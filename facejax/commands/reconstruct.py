@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from facejax.commands.common import prepare, report_errors
 from facejax.host.errors import UsageError
+from facejax.host.flags import COUNT, POSITIVE
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
@@ -33,7 +34,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--model", help="face model: procedural, a path (ICT-FaceKit, "
                    "BFM_model_front.mat, ...); default: the run's, or procedural")  # fmt: skip
     p.add_argument("--refine", action="store_true", help="fit on from the network's coefficients")
-    p.add_argument("--steps", type=int, default=120, help="of the fit through the renderer (120)")
+    p.add_argument("--steps", type=COUNT, default=120, help="of the fit through the renderer (120)")
     p.add_argument("--neutral", action="store_true",
                    help="meshes in canonical pose, without expression")  # fmt: skip
     p.add_argument("--same_person", action="store_true",
@@ -44,7 +45,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--texture", choices=("photo", "albedo"), default="photo",
                    help="albedo divides the photo by the fitted light (photo)")  # fmt: skip
     p.add_argument("--texture_size", type=int, default=1024, help="pixels on a side (1024)")
-    p.add_argument("--batch_size", type=int, default=8, help="photos per network call (8)")
+    p.add_argument("--batch_size", type=POSITIVE, default=8, help="photos per network call (8)")
     p.add_argument("--nme", action="store_true",
                    help="--input is a folder in the format of AFLW2000-3D: measure the landmarks, "
                    "into OUT/nme.json, and write nothing else")  # fmt: skip

@@ -183,6 +183,8 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Options] | None:
     Raises:
       UsageError: something is not right; the text is one message for the user.
     """
+    from facejax.train.run_folder import check_settings
+
     if any(argument in ("-h", "-help", "--help", "--helpfull") for argument in argv):
         return None
     spec, argv = _split_config(argv)
@@ -220,6 +222,7 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Options] | None:
         raise UsageError(f"--mode={values.mode}: wanted one of {MODES}")
     if values.parallel is not None:
         config.parallel = values.parallel
+    check_settings(config)
     config.lock()
     names = [f.name for f in dataclasses.fields(Options) if f.name != "workdir"]
     workdir = pathlib.Path(values.workdir or f"runs/{config.system}")

@@ -30,6 +30,7 @@ from facejax.host.files import (
 )
 from facejax.host.locks import new_folder
 from facejax.host.machine import expand_user
+from facejax.host.shell import command_line
 from facejax.io.images import find_images, image_names
 
 VERSION = "1.0.0"
@@ -396,9 +397,10 @@ class TfdsSource(Source):
         found = root.glob(f"{version or '*'}/dataset_info.json")
         versions = sorted(p.parent for p in found if is_visible(p.parent))
         if not versions:
+            convert = ("data_prep/dataset_tool.py", "convert", "DIR", root, "--format=tfds")
             raise ValueError(
-                f"{root} holds no TFDS data set: make one with `data_prep/dataset_tool.py convert "
-                f"DIR {root} --format=tfds`, or give its data_dir as --config.data.path"
+                f"{root} holds no TFDS data set: make one with `{command_line(*convert)}`, or give "
+                "its data_dir as --config.data.path"
             )
         if len(versions) > 1:
             raise ValueError(

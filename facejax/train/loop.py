@@ -300,11 +300,13 @@ def train(
 
     Raises:
       Interrupted: after SIGTERM or SIGINT; the state is saved.
-      ValueError: a batch does not divide over the devices, or `workdir` holds another run.
+      ValueError: a batch does not divide over the devices, a setting is out of its range, or
+        `workdir` holds another run.
       LockError: another process trains in `workdir`.
       CheckpointError: something cannot be written into `workdir`, or no checkpoint can be read.
     """
     workdir = pathlib.Path(workdir)
+    run_folder.check_settings(config)
     parallel = parallel or Parallel(config.parallel)
     for stage in stage_images(system):
         parallel.check_stage(system, stage, config.accumulate)

@@ -1,6 +1,7 @@
 """The configuration kept in a run folder, and whether a run may go on with another one."""
 
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -59,6 +60,22 @@ def settings(config: Any) -> dict[str, Any]:
       config: ConfigDict or dict.
     """
     return {k: v for k, v in flatten(as_plain(config)).items() if k not in FREE_KEYS}
+
+
+def check_settings(config: Any) -> None:
+    """Whether the numbers that every configuration has make sense.
+
+    Raises:
+      ValueError: one is out of its range, or any number is not finite; names the key.
+    """
+    flat = flatten(as_plain(config))
+    for key, value in flat.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"config.{key} is {value}, wanted a finite number")
+    least = dict(log_every=1, keep=1, accumulate=1, seed=0, sample_kimg=0, checkpoint_kimg=0)
+    for key, bound in least.items():
+        if flat.get(key, bound) < bound:
+            raise ValueError(f"config.{key} is {flat[key]}, wanted at least {bound}")
 
 
 def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:

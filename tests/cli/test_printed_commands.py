@@ -13,7 +13,7 @@ from facejax.train.runs import find_systems, read_run_config, system_module
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILES = sorted(f for p in ("facejax", "launch", "data_prep") for f in (ROOT / p).rglob("*.py"))
-COMMAND = re.compile(r"\b(facejax [a-z_]+ |tensorboard |python (launch|data_prep)/)")
+COMMAND = re.compile(r"\b(facejax [a-z_]+ |tensorboard |launch/|data_prep/)")
 ODD = pathlib.Path('v/my run\'s "best": ü')
 
 
@@ -27,8 +27,12 @@ def unquoted(source: str) -> list[int]:
         for part in string.values:
             if isinstance(part, ast.Constant):
                 before += part.value
-            elif COMMAND.search(before) and before.endswith(("=", "--logdir ")):
-                found.append(string.lineno)
+            else:
+                quotation = before.rpartition("`")[2] if before.count("`") % 2 else ""
+                flag = before.endswith(("=", "--logdir ")) and COMMAND.search(before)
+                if flag or COMMAND.search(quotation):
+                    found.append(string.lineno)
+                before += "x"
     return found
 
 
@@ -36,6 +40,7 @@ def test_the_rule_catches_what_it_should():
     assert unquoted('f"More: facejax generate --workdir={workdir} --num=8"')
     assert unquoted('(f"curves: tensorboard "\n  f"--logdir {workdir}")')
     assert not unquoted("f\"More: {command_line('facejax', 'generate', f'--workdir={w}')}\"")
+    assert unquoted('f"make one with `data_prep/dataset_tool.py convert DIR {root}`"')
     assert not unquoted('f"--workdir={workdir}: wanted a run"')
 
 

@@ -49,6 +49,8 @@ class ManifoldSystem:
                 f"train.noise is {config.train.noise!r}, wanted 'fresh' (drawn for every step), "
                 "'fixed' (one draw per row) or 'stored' (noisy.npy of data.source='arrays')"
             )
+        if config.model.hidden < 1:
+            raise ValueError(f"model.hidden is {config.model.hidden}, wanted at least 1")
         self.lr_decay = LrDecay(s.lr_decay)
         # no average where the half life is 0, and the untrained parameters are forgotten at once
         self.ema = EmaSchedule(0.0, config.ema.half_life_kimg, ramp=0.1, least_images=0.0)
