@@ -201,8 +201,9 @@ def new_folder(folder: str | os.PathLike, purpose: str) -> Iterator[pathlib.Path
             partial.rename(folder)
         except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
-            if isinstance(error, OSError) and isinstance(error.filename, str):
-                error.filename = error.filename.replace(str(partial), str(folder))
+            if isinstance(error, OSError) and error.errno is not None:
+                named = str(folder if error.filename is None else error.filename)
+                error.filename = named.replace(str(partial), str(folder))
             raise
 
 

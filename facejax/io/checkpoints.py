@@ -231,6 +231,19 @@ class _QuietOrbax(logging.Filter):
         logging.getLogger("absl").removeFilter(self)
 
 
+class _RaisedAlready(logging.Filter):
+    """Drops what asyncio says, whenever they are collected, of orbax' tasks of a failed write."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record of asyncio's logger is shown."""
+        text = record.getMessage()
+        ours = "exception was never retrieved" in text and f"{os.sep}orbax{os.sep}" in text
+        return show_tracebacks() or not ours
+
+
+_RAISED_ALREADY = _RaisedAlready()
+
+
 class Checkpoints:
     """The checkpoints of one run. Every process calls every method.
 
@@ -539,6 +552,7 @@ class Checkpoints:
     def _write_error(self, error: Exception) -> Exception:
         """The error to raise for one that was met while a step was written."""
         self._failed = True
+        logging.getLogger("asyncio").addFilter(_RAISED_ALREADY)
         reason, todo = _reason(error), "Repeat the command to go on from the newest"
         for one in _chain(error):
             if {kind.__name__ for kind in type(one).__mro__} & {*_OWN_WORDS}:

@@ -1,7 +1,6 @@
 """Faces as a TensorFlow Datasets set in array_record files, written without TensorFlow."""
 
 import pathlib
-import shutil
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facejax.data.tfds import write_array_records
-from facejax.host.files import atomic_path
+from facejax.host.files import atomic_path, read_json
 from facejax.host.machine import MachineError
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import IMAGES, MAPS, png_bytes, split_face
@@ -117,7 +116,7 @@ class RecordContainer:
 
     def finish(self) -> None:
         """Writes dataset_info.json and features.json."""
-        if (self.folder / "dataset_info.json").is_file():
+        if self._is_finished():
             return
         tfds = self._tfds
         blocks = -(-self.num // self.per_file)
@@ -126,22 +125,30 @@ class RecordContainer:
             shard_lengths=[len(self._faces(b)) for b in range(blocks)],
             num_bytes=sum(self._file(b).stat().st_size for b in range(blocks)),
         )
-        partial = self.folder / ".metadata.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         try:
             tfds.folder_dataset.write_metadata(
-                data_dir=str(partial),
+                data_dir=str(self.folder),
                 features=self._features,
                 split_infos=[split],
                 version=VERSION,
                 check_data=False,
             )
-            # dataset_info.json last: it says that all is there
-            for path in sorted(partial.iterdir(), key=lambda p: p.name == "dataset_info.json"):
-                path.replace(self.folder / path.name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        except BaseException as error:
+            for path in self._metadata():
+                path.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+                error.filename = str(self.folder)
+            raise
+
+    def _metadata(self) -> list[pathlib.Path]:
+        return [self.folder / name for name in ("features.json", "dataset_info.json")]
+
+    def _is_finished(self) -> bool:
+        """Whether the metadata are there, and whole: TFDS writes them bit by bit."""
+        try:
+            return all(read_json(path) for path in self._metadata())
+        except (FileNotFoundError, ValueError):
+            return False
 
     def _example(self, index: int, labels_only: bool) -> dict[str, np.ndarray]:
         if labels_only not in self._sources:
