@@ -8,6 +8,7 @@ comments in any encoding, and any line ends. Curves, points and lines are passed
 import array
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -63,15 +64,16 @@ def read_obj(path: str | os.PathLike) -> ObjFile:
     corners = array.array("q")  # nine per triangle, and for each its line and its material
     lines, material = array.array("q"), array.array("q")
     names: dict[str, int] = {}
+    known: dict[str, tuple[int, int, int]] = {}
     libraries, current = [], -1
-    for line, keyword, rest in _statements(path):
+    for line, keyword, rest in _statements(read_text(path, "surrogateescape")):
         try:
             if keyword in rows:
                 rows[keyword].append(_numbers(keyword, rest))
             elif keyword == "f":
-                polygon = _polygon(rest, [len(rows[key]) for key in ("v", "vt", "vn")])
-                for k in range(3, len(polygon) - 3, 3):
-                    corners.extend(polygon[:3] + polygon[k : k + 6])
+                first, *others = _polygon(rest, known, rows)
+                for second, third in zip(others, others[1:], strict=False):
+                    corners.extend(first + second + third)
                     lines.append(line)
                     material.append(current)
             elif keyword == "usemtl":
@@ -109,8 +111,17 @@ def read_vertices(path: str | os.PathLike) -> np.ndarray:
       ValueError: a vertex that is none, with its line.
       OSError: the file cannot be read.
     """
+    text = read_text(path, "surrogateescape")
+    if "\\\n" not in text:  # all at once, if each has three numbers
+        found = re.findall(r"^[ \t]*[vV][ \t]+([^#\n]*)", text, re.MULTILINE)
+        try:
+            values = np.array(" ".join(found).split(), np.float64)
+        except ValueError:
+            values = np.zeros(0)
+        if len(values) == 3 * len(found):
+            return values.reshape(-1, 3)
     rows = []
-    for line, keyword, rest in _statements(path):
+    for line, keyword, rest in _statements(text):
         if keyword == "v":
             try:
                 rows.append(_numbers(keyword, rest))
@@ -119,13 +130,13 @@ def read_vertices(path: str | os.PathLike) -> np.ndarray:
     return np.array([row[:3] for row in rows], np.float64).reshape(-1, 3)
 
 
-def _statements(path: str | os.PathLike) -> Iterator[tuple[int, str, str]]:
+def _statements(text: str) -> Iterator[tuple[int, str, str]]:
     """(line, keyword in lower case, the rest of the line) of every statement.
 
     A backslash at the end continues a statement, but not a comment: that may end in a Windows path.
     """
     begun, first = "", 0
-    for number, line in enumerate(read_text(path, "surrogateescape").split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()
         if not begun and line.startswith("#"):
             continue
@@ -150,23 +161,36 @@ def _numbers(keyword: str, rest: str) -> list[float]:
     return values
 
 
-def _polygon(rest: str, counts: list[int]) -> list[int]:
-    """The corners of a face, one after the other: (vertex, uv, normal) from 0, -1 for none."""
-    polygon = []
+def _polygon(
+    rest: str, known: dict[str, tuple[int, int, int]], rows: dict[str, list]
+) -> list[tuple[int, int, int]]:
+    """The corners of a face: (vertex, uv, normal) from 0, -1 for none.
+
+    Args:
+      rest: of the line.
+      known: corners that have been read before, by their text.
+      rows: what stands above, for numbers relative to its end.
+    """
     words = rest.partition("#")[0].split()
     if len(words) < 3:
         raise ValueError(f"a face of {len(words)} corners; wanted three or more")
-    for word in words:
-        parts = word.split("/")
-        if len(parts) > 3 or not parts[0]:
-            raise ValueError(f"{word!r} is no corner of a face; wanted v, v/vt, v//vn or v/vt/vn")
-        for part, count in zip((*parts, "", "")[:3], counts, strict=True):
-            number = int(part) if part else 0
-            index = number - 1 if number > 0 else count + number if part else -1
-            if part and (number == 0 or index < 0):
+    return [known.get(word) or _corner(word, known, rows) for word in words]
+
+
+def _corner(word, known, rows) -> tuple[int, int, int]:
+    parts = word.split("/")
+    if len(parts) > 3 or not parts[0]:
+        raise ValueError(f"{word!r} is no corner of a face; wanted v, v/vt, v//vn or v/vt/vn")
+    corner = [-1, -1, -1]
+    for k, (part, key) in enumerate(zip(parts, ("v", "vt", "vn"), strict=False)):
+        if part:
+            number, count = int(part), len(rows[key])
+            corner[k] = number - 1 if number > 0 else count + number
+            if number == 0 or corner[k] < 0:
                 raise ValueError(f"{word!r} names number {number}, and {count} are above")
-            polygon.append(index)
-    return polygon
+    if "-" not in word:
+        known[word] = tuple(corner)
+    return tuple(corner)
 
 
 def _check_indices(path, index, lines, counts) -> None:
