@@ -175,8 +175,9 @@ def _read_arrays(folder: pathlib.Path, target: str) -> Rows:
     for part in ("train/labels", "train/noisy", "test/labels"):
         path = base / f"{part}.npy"
         if not path.is_file():
-            words = ("data_prep/make_manifold_data.py", f"--mode={target}", f"--out={folder}")
-            raise ValueError(f"{path}: no such file; make it with {command_line(*words)}")
+            mode = "exp" if target == "expression" else target
+            make = ("data_prep/make_manifold_data.py", f"--mode={mode}", f"--out={folder}")
+            raise ValueError(f"{path}: no such file; make it with {command_line(*make)}")
         array = read_npy(path)
         if array.dtype.kind not in "fiu" or array.ndim < 2 or not array.size:
             raise ValueError(f"{path}: found {describe_array(array)}, wanted numbers [faces, n]")
