@@ -58,7 +58,12 @@ def convert(args: argparse.Namespace) -> int:
     source = pathlib.Path(args.source)
     roles, others = ({}, {}) if source.is_file() else find_sources(source)
     finished = [] if source.is_file() or len(roles) == len(ROLES) else find_front(source)
-    if len(finished) == 1:
+    if len(finished) > 1:
+        raise ValueError(
+            f"{source}: found {len(finished)} finished models, {' and '.join(map(str, finished))}; "
+            "name one of them"
+        )
+    if finished:
         source = finished[0]
     if source.is_file():
         found = describe_file(source)
@@ -92,9 +97,14 @@ def convert(args: argparse.Namespace) -> int:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
-    args = parser().parse_args(argv)
-    return common.report_errors(lambda: convert(args))
+
+    def work() -> int:
+        args = parser().parse_args(argv)
+        common.prepare([common.folder_of(args.out), common.folder_of(args.mat)])
+        return convert(args)
+
+    return common.report_errors(work)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(common.whole_process(lambda: main(sys.argv[1:])))

@@ -22,6 +22,7 @@ does.
 
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -32,8 +33,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from data_prep import sets  # noqa: E402
 from facejax.commands import common  # noqa: E402
+from facejax.host import flags, machine  # noqa: E402
+from facejax.host.files import atomic_path  # noqa: E402
+from facejax.host.locks import folder_lock  # noqa: E402
 
 _DOWN, _UP = ("", "detections"), ("landmarks", "lm", "lm_bin")
+_OTHERS = ("mask", "vis", "check", "remove", "transform", *_UP)  # sub-folders without photos
+_LEFT_OUT = ("error", "not done")  # states of photos that were left out
 _SHOWN = 5  # messages printed at the end
 
 
@@ -42,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("--img_path", help="folder of photos, for crops")
+    p.add_argument("--img_path", help="folder of photos (or of sub-folders of photos), for crops")
     p.add_argument("--save_path", default="processed_data", help="for crops (processed_data)")
     p.add_argument("--data_root", default="datasets", help="holds the folders (datasets)")
     p.add_argument("--img_folder", nargs="+", help="folders of photos, to be labelled in place")
@@ -52,13 +58,25 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--threshold", type=float, help="skin above this posterior counts fully (paper: 0.5)"
     )
-    p.add_argument("--vis", type=int, default=100, help="draw every n-th photo; 0 for none (100)")
+    p.add_argument(
+        "--vis", type=flags.COUNT, default=100, help="draw every n-th photo; 0 for none (100)"
+    )
     p.add_argument(
         "--remove", action="store_true", help="with --img_folder: move bad photos to remove/"
     )
-    p.add_argument("--jobs", type=int, default=4, help="photos at a time (4)")
+    p.add_argument("--jobs", type=flags.POSITIVE, default=4, help="photos at a time (4)")
     p.add_argument("--keep_odd", action="store_true", help="use photos with odd points too")
     return p
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One photo: its file, number, the name of the files made of it, and a `LandmarkIndex`."""
+
+    image: pathlib.Path
+    number: int
+    name: str
+    index: object
 
 
 @dataclasses.dataclass
@@ -69,29 +87,30 @@ class Points:
     all68: object = None
 
 
-def find_points(image: pathlib.Path, height: int, folder: str | None) -> Points:
-    """The landmarks of a photo: the first 68 found, and the first five."""
+def find_points(image: pathlib.Path, height: int, folder: str | None, index) -> Points:
+    """The landmarks of a photo: the first 68 found, and the first five.
+
+    Args:
+      image: the photo.
+      height: of the pixels that points with y up belong to.
+      folder: searched first.
+      index: a `LandmarkIndex`.
+    """
     from facejax.data.alignment import landmarks5_from_68
     from facejax.data.photo_folders import flip_y
-    from facejax.io.landmarks import SUFFIXES, read_landmarks
+    from facejax.io.landmarks import SUFFIXES
 
     places = [(pathlib.Path(folder), False)] if folder else []
     places += [(image.parent / n, False) for n in _DOWN]
     places += [(image.parent / n, True) for n in _UP]
-    five = all68 = None
+    found = {}
     for place, up in places:
-        for path in (place / f"{image.stem}{suffix}" for suffix in SUFFIXES):
-            if not path.is_file():
-                continue
-            points = read_landmarks(path)
-            if len(points) not in (5, 68):
-                raise ValueError(f"{path}: found {len(points)} points, wanted 5 or 68")
-            points = flip_y(points, height) if up else points
-            if len(points) == 5 and five is None:
-                five = points
-            if len(points) == 68 and all68 is None:
-                all68 = points
-    if five is None and all68 is None:
+        for _, points in index.read(place, image.stem):
+            found.setdefault(len(points), flip_y(points, height) if up else points)
+            if len(found) == 2:
+                break
+    five, all68 = found.get(5), found.get(68)
+    if not found:
         raise ValueError(
             f"{image}: found no landmarks {image.stem}{{{','.join(SUFFIXES)}}} beside the photo, "
             "in detections/ or in --landmarks; wanted five or 68 points"
@@ -119,85 +138,121 @@ def draw(pixels, points, lines=()):
     return np.asarray(picture)
 
 
-def checked_photo(image, args, out):
+def checked_photo(job, args, out):
     """(pixels, points) of a photo; odd points are drawn into OUT/check, and raise ValueError."""
     from facejax.data.alignment import check_landmarks5
     from facejax.data.photo_folders import read_pixels
     from facejax.io.images import write_image
 
+    image = job.image
     pixels = read_pixels(image)
-    points = find_points(image, len(pixels), args.landmarks)
+    points = find_points(image, len(pixels), args.landmarks, job.index)
     complaints = check_landmarks5(points.five, pixels.shape[:2])
+    if complaints and (turned := turned_points(job, args)):
+        points, complaints = turned, []
     if complaints:
-        path = out / "check" / f"{image.stem}.png"
+        path = out / "check" / f"{job.name}.png"
         write_image(path, draw(pixels, points.five, complaints))
         if not args.keep_odd:
             raise ValueError(f"{image}: {'; '.join(complaints)}; see {path}")
     return pixels, points
 
 
-def make_crop(image, number, args, out):
+def turned_points(job, args) -> Points | None:
+    """Points that were measured without the photo's orientation tag, turned; None if not so."""
+    from facejax.data.alignment import TURNS, check_landmarks5, turn_points
+    from facejax.io.images import read_header
+
+    size, tag = read_header(job.image)
+    if tag not in TURNS:
+        return None
+    stored = find_points(job.image, size[0] if tag == 3 else size[1], args.landmarks, job.index)
+    five = turn_points(stored.five, size, tag)
+    if check_landmarks5(five, size):
+        return None
+    print(f"{job.image}: its landmarks were measured on the stored pixels; turned as the photo is")
+    return Points(five, None if stored.all68 is None else turn_points(stored.all68, size, tag))
+
+
+def make_crop(job, args, out):
     """One photo of layout 'crops'."""
     from facejax.data.alignment import align_photo
     from facejax.data.photo_folders import flip_y, write_crop
     from facejax.image.skin import skin_mask
     from facejax.io.images import write_image
 
-    pixels, points = checked_photo(image, args, out)
+    pixels, points = checked_photo(job, args, out)
     photo = align_photo(pixels, points.five)
     if points.all68 is not None:
         moved = photo.transform.to_crop(points.all68)
         photo = dataclasses.replace(photo, landmarks=moved)
-    write_crop(out, image.stem, photo, skin_mask(photo.crop, args.threshold))
-    if args.vis and number % args.vis == 0:
+    write_crop(out, job.name, photo, skin_mask(photo.crop, args.threshold))
+    if args.vis and job.number % args.vis == 0:
         marks = flip_y(photo.landmarks, len(photo.crop))
-        write_image(out / "vis" / f"{image.stem}.png", draw(photo.crop, marks))
+        write_image(out / "vis" / f"{job.name}.png", draw(photo.crop, marks))
     return points.all68 is not None
 
 
-def label_photo(image, number, args, out):
+def label_photo(job, args, out):
     """One photo of layout 'photos'."""
     from facejax.data.alignment import align
     from facejax.data.photo_folders import flip_y, write_labels
     from facejax.image.skin import skin_mask
     from facejax.io.images import write_image
 
-    pixels, points = checked_photo(image, args, out)
+    pixels, points = checked_photo(job, args, out)
     align(points.five, pixels.shape[:2]).cut(pixels)  # as training will: a failure shows now
     up = None if points.all68 is None else flip_y(points.all68, len(pixels))
-    write_labels(out, image.stem, up, skin_mask(pixels, args.threshold))
-    if args.vis and number % args.vis == 0:
+    write_labels(out, job.name, up, skin_mask(pixels, args.threshold))
+    if args.vis and job.number % args.vis == 0:
         marks = points.five if points.all68 is None else points.all68
-        write_image(out / "vis" / f"{image.stem}.png", draw(pixels, marks))
+        write_image(out / "vis" / f"{job.name}.png", draw(pixels, marks))
     return points.all68 is not None
 
 
-def process(images, work, args, out) -> dict[str, str]:
-    """Runs `work` on every image; image -> 'ok', 'five points only' or what went wrong."""
-    first = {image.stem: image for image in reversed(images)}
+def jobs_of(images: list[pathlib.Path], folder: pathlib.Path) -> list[Job]:
+    """A job for each photo of a folder; photos of sub-folders are named happy_anna."""
+    from facejax.io.images import image_names
+    from facejax.io.landmarks import LandmarkIndex
 
-    def state(number, image):
+    index = LandmarkIndex()
+    names = [name.replace("/", "_") for name in image_names(images, folder)]
+    return [Job(*job, index) for job in zip(images, range(len(images)), names, strict=True)]
+
+
+def process(jobs, work, args, out) -> dict[str, str]:
+    """Runs `work` on every photo; image -> what became of it.
+
+    'ok', 'five points only', 'error: ...' for a photo or landmarks that cannot be used, or
+    'not done: ...' for what is no fault of the photo: memory, permissions.
+    """
+    first = {job.name.casefold(): job for job in reversed(jobs)}
+
+    def state(job):
         try:
-            if first[image.stem] != image:
-                other = first[image.stem].name
-                raise ValueError(f"{image}: {other} has the same name; rename one of them")
-            return "ok" if work(image, number, args, out) else "five points only"
+            if first[job.name.casefold()] != job:
+                other = first[job.name.casefold()].image.name
+                raise ValueError(f"{job.image}: {other} has the same name; rename one of them")
+            return "ok" if work(job, args, out) else "five points only"
         except Exception as error:  # whatever a damaged file makes Pillow raise
+            if machine.stops_all(error, job.image, out):
+                raise
             known = isinstance(error, (ValueError, OSError, MemoryError))
-            words = str(error) if known else f"{image}: {type(error).__name__}: {error}"
-            return f"error: {words}"
+            words = str(error) if known else f"{job.image}: {type(error).__name__}: {error}"
+            fault = "not done" if isinstance(error, (OSError, MemoryError)) else "error"
+            return f"{fault}: {words}"
 
     # Pillow and numpy free the interpreter's lock for most of the work
     pool = concurrent.futures.ThreadPoolExecutor(args.jobs)
     try:
-        found = pool.map(state, range(len(images)), images)
-        states = list(sets.progress(found, desc=f"preparing {out}", total=len(images)))
+        found = pool.map(state, jobs)
+        states = list(sets.progress(found, desc=f"preparing {out}", total=len(jobs)))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
-    report = {str(image): words for image, words in zip(images, states, strict=True)}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    errors = [s for s in states if s.startswith("error")]
+    report = {str(job.image): words for job, words in zip(jobs, states, strict=True)}
+    with atomic_path(out / "report.json") as path:
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    errors = [s for s in states if s.startswith(_LEFT_OUT)]
     print(
         f"{out}: {states.count('ok')} photos ready, {states.count('five points only')} with five "
         f"points only (no landmarks for training), {len(errors)} left out; {out / 'report.json'}"
@@ -213,15 +268,18 @@ def remove_bad(folder: pathlib.Path, report: dict[str, str]) -> None:
     """Moves the photos that could not be used to FOLDER/remove."""
     bad = [pathlib.Path(image) for image, state in report.items() if state.startswith("error")]
     for image in bad:
-        (folder / "remove").mkdir(exist_ok=True)
-        image.replace(folder / "remove" / image.name)
+        target = folder / "remove" / image.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while target.exists():  # of an earlier run
+            target = target.with_stem(f"{target.stem}_again")
+        image.replace(target)
     if bad:
         print(f"{folder / 'remove'}: {len(bad)} photos moved here")
 
 
 def run(args: argparse.Namespace) -> int:
     """Does the work; returns the exit code."""
-    from facejax.data.photo_folders import PhotoFiles, find_images, write_lists
+    from facejax.io.images import find_images
 
     if bool(args.img_path) == bool(args.img_folder):
         raise ValueError(
@@ -235,37 +293,58 @@ def run(args: argparse.Namespace) -> int:
         out = pathlib.Path(args.save_path)
         if out.resolve() == pathlib.Path(args.img_path).resolve():
             raise ValueError(f"--save_path is the folder of the photos, {out}; name another one")
-        reports.append(process(find_images(args.img_path), make_crop, args, out))
+        jobs = jobs_of(find_images(args.img_path, _OTHERS), pathlib.Path(args.img_path))
+        with folder_lock(out, "preparing photos"):
+            reports.append(process(jobs, make_crop, args, out))
     else:
-        listed = []
-        folders = [pathlib.Path(args.data_root) / name for name in args.img_folder]
-        found = {folder: find_images(folder) for folder in folders}  # all of them, first
-        for folder, images in found.items():
-            reports.append(process(images, label_photo, args, folder))
-            if args.remove:
-                remove_bad(folder, reports[-1])
-            listed += [
-                PhotoFiles(
-                    image,
-                    folder / "landmarks" / f"{image.stem}.txt",
-                    folder / "mask" / f"{image.stem}.png",
-                    False,
-                )
-                for image in images
-                if reports[-1][str(image)] == "ok"
-            ]
-        write_lists(pathlib.Path(args.lists) / args.mode, listed)
-        print(f"{pathlib.Path(args.lists) / args.mode}: {len(listed)} photos listed")
-    if all(state.startswith("error") for report in reports for state in report.values()):
+        reports = label_folders(args)
+    if all(state.startswith(_LEFT_OUT) for report in reports for state in report.values()):
         raise ValueError("not one photo could be prepared; the messages above say why")
     return 0
 
 
+def label_folders(args: argparse.Namespace) -> list[dict[str, str]]:
+    """Labels the photos of several folders in place and writes the lists; a report per folder."""
+    from facejax.data.photo_folders import PhotoFiles, write_lists
+    from facejax.io.images import find_images
+
+    lists = pathlib.Path(args.lists) / args.mode
+    reports, listed = [], []
+    with contextlib.ExitStack() as stack:
+        folders = [pathlib.Path(args.data_root) / name for name in args.img_folder]
+        found = {f: jobs_of(find_images(f, _OTHERS), f) for f in folders}  # all of them, first
+        for folder in (*folders, lists):
+            stack.enter_context(folder_lock(folder, "preparing photos"))
+        for folder, jobs in found.items():
+            reports.append(process(jobs, label_photo, args, folder))
+            if args.remove:
+                remove_bad(folder, reports[-1])
+            listed += [
+                PhotoFiles(
+                    job.image,
+                    folder / "landmarks" / f"{job.name}.txt",
+                    folder / "mask" / f"{job.name}.png",
+                    False,
+                )
+                for job in jobs
+                if reports[-1][str(job.image)] == "ok"
+            ]
+        write_lists(lists, listed)
+    print(f"{lists}: {len(listed)} photos listed")
+    return reports
+
+
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
-    args = parser().parse_args(argv)
-    return common.report_errors(lambda: run(args), stopped="stopped; the same command begins again")
+
+    def work() -> int:
+        args = parser().parse_args(argv)
+        folders = [pathlib.Path(args.data_root) / name for name in args.img_folder or ()]
+        common.prepare([args.lists, *folders] if folders else [args.save_path])
+        return run(args)
+
+    return common.report_errors(work, "The same command begins again", "use fewer --jobs")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(common.whole_process(lambda: main(sys.argv[1:])))

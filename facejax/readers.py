@@ -4,6 +4,7 @@
 it only lists the texts in one. Importing this module imports nothing heavy.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,10 +12,15 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
+from facejax.host.arrays import read_npy
+from facejax.host.files import describe_content, is_visible, list_files, read_json, reading
+from facejax.host.shell import command_line
+
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
 _MODEL = "--config.data.model_path={path}, or facejax reconstruct --model={path}"
 _TBGAN = "facejax train --config=tbgan --config.data.source={} --config.data.path={{path}}"
 _HEAD_BYTES = 16
+_FEW_TEXTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +83,17 @@ READERS = {
         "facejax.data.photo_folders:find_photos",
         "facejax train --config=deep3d --config.data.source=folder --config.data.path={path}",
     ),
+    "labels": Reader(
+        "data", "labels of faces: a table with ids, or an .npz of ids and labels",
+        "facejax.data.labels:read_labels",
+        "python data_prep/dataset_tool.py create_from_maps OUT --labels={path} ...",
+    ),
+    "map": Reader(
+        "data", "a shape or normal map of a face", "facejax.data.map_files:read_array",
+        "python data_prep/dataset_tool.py create_from_maps OUT --shape=FOLDER ...",
+    ),
     "photos": Reader(
-        "data", "photos", "facejax.data.photo_folders:find_images",
+        "data", "photos", "facejax.io.images:find_images",
         "facejax reconstruct --input={path} --out=FOLDER, or data_prep/preprocess_images.py",
     ),
     "landmarks": Reader(
@@ -98,6 +113,10 @@ READERS = {
         "data", "coefficient arrays: dataset_shape/train/labels.npy, ...",
         "facejax.systems.manifold.data:load_rows",
         "facejax train --config=manifold --config.data.source=arrays --config.data.path={path}",
+    ),
+    "mesh": Reader(
+        "data", "a mesh: .obj, .ply, .glb or .gltf", "facejax.io.meshes:load_mesh",
+        "facejax compare_shapes {path} FACE.obj --landmarks=FILE --face_landmarks=FILE",
     ),
     "frame": Reader(
         "data", "a pandas pickle with coefficients", "facejax.io.pandas_pickles:read_frame",
@@ -163,11 +182,21 @@ def recognise(path: str | os.PathLike) -> list[Found]:
     except (ValueError, OSError) as error:
         return [Found(str(path), "", f"not recognised: {' '.join(str(error).split())}", "")]
     if not looked:
-        return [Found(str(path), "", "not recognised", "")]
+        return [Found(str(path), "", f"not recognised{_foreign(path)}", "")]
+    quoted = command_line(path)
     return [
-        Found(str(path), key, words or READERS[key].what, READERS[key].use.format(path=path))
+        Found(str(path), key, words or READERS[key].what, READERS[key].use.format(path=quoted))
         for key, words in looked
     ]
+
+
+def _foreign(path: pathlib.Path) -> str:
+    from facejax.morphable.foreign import describe_foreign, describe_models_in
+
+    if not path.exists():  # the prefix of a checkpoint
+        return ""
+    words = (describe_models_in if path.is_dir() else describe_foreign)(path)
+    return words and f": {words}"
 
 
 Looked = list[tuple[str, str]]  # key of READERS, what it is in words or ''
@@ -204,9 +233,11 @@ def _range(steps: list[int]) -> str:
 
 def _progress(path: pathlib.Path, config) -> str:
     """Whether a run with checkpoints is finished."""
+    from facejax.host.machine import devices
     from facejax.train.prerequisites import is_finished
 
     try:
+        devices()  # the arrays of a checkpoint are read onto them
         return "finished" if is_finished(path, config) else "not finished"
     except (ValueError, OSError) as error:  # its training data are elsewhere, say
         return f"cannot say whether it is finished: {' '.join(str(error).split())}"
@@ -220,21 +251,23 @@ def _model(path: pathlib.Path) -> Looked:
 
 
 def _tfds(path: pathlib.Path) -> Looked:
-    infos = [*path.glob("dataset_info.json"), *path.glob("*/dataset_info.json")]
+    below = [p for p in sorted(path.glob("*/dataset_info.json")) if is_visible(p.parent)]
+    infos = [*path.glob("dataset_info.json"), *below]
     if not infos:
         return []
     try:
-        name = json.loads(infos[0].read_text())["name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{infos[0]} is damaged: {error}") from error
-    return [("tfds", f"the TensorFlow data set {name!r}")]
+        name = read_json(infos[0])["name"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{infos[0]} is damaged: {error!r}") from error
+    several = f", the versions {' and '.join(p.parent.name for p in infos)}" if infos[1:] else ""
+    return [("tfds", f"the TensorFlow data set {name!r}{several}")]
 
 
 def _data_set(path: pathlib.Path) -> Looked:
     from facejax.data.folders import open_dataset
     from facejax.data.packed import PackedSource
 
-    if not ((path / "meta.json").is_file() or any(path.glob("*.tfrecords"))):
+    if not ((path / "meta.json").is_file() or list_files(path, (".tfrecords",))):
         return []
     source = open_dataset(path)
     key = "packed" if isinstance(source, PackedSource) else "tfrecords"
@@ -248,7 +281,7 @@ def _arrays(path: pathlib.Path) -> Looked:
 
 
 def _bundle(path: pathlib.Path) -> Looked:
-    return [found for index in sorted(path.glob("*.index")) for found in _checkpoint(index)]
+    return [found for index in list_files(path, (".index",)) for found in _checkpoint(index)]
 
 
 def _crops(path: pathlib.Path) -> Looked:
@@ -262,27 +295,38 @@ def _crops(path: pathlib.Path) -> Looked:
 
 def _mats(path: pathlib.Path) -> Looked:
     """Folders of .mat files: photos' parameters, or what the Basel model is made from."""
-    from facejax.morphable.bfm import mat_kind, read_mat
+    from facejax.io.mat import MARKS, find_parameters
     from facejax.morphable.bfm09_sources import find_sources
 
-    mats = sorted(path.rglob("*.mat"))
-    if not mats and not any(path.glob("*.bin")):
+    mats = list_files(path, (".mat",), recursive=True)
+    if not mats and not list_files(path, (".bin",)):
         return []
-    variables = read_mat(mats[0]) if mats else {}
-    if mat_kind(variables)[0] == "parameters":
-        found = [("parameters", f"{len(mats)} .mat files with coefficients of photos")]
-        if "pt3d_68" in variables:
-            found.append(("aflw2000", f"{len(mats)} .mat files in the format of AFLW2000-3D"))
-        return found
+    why = None
+    try:
+        held = [MARKS & set(variables) for _, variables in find_parameters(path)]
+    except ValueError as error:
+        held, why = [], error
+    if held:
+        some = sum({"Shape_Para", "Exp_Para"} <= h for h in held)
+        truth = sum({"Pose_Para", "pt3d_68"} <= h for h in held)
+        others = len(mats) - len(held)
+        more = f"; {others} .mat files of other kinds are passed over" if others else ""
+        found = [("parameters", f"{some} .mat files with coefficients of photos{more}")]
+        form = f"{truth} .mat files in the format of AFLW2000-3D{more}"
+        return found[: bool(some)] + [("aflw2000", form)][: bool(truth)]
     roles, _ = find_sources(path)
+    if not roles and mats:
+        raise why or ValueError(f"{path}: {len(mats)} .mat files of no known kind")
     return [("bfm09", f"sources of the Basel model: {', '.join(sorted(roles))}")] if roles else []
 
 
 def _images(path: pathlib.Path) -> Looked:
-    from facejax.data.photo_folders import IMAGE_SUFFIXES
+    from facejax.io.images import IMAGE_SUFFIXES
 
-    count = sum(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir())
-    return [("photos", f"{count} photos")] if count else []
+    own = list_files(path, IMAGE_SUFFIXES)
+    found = own or list_files(path, IMAGE_SUFFIXES, recursive=True)
+    where = "" if own else f" of {len({p.parent for p in found})} sub-folders"
+    return [("photos", f"{len(found)} photos{where}")] if found else []
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -293,6 +337,8 @@ def _file(path: pathlib.Path) -> Looked:
         return _checkpoint(path if path.suffix == ".index" else pathlib.Path(f"{path}.index"))
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    if words := describe_content(path):
+        raise ValueError(words)
     if zipfile.is_zipfile(path):
         return _zip(path)
     if head[:1] == b"\x80":
@@ -307,11 +353,23 @@ def _file(path: pathlib.Path) -> Looked:
         return _binary(path)
     if _is_image(head):
         return [("photos", "a picture")]
+    if path.suffix.lower() in (".obj", ".ply", ".glb", ".gltf"):
+        return _mesh(path)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _labels(path)
     return _landmarks(path)
 
 
+def _mesh(path: pathlib.Path) -> Looked:
+    from facejax.io.meshes import load_mesh
+
+    topology = load_mesh(path).topology
+    return [("mesh", f"a mesh of {topology.num_vertices} vertices, {len(topology.triangles)} "
+             "triangles")]  # fmt: skip
+
+
 def _is_image(head: bytes) -> bool:
-    starts = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF")
+    starts = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
     return head.startswith(starts)
 
 
@@ -341,25 +399,30 @@ def _zip(path: pathlib.Path) -> Looked:
     """A PyTorch file or an .npz."""
     from facejax.io.pickles import texts_of
 
-    with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        if pickles:
+    with reading(path, "a readable archive"), zipfile.ZipFile(path) as archive:
+        pickles = [i for i in archive.infolist() if i.filename.endswith("data.pkl")]
+        if pickles and pickles[0].compress_type == zipfile.ZIP_STORED:  # PyTorch never compresses
             with archive.open(pickles[0]) as file:
                 return _networks(texts_of(file))
     return _npz(path)
 
 
 def _npz(path: pathlib.Path) -> Looked:
+    from facejax.host.arrays import npz_names, read_npz
     from facejax.morphable import load
-    from facejax.morphable.storage import array_names, read_array
     from facejax.pretrained.importer import FORMAT
 
     kind, found = load.recognise(path)
     if kind:
         return [(kind, found)]
-    names = array_names(path)
+    names = npz_names(path)
+    if {"ids", "labels"} <= names:
+        return _labels(path)
+    if len(names) == 1:
+        with contextlib.suppress(ValueError):
+            return _map(path)
     if "meta" in names:
-        meta = json.loads(str(read_array(path, "meta")))
+        meta = json.loads(str(read_npz(path, ("meta",))["meta"]))
         if isinstance(meta, dict) and meta.get("format") == FORMAT:
             return [("imported", f"the network {meta.get('part')!r} of {meta.get('origin')}")]
     return _networks(names)
@@ -377,7 +440,11 @@ def _pickle(path: pathlib.Path) -> Looked:
         return [("tbgan", "networks of TBGAN or Progressive GAN, pickled")]
     if any(text.startswith("pandas.") for text in texts):
         return [("frame", "a table of pandas, pickled")]
-    return _networks(texts)
+    found = _networks(texts)
+    if not found and len(texts) < _FEW_TEXTS:  # an array, say
+        with contextlib.suppress(ValueError):
+            return _map(path)
+    return found
 
 
 def _mat(path: pathlib.Path) -> Looked:
@@ -403,9 +470,27 @@ def _binary(path: pathlib.Path) -> Looked:
     return _landmarks(path)
 
 
+def _labels(path: pathlib.Path) -> Looked:
+    from facejax.data.labels import read_table
+
+    ids, _, names = read_table(path)
+    columns = f", {len(names)} columns" if names else ""
+    return [("labels", f"labels of {len(ids)} faces{columns}")]
+
+
+def _map(path: pathlib.Path) -> Looked:
+    from facejax.data.map_files import read_array
+
+    height, width, _ = read_array(path).shape
+    return [("map", f"a map of three channels, {width}x{height}")]
+
+
 def _landmarks(path: pathlib.Path) -> Looked:
     from facejax.io.landmarks import SUFFIXES, read_landmarks
 
     if path.suffix.lower() not in SUFFIXES:
         return []
+    if path.suffix.lower() == ".npy" and read_npy(path, mmap=True).ndim == 3:
+        with contextlib.suppress(ValueError):  # then it may be the points of one face, [1, 68, 2]
+            return _map(path)
     return [("landmarks", f"{len(read_landmarks(path))} landmarks of a photo")]

@@ -55,3 +55,17 @@ def _strict_rank_promotion():
 
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture
+def nobody(tmp_path, monkeypatch) -> str:
+    """The user is one that the system does not know, without HOME; gives a folder to write to."""
+    pwd = pytest.importorskip("pwd", reason="users of Windows have a home")
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "FACEJAX_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return str(tmp_path / "cache")

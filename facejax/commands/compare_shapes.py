@@ -25,8 +25,9 @@ import math
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import report_errors, setup_logging
-from facejax.train.config import UsageError
+from facejax.commands.common import folder_of, prepare, report_errors
+from facejax.host.errors import UsageError
+from facejax.host.files import atomic_path
 
 _NOSE_BASE, _NOSE_TIP = 4, 30  # of seven points; of 68
 _UNITS = ("mm", "cm", "dm", "m")
@@ -216,16 +217,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "wanted --landmarks=FILE and --face_landmarks=FILE or --model=MODEL, or --same_vertices"
         )
+    prepare([folder_of(args.out)])
     if not (math.isfinite(args.radius_mm) and args.radius_mm > 0):
         raise UsageError(f"--radius_mm={args.radius_mm:g}: wanted a length in millimetres above 0")
-    setup_logging()
     found = _checked(compare(args))
     for name, figures in found.items():
         print(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
     if args.out:
-        from facejax.host.files import atomic_path
-
-        with atomic_path(pathlib.Path(args.out)) as path:
+        with atomic_path(args.out) as path:
             path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 

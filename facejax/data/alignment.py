@@ -29,9 +29,7 @@ _NO_FACE = (
 )
 _MISFIT = 0.25  # faces of two models in all poses stay below 0.21, photos below 0.16
 _MAX_ROLL_DEG = 75.0
-_MAX_PIXELS = (
-    100_000_000  # of the resized photo; a phone's 12 MP photo of a small face has about 50
-)
+_MAX_PIXELS = 100_000_000  # of a photo that is resized as a whole, as the originals do
 ARCFACE_TEMPLATE = np.array(  # ArcFace's crop of 112 px, y down (Deng et al. 2019, 1801.07698)
     [
         [38.2946, 51.6963],
@@ -147,7 +145,7 @@ class Transform:
           [size, size, 3] or [size, size] uint8.
 
         Raises:
-          ValueError: another size, or the resized photo would be too large.
+          ValueError: another size, or landmarks that would leave no pixel of the photo.
         """
         from PIL import Image
 
@@ -157,15 +155,25 @@ class Transform:
                 f"{self.width}x{self.height}, for which the alignment was made"
             )
         w, h = self.resized
-        if not 0 < w * h <= _MAX_PIXELS:
+        if not w * h:
             raise ValueError(
                 f"the five landmarks would scale the photo of {self.width}x{self.height} to "
-                f"{w}x{h}; wanted at most {_MAX_PIXELS} pixels: check the landmarks, or cut the "
-                "photo around the face first"
+                f"{w}x{h} pixels: check the landmarks"
             )
         left, top = self.corner
-        resized = Image.fromarray(image).resize((w, h), resample=Image.Resampling.BICUBIC)
-        return np.asarray(resized.crop((left, top, left + self.size, top + self.size)))
+        photo, method = Image.fromarray(image), Image.Resampling.BICUBIC
+        if w * h <= _MAX_PIXELS:
+            resized = photo.resize((w, h), method)
+            return np.asarray(resized.crop((left, top, left + self.size, top + self.size)))
+        # a small face in a large photo: only what the crop shows; pixels differ by 2 of 255 at most
+        seen = max(left, 0), max(top, 0), min(left + self.size, w), min(top + self.size, h)
+        out = np.zeros((self.size, self.size, *image.shape[2:]), np.uint8)
+        if seen[0] < seen[2] and seen[1] < seen[3]:
+            across, down = self.width / w, self.height / h
+            box = (seen[0] * across, seen[1] * down, seen[2] * across, seen[3] * down)
+            part = photo.resize((seen[2] - seen[0], seen[3] - seen[1]), method, box)
+            out[seen[1] - top : seen[3] - top, seen[0] - left : seen[2] - left] = np.asarray(part)
+        return out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,6 +270,52 @@ def check_landmarks5(points: np.ndarray, size: tuple[int, int] | None = None) ->
     elif abs(roll_deg) > _MAX_ROLL_DEG:
         found.append(f"the face is turned by {roll_deg:.0f} degrees in the photo; turn it upright")
     return found
+
+
+def turn_points(points: np.ndarray, size: tuple[int, int], tag: int) -> np.ndarray:
+    """Points of a photo's stored pixels as points of the photo as its orientation tag shows it.
+
+    Args:
+      points: [..., 2] pixels, y down.
+      size: (height, width) as shown.
+      tag: one of TURNS.
+    """
+    x, y = points[..., 0], points[..., 1]
+    height, width = size
+    turned = {3: (width - 1 - x, height - 1 - y), 6: (width - 1 - y, x), 8: (y, height - 1 - x)}
+    return np.stack(turned[tag], axis=-1)
+
+
+TURNS = {3: 2, 6: -1, 8: 1}  # orientation tags without mirroring: quarter turns of `np.rot90`
+
+
+def points_as_shown(
+    points: np.ndarray, stored: np.ndarray, size: tuple[int, int], tag: int
+) -> tuple[np.ndarray, bool]:
+    """Points of a photo with an orientation tag, whichever pixels they were measured on.
+
+    Many programs (OpenCV before 3.1, Matlab, dlib's own reader) leave the tag aside. Points that
+    are odd where the photo is shown, and plausible on the stored pixels, are turned with it.
+
+    Args:
+      points: [5, 2] or [68, 2] photo pixels, y down, if they belong to the photo as shown.
+      stored: the same if they belong to the stored pixels; differs only for files with y up.
+      size: (height, width) as shown.
+      tag: the orientation tag, 1 .. 8.
+
+    Returns:
+      (points of the photo as shown, whether they were turned).
+    """
+    if tag in TURNS and check_landmarks5(five_of(points), size):
+        turned = turn_points(np.asarray(stored, np.float64), size, tag)
+        if not check_landmarks5(five_of(turned), size):
+            return turned, True
+    return points, False
+
+
+def five_of(points: np.ndarray) -> np.ndarray:
+    """The five of [68, 2] points, or of five themselves."""
+    return landmarks5_from_68(points) if len(points) == 68 else points
 
 
 def order_complaint(points: np.ndarray) -> str | None:

@@ -6,6 +6,7 @@ import pathlib
 from facejax.data.packed import PackedSource
 from facejax.data.source import Source
 from facejax.data.uvmaps import KINDS, UVCodec
+from facejax.host.files import list_files
 from facejax.io.tfrecord_images import MultiResolutionTFRecords
 
 
@@ -64,14 +65,20 @@ def open_dataset(
       skip_corrupt: leave damaged records of TFRecords out. A damaged packed set is always refused.
 
     Raises:
-      ValueError: the folder is neither, or damaged.
+      ValueError: the folder is neither, or both, or damaged.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; wanted a data set")
-    if (folder / "meta.json").is_file():
+    packed, records = (folder / "meta.json").is_file(), list_files(folder, (".tfrecords",))
+    if packed and records:
+        raise ValueError(
+            f"{folder} holds two sets, a packed one (meta.json) and TFRecords ({records[0].name}): "
+            "move one of them away"
+        )
+    if packed:
         return PackedSource(folder)
-    if any(folder.glob("*.tfrecords")):
+    if records:
         return TFRecordSource(folder, skip_corrupt)
     raise ValueError(
         f"{folder} holds neither meta.json nor *.tfrecords: it is not a data set (make one with "

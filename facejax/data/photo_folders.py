@@ -11,23 +11,41 @@ In all of them the 68 landmarks are pixels of the image they belong to, with y U
 `data_prep/preprocess_images.py` writes them.
 """
 
+import concurrent.futures
 import dataclasses
 import json
 import logging
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
-from facejax.data.alignment import CROP_SIZE, AlignedPhoto, Transform, align_photo
+from facejax.data.alignment import (
+    CROP_SIZE,
+    TURNS,
+    AlignedPhoto,
+    Transform,
+    align_photo,
+    points_as_shown,
+)
 from facejax.data.source import Source, check_indices
-from facejax.host.files import atomic_path
+from facejax.host.files import (
+    atomic_path,
+    files_by_stem,
+    is_file,
+    list_files,
+    name_key,
+    read_json,
+    read_list,
+    some_names,
+)
 from facejax.image.skin import skin_mask
-from facejax.io.images import read_image, write_image
-from facejax.io.landmarks import read_landmarks, write_landmarks
+from facejax.io.images import IMAGE_SUFFIXES, read_header, read_image, write_image
+from facejax.io.landmarks import SUFFIXES as LANDMARK_SUFFIXES
+from facejax.io.landmarks import LandmarkIndex, read_landmarks, write_landmarks
 
 _log = logging.getLogger(__name__)
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LISTS = ("images.txt", "landmarks.txt", "masks.txt")
 _LANDMARK_FOLDERS = {"lm_bin": True, "lm": True, "landmarks": False}  # name -> crops?
 
@@ -50,47 +68,44 @@ class PhotoFiles:
     aligned: bool
 
 
-def find_images(folder: str | os.PathLike) -> list[pathlib.Path]:
-    """The image files of a folder (not of its sub-folders), by name.
-
-    Raises:
-      ValueError: no such folder, or no images.
-    """
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; wanted one with photos")
-    files = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES)
-    found = [p for p in files if p.is_file()]
-    if not found:
-        raise ValueError(f"{folder}: found no images, wanted {', '.join(IMAGE_SUFFIXES)} files")
-    return found
-
-
 def find_photos(path: str | os.PathLike) -> list[PhotoFiles]:
     """The prepared faces of a folder; its layout is recognised.
 
     Args:
-      path: a folder of one of the module's layouts. Images without landmarks are left out.
+      path: a folder of one of the module's layouts, or one with such sub-folders. Images without
+        landmarks are left out.
 
     Raises:
-      ValueError: no such folder, another layout, or not one complete face.
+      ValueError: no such folder, another layout, not one complete face, files of a list that do not
+        exist, or landmarks that do not say whose they are.
     """
     path = pathlib.Path(path)
     if all((path / name).is_file() for name in LISTS):
         return _from_lists(path)
-    images = find_images(path)
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such folder; wanted one with prepared photos")
+    images = list_files(path, IMAGE_SUFFIXES)
+    if not images and (folders := _prepared_below(path)):
+        _log.warning("%s: taking the photos of %d sub-folders", path, len(folders))
+        return [photo for folder in folders for photo in find_photos(folder)]
+    stems = [name_key(image.stem) for image in images]
+    index = LandmarkIndex()
+    masks = {stem: files[0] for stem, files in files_by_stem(path / "mask", IMAGE_SUFFIXES).items()}
     for name, aligned in _LANDMARK_FOLDERS.items():
-        files = {p.stem: p for p in sorted((path / name).glob("*"))}
-        masks = {p.stem: p for p in sorted((path / "mask").glob("*"))}
         found = [
-            PhotoFiles(image, files[image.stem], masks.get(image.stem), aligned)
-            for image in images
-            if image.stem in files
+            PhotoFiles(image, _landmarks(index, path / name, stem), masks.get(stem), aligned)
+            for image, stem in zip(images, stems, strict=True)
+            if index.files(path / name, stem)
         ]
         if found:
+            _refuse_twins(found)
             if len(found) < len(images):
-                rest = len(images) - len(found)
-                _log.warning("%s: %d images without landmarks are left out", path, rest)
+                left = [i.name for i, s in zip(images, stems, strict=True)
+                        if not index.files(path / name, s)]  # fmt: skip
+                _log.warning(
+                    "%s: %d images without landmarks are left out: %s",
+                    path, len(left), some_names(left),
+                )  # fmt: skip
             return found
     raise ValueError(
         f"{path}: found {len(images)} images but no landmarks of them in the folders "
@@ -99,25 +114,72 @@ def find_photos(path: str | os.PathLike) -> list[PhotoFiles]:
     )
 
 
+def _prepared_below(path: pathlib.Path) -> list[pathlib.Path]:
+    """Sub-folders of the layouts 'crops' and 'photos', one for each class, say."""
+    files = list_files(path, LANDMARK_SUFFIXES, recursive=True)
+    return sorted({f.parent.parent for f in files if f.parent.name in _LANDMARK_FOLDERS} - {path})
+
+
+def _landmarks(index: LandmarkIndex, folder: pathlib.Path, stem: str) -> pathlib.Path:
+    files = index.files(folder, stem)
+    return files[0] if len(files) == 1 else next(index.read(folder, stem))[0]
+
+
+def _refuse_twins(photos: list[PhotoFiles]) -> None:
+    """Two images of one stem would share landmarks that belong to one of them."""
+    seen: dict[pathlib.Path, pathlib.Path] = {}
+    for photo in photos:
+        other = seen.setdefault(photo.landmarks, photo.image)
+        if other != photo.image:
+            raise ValueError(
+                f"{other} and {photo.image} share the landmarks {photo.landmarks}: whose they are "
+                "is unclear; rename or remove one"
+            )
+
+
 def _from_lists(path: pathlib.Path) -> list[PhotoFiles]:
-    columns = [(path / name).read_text().split("\n") for name in LISTS]
-    rows = [[line.strip() for line in column if line.strip()] for column in columns]
+    rows = [read_list(path / name) for name in LISTS]
     if len({len(r) for r in rows}) != 1 or not rows[0]:
         counts = ", ".join(f"{n}: {len(r)}" for n, r in zip(LISTS, rows, strict=True))
         raise ValueError(f"{path}: found lists of {counts} lines, wanted equally many, and some")
-    # paths are relative to where the lists were made: the working folder, or one above the lists
+    # paths are relative to where the lists were made: the working folder, that of the lists, or one
+    # above it
+    here = path.resolve()
     first = rows[0][0]
-    bases = [pathlib.Path(), *path.resolve().parents]
-    base = next((b for b in bases if (b / first).is_file()), None)
+    bases = [pathlib.Path(), here, *here.parents]
+    base = next((b for b in bases if is_file(_listed(b, first))), None)
     if base is None:
         raise ValueError(
-            f"{path / LISTS[0]}: found {first!r}, which is no file seen from here or from a folder "
-            "above the lists; run from the folder in which the lists were made"
+            f"{path / LISTS[0]}: found {first!r}, which is no file seen from here, from the folder "
+            "of the lists or from one above it; run from the folder in which the lists were made"
         )
-    return [
-        PhotoFiles(base / image, base / lm, base / mask, False)
-        for image, lm, mask in zip(*rows, strict=True)
+    columns = [[_listed(base, line) for line in row] for row in rows]
+    for name, files in zip(LISTS, columns, strict=True):
+        missing = [file for file in files if not is_file(file)]
+        if missing:
+            raise ValueError(
+                f"{path / name}: {len(missing)} of {len(files)} files do not exist: "
+                f"{some_names(missing)}"
+            )
+    odd = [
+        image.name
+        for image, *others in zip(*columns, strict=True)
+        if not all(file.stem.endswith(image.stem) for file in others)
     ]
+    if odd:
+        _log.warning(
+            "%s: %d lines name files of different names; check that the lists have one order: %s",
+            path, len(odd), some_names(odd),
+        )  # fmt: skip
+    return [PhotoFiles(*files, False) for files in zip(*columns, strict=True)]
+
+
+def _listed(base: pathlib.Path, line: str) -> pathlib.Path:
+    """A path of a list, which may have been written on Windows."""
+    path = base / line
+    if "\\" in line and not is_file(path):
+        path = base / pathlib.PureWindowsPath(line).as_posix()
+    return path
 
 
 def read_pixels(path: str | os.PathLike, mode: str = "RGB") -> np.ndarray:
@@ -133,6 +195,28 @@ def read_pixels(path: str | os.PathLike, mode: str = "RGB") -> np.ndarray:
 def flip_y(points: np.ndarray, height: int) -> np.ndarray:
     """Points between y down and y up: height - 1 - y."""
     return np.stack([points[..., 0], height - 1 - points[..., 1]], axis=-1)
+
+
+def turned_points(
+    path: str | os.PathLike, points: np.ndarray, stored: np.ndarray | None = None
+) -> np.ndarray:
+    """Landmarks of a photo as it is shown, wherever its orientation tag was left aside.
+
+    Args:
+      path: the image.
+      points: [5, 2] or [68, 2] pixels, y down.
+      stored: see `alignment.points_as_shown`; None where it is the same.
+
+    Raises:
+      ValueError: the image cannot be read.
+    """
+    size, tag = read_header(path)
+    found, turned = points_as_shown(points, points if stored is None else stored, size, tag)
+    if turned:
+        _log.warning(
+            "%s: its landmarks were measured on the stored pixels; turned as the photo is", path
+        )
+    return found
 
 
 def read_aligned(
@@ -172,6 +256,8 @@ def load_photo(files: PhotoFiles) -> tuple[AlignedPhoto, np.ndarray]:
         mask = read_pixels(files.mask)[..., 0]
     else:
         mask = None if alpha.min() == 255 else alpha
+    if not files.aligned:
+        landmarks, mask = _as_shown(files.image, landmarks, mask, (height, width))
     if mask is not None and mask.shape != image.shape[:2]:
         raise ValueError(
             f"{files.mask}: found a mask of {mask.shape[1]}x{mask.shape[0]}, wanted "
@@ -184,9 +270,55 @@ def load_photo(files: PhotoFiles) -> tuple[AlignedPhoto, np.ndarray]:
             )
         photo = AlignedPhoto(image, read_transform(files.image), landmarks)
     else:
-        photo = align_photo(image, flip_y(landmarks, height))
+        try:
+            photo = align_photo(image, landmarks)
+        except ValueError as error:
+            raise ValueError(f"{files.landmarks}: {error}") from error
         mask = None if mask is None else photo.transform.cut(mask)
     return photo, skin_mask(photo.crop) if mask is None else mask
+
+
+def _as_shown(path, landmarks, mask, size):
+    """Landmarks, y up in their file, with y down, and the mask, as the photo is shown."""
+    tag = read_header(path)[1]
+    shown = flip_y(landmarks, size[0])
+    if tag not in TURNS:
+        return shown, mask
+    stored = flip_y(landmarks, size[0] if tag == 3 else size[1])
+    found = turned_points(path, shown, stored)
+    if found is not shown and mask is not None:
+        mask = np.ascontiguousarray(np.rot90(mask, TURNS[tag]))
+    return found, mask
+
+
+def check_files(photos: Sequence[PhotoFiles]) -> None:
+    """Looks at the landmarks of every face and at the headers of its pictures, not at the pixels.
+
+    Raises:
+      ValueError: some cannot be used; says how many, which, and why the first.
+    """
+    from tqdm import tqdm
+
+    def problem(photo: PhotoFiles) -> str:
+        try:
+            read_landmarks(photo.landmarks, 68)
+            for path in (photo.image, photo.mask):
+                if path is not None:
+                    read_header(path)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = pool.map(problem, photos)
+        found = list(tqdm(found, desc="checking", total=len(photos), disable=None, delay=2))
+    bad = [photo.image.name for photo, words in zip(photos, found, strict=True) if words]
+    if bad:
+        raise ValueError(
+            f"{len(bad)} of {len(photos)} faces cannot be used ({some_names(bad)}): "
+            f"{next(filter(None, found))}; mend them, or take their landmarks away: faces without "
+            "are left out"
+        )
 
 
 class PhotoFolder(Source):
@@ -200,16 +332,17 @@ class PhotoFolder(Source):
     in_threads = True  # Pillow frees the GIL
 
     def __init__(self, path: str | os.PathLike, size: int = CROP_SIZE):
-        """Looks the files up; images are read when asked for.
+        """Looks the files up and checks them; pixels are read when asked for.
 
         Args:
           path: see `find_photos`.
           size: side of the images; others than 224 are resized (bicubic), landmarks with them.
 
         Raises:
-          ValueError: as `find_photos`.
+          ValueError: as `find_photos` and `check_files`.
         """
         self.files = find_photos(path)
+        check_files(self.files)
         self._size = int(size)
         self.meta = {"source": "photos", "path": str(path), "size": self._size}
 
@@ -259,7 +392,7 @@ def read_transform(crop: str | os.PathLike) -> Transform | None:
     if not path.is_file():
         return None
     try:
-        return Transform(**json.loads(path.read_text()))
+        return Transform(**read_json(path))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: no transform of a crop ({error}); prepare it again") from error
 
@@ -277,7 +410,8 @@ def write_crop(folder: str | os.PathLike, name: str, photo: AlignedPhoto, mask: 
     write_image(folder / f"{name}.png", photo.crop)
     if photo.transform is not None:
         with atomic_path(folder / "transform" / f"{name}.json") as path:
-            path.write_text(json.dumps(dataclasses.asdict(photo.transform)) + "\n")
+            text = json.dumps(dataclasses.asdict(photo.transform))
+            path.write_text(text + "\n", encoding="utf-8")
     write_image(folder / "mask" / f"{name}.png", np.repeat(mask[..., None], 3, axis=-1))
     if len(photo.landmarks) == 68:
         write_landmarks(folder / "lm" / f"{name}.txt", photo.landmarks)
@@ -313,4 +447,6 @@ def write_lists(folder: str | os.PathLike, photos: list[PhotoFiles]) -> None:
     rows = [(p.image, p.landmarks, p.mask) for p in photos if p.mask]
     rows = [row for row in rows if all(file.is_file() for file in row)]
     for k, name in enumerate(LISTS):
-        (folder / name).write_text("".join(f"{row[k].as_posix()}\n" for row in rows))
+        text = "".join(f"{row[k].as_posix()}\n" for row in rows)
+        with atomic_path(folder / name) as path:
+            path.write_text(text, encoding="utf-8")

@@ -8,17 +8,30 @@ import json
 import multiprocessing
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from facejax.data.map_files import IMAGE_SUFFIXES, read_labels
-from facejax.data.original_sets import read_pixels
+from facejax.data.labels import read_labels
+from facejax.data.original_sets import check_examples, read_pixels, refuse_bad
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
+from facejax.host import process
+from facejax.host.files import (
+    atomic_path,
+    is_visible,
+    list_files,
+    name_key,
+    os_error,
+    read_json,
+    reading,
+    some_names,
+)
+from facejax.host.locks import new_folder
+from facejax.host.machine import expand_user
+from facejax.host.shell import command_line
+from facejax.io.images import find_images, image_names
 
 VERSION = "1.0.0"
 DEFAULT_FOLDER = "~/tensorflow_datasets"
@@ -43,18 +56,43 @@ def _features(spec: _Spec):
     return tfds.features.FeaturesDict({k: feature(*v) for k, v in spec.items()})
 
 
-def _write_shard(path: pathlib.Path, spec: _Spec, examples: Iterable[Mapping[str, Any]]) -> int:
-    """Writes one file; returns the bytes of its examples."""
+def write_array_records(path: pathlib.Path, records: Iterable[bytes]) -> int:
+    """Writes an ArrayRecord file.
+
+    Args:
+      path: the file.
+      records: in order.
+
+    Returns:
+      Their bytes.
+
+    Raises:
+      OSError: it cannot be written; names the file.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    features, size = _features(spec), 0
+    size = 0
     writer = ArrayRecordWriter(str(path), "group_size:1")
-    for example in examples:
-        record = features.serialize_example(features.encode_example(dict(example)))
-        writer.write(record)
+    for record in records:
+        try:
+            writer.write(record)
+        except RuntimeError as error:
+            raise os_error(error, path) from error
         size += len(record)
-    writer.close()
+    try:
+        writer.close()
+    except RuntimeError as error:
+        raise os_error(error, path) from error
     return size
+
+
+def _write_shard(path: pathlib.Path, spec: _Spec, examples: Iterable[Mapping[str, Any]]) -> int:
+    """Writes one file; returns the bytes of its examples."""
+    features = _features(spec)
+    return write_array_records(
+        path,
+        (features.serialize_example(features.encode_example(dict(e))) for e in examples),
+    )
 
 
 def _read_and_write(path: pathlib.Path, spec: _Spec, read: Reader, start: int, stop: int) -> int:
@@ -74,9 +112,7 @@ def _build(
     """Writes DATA_DIR/NAME/1.0.0, whole or not at all; example i is example i of `read`."""
     import tensorflow_datasets as tfds
 
-    folder = pathlib.Path(folder).expanduser()
-    if folder.exists():
-        raise ValueError(f"{folder} exists: choose another folder or remove it")
+    folder = _check_free(folder)
     if not (folder.name.isidentifier() and folder.name == folder.name.lower()):
         raise ValueError(f"{folder.name!r} is no name of a data set: wanted snake_case")
     if num_examples < 1 or num_shards < 0 or jobs < 1:
@@ -90,11 +126,8 @@ def _build(
     num_shards = min(num_shards, num_examples)
     bounds = [k * num_examples // num_shards for k in range(num_shards + 1)]
     lengths = np.diff(bounds).tolist()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temp.chmod(0o755)
-        out = temp / VERSION
+    with new_folder(folder, "writing a data set") as partial:
+        out = partial / VERSION
         out.mkdir()
         names = [f"{folder.name}-train.array_record-{k:05d}-of-{num_shards:05d}" for k in
                  range(num_shards)]  # fmt: skip
@@ -107,8 +140,15 @@ def _build(
         else:
             # spawn: a fork of a process with threads (jax has some) may hang
             context = multiprocessing.get_context("spawn")
-            with concurrent.futures.ProcessPoolExecutor(jobs, context) as pool:
-                sizes = list(pool.map(_read_and_write, *zip(*tasks, strict=True)))
+            with concurrent.futures.ProcessPoolExecutor(
+                jobs, context, initializer=process.end_quietly
+            ) as pool:
+                try:
+                    sizes = list(pool.map(_read_and_write, *zip(*tasks, strict=True)))
+                except BaseException:  # else the pool waits for what the others are writing
+                    for child in multiprocessing.active_children():
+                        child.terminate()
+                    raise
         template = tfds.core.ShardedFileTemplate(
             data_dir=out, dataset_name=folder.name, split="train", filetype_suffix="array_record"
         )
@@ -120,12 +160,16 @@ def _build(
             filename_template=template, check_data=False,
         )  # fmt: skip
         codec.save(out)
-        (out / "labels.json").write_text(json.dumps(list(label_names)) + "\n")
-        os.replace(temp, folder)
-    except BaseException:
-        shutil.rmtree(temp, ignore_errors=True)
-        raise
+        with atomic_path(out / "labels.json") as path:
+            path.write_text(json.dumps(list(label_names)) + "\n", encoding="utf-8")
     return folder / VERSION
+
+
+def _check_free(folder: str | os.PathLike) -> pathlib.Path:
+    folder = expand_user(folder)
+    if folder.exists():
+        raise ValueError(f"{folder} exists: choose another folder or remove it")
+    return folder
 
 
 def _maps_spec(resolution: int, codec: UVCodec, num_labels: int) -> _Spec:
@@ -238,18 +282,21 @@ class _Stream:
 class _ImageReader:
     """Image files as they are where TFDS can hold them, else as PNG of the same pixels."""
 
-    def __init__(self, files: Sequence[pathlib.Path], labels: np.ndarray, size: int):
-        self.files, self.labels, self.size = list(files), labels, size
+    def __init__(
+        self, files: Sequence[pathlib.Path], names: Sequence[str], labels: np.ndarray, size: int
+    ):
+        self.files, self.names, self.labels, self.size = list(files), list(names), labels, size
 
     def __call__(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        for path, row in zip(self.files[start:stop], self.labels[start:stop], strict=True):
+        parts = (x[start:stop] for x in (self.files, self.names, self.labels))
+        for path, name, row in zip(*parts, strict=True):
             pixels = read_pixels(path)
             if pixels.shape != (self.size, self.size, 3):
                 raise ValueError(
                     f"{path}: {pixels.shape[0]}x{pixels.shape[1]} pixels, wanted "
                     f"{self.size}x{self.size} as in {self.files[0]}"
                 )
-            yield {"image": _encoded(path, pixels), "labels": row, "name": path.stem}
+            yield {"image": _encoded(path, pixels), "labels": row, "name": name}
 
 
 def _encoded(path: pathlib.Path, pixels: np.ndarray) -> bytes:
@@ -258,7 +305,8 @@ def _encoded(path: pathlib.Path, pixels: np.ndarray) -> bytes:
     from PIL import Image
 
     with Image.open(path) as image:
-        if image.format in ("PNG", "JPEG") and image.mode == "RGB" and not image.getexif():
+        plain = image.mode == "RGB" and not image.getexif() and "transparency" not in image.info
+        if image.format in ("PNG", "JPEG") and plain and "16" not in str(image.tile):
             return path.read_bytes()
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
@@ -272,14 +320,21 @@ def write_tfds_images(
     *,
     num_shards: int = 0,
     jobs: int = 1,
+    skip_bad: bool = False,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> pathlib.Path:
     """Writes a set of photographs or textures: 'image' uint8 [R, R, 3], 'labels', 'name'.
 
+    All images are read once before anything is written.
+
     Args:
       folder: as in `write_tfds`.
-      images: folder of square images of one size, a power of two; sorted by name.
-      labels: .csv, .npz or .npy, as `facejax.data.map_files.read_labels` takes them.
+      images: folder of square images of one size, a power of two; sorted by name. See
+        `facejax.io.images.find_images` for sub-folders.
+      labels: .csv, .npz or .npy, as `facejax.data.labels.read_labels` takes them.
       num_shards, jobs: as in `write_tfds`.
+      skip_bad: leave images out that cannot be used, with lines in the log.
+      progress: wraps the names of the images while they are checked, e.g. `tqdm.tqdm`.
 
     Returns:
       The folder of the version.
@@ -287,27 +342,29 @@ def write_tfds_images(
     Raises:
       ValueError: no images, an unreadable one, other sizes, or as in `write_tfds`.
     """
-    source = pathlib.Path(images)
-    found = sorted(source.iterdir()) if source.is_dir() else []
-    files = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES]
-    stems = [p.stem for p in files]
-    if not files or len(set(stems)) != len(stems):
-        what = "two images share a stem" if files else "no images"
-        raise ValueError(f"{source}: {what}; wanted a folder of {', '.join(IMAGE_SUFFIXES)}")
-    size = read_pixels(files[0]).shape[0]
-    if size < 4 or size & (size - 1):
-        raise ValueError(f"{files[0]}: {size} pixels, wanted a power of two of at least 4")
+    _check_free(folder)
+    found = find_images(images)
+    stems = [name_key(name) for name in image_names(found, images)]
+    files = dict(zip(stems, found, strict=True))
+    if len(files) != len(stems):
+        twice = sorted({s for s in stems if stems.count(s) > 1})
+        raise ValueError(f"{images}: two images share a stem: {some_names(twice)}; rename them")
     rows, names = np.zeros((len(files), 0), np.float32), ()
     if labels:
         rows, names = read_labels(labels, stems)
+    shape, problems = check_examples(files, lambda stem: read_pixels(files[stem]), progress)
+    refuse_bad(problems, len(files), skip_bad)
+    rows = rows[[s not in problems for s in stems]]
+    stems = [s for s in stems if s not in problems]
+    size = shape[0]
     spec: _Spec = {
         "image": ("image", (size, size, 3)),
         "labels": ("tensor", (len(names),)),
         "name": ("text", ()),
     }
     codec = UVCodec(modalities=(("texture", 3),), encoding="absolute")
-    reader = _ImageReader(files, rows, size)
-    return _build(folder, spec, len(files), reader, codec, names, num_shards, jobs)
+    reader = _ImageReader([files[s] for s in stems], stems, rows, size)
+    return _build(folder, spec, len(stems), reader, codec, names, num_shards, jobs)
 
 
 class TfdsSource(Source):
@@ -326,26 +383,39 @@ class TfdsSource(Source):
         """Opens a set.
 
         Args:
-          name: of the set.
+          name: of the set, or NAME:VERSION where a folder holds several.
           data_dir: where sets lie; ~/tensorflow_datasets by default.
 
         Raises:
-          ValueError: there is no such set, or not one that this module wrote.
+          ValueError: there is no such set, several versions of it, or not one that this module
+            wrote.
         """
         import tensorflow_datasets as tfds
 
-        root = pathlib.Path(data_dir or DEFAULT_FOLDER).expanduser() / name
-        versions = sorted(p.parent for p in root.glob("*/dataset_info.json"))
+        name, _, version = name.partition(":")
+        root = expand_user(data_dir or DEFAULT_FOLDER) / name
+        found = root.glob(f"{version or '*'}/dataset_info.json")
+        versions = sorted(p.parent for p in found if is_visible(p.parent))
         if not versions:
+            convert = ("data_prep/dataset_tool.py", "convert", "DIR", root, "--format=tfds")
             raise ValueError(
-                f"{root} holds no TFDS data set: make one with `data_prep/dataset_tool.py convert "
-                f"DIR {root} --format=tfds`, or give its data_dir as --config.data.path"
+                f"{root} holds no TFDS data set: make one with `{command_line(*convert)}`, or give "
+                "its data_dir as --config.data.path"
             )
-        self.folder = versions[-1]
+        if len(versions) > 1:
+            raise ValueError(
+                f"{root} holds the versions {' and '.join(v.name for v in versions)}: choose one, "
+                f"--config.data.source=tfds:{name}:{versions[-1].name}"
+            )
+        self.folder = versions[0]
         self.codec = UVCodec.load(self.folder)
-        self.label_names = tuple(json.loads((self.folder / "labels.json").read_text()))
-        builder = tfds.builder_from_directory(str(self.folder))
-        self._data = builder.as_data_source(split="train")
+        self.label_names = tuple(read_json(self.folder / "labels.json"))
+        for name in ("dataset_info.json", "features.json"):
+            if not isinstance(read_json(self.folder / name), dict):
+                raise ValueError(f"{self.folder / name}: damaged: no JSON object")
+        with self._reading():
+            builder = tfds.builder_from_directory(str(self.folder))
+            self._data = builder.as_data_source(split="train")
         self._key = "image" if "image" in builder.info.features else "maps"
         resolution = builder.info.features[self._key].shape[0]
         self.resolutions = tuple(1 << k for k in range(2, resolution.bit_length()))
@@ -357,6 +427,11 @@ class TfdsSource(Source):
             "dtype": "uint8" if self._key == "image" else "float32",
             "label_names": list(self.label_names),
         }
+
+    def _reading(self):
+        """Around tfds, whose errors do not say in which file."""
+        files = some_names(p.name for p in list_files(self.folder) if "array_record" in p.name)
+        return reading(self.folder, f"a readable TFDS data set ({files}, ...)")
 
     def __len__(self) -> int:
         return len(self._data)
@@ -371,7 +446,8 @@ class TfdsSource(Source):
         if resolution not in self.resolutions:
             raise ValueError(f"{self.folder} holds {self.resolutions} px, found {resolution} px")
         indices = check_indices(indices, len(self))
-        examples = self._data.__getitems__(indices.tolist())
+        with self._reading():
+            examples = self._data.__getitems__(indices.tolist())
         maps = np.stack([e[self._key] for e in examples])
         if maps.dtype == np.uint8:
             maps = maps.astype(np.float32) / np.float32(127.5) - np.float32(1)

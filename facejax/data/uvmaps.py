@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.geometry.math import safe_normalize
+from facejax.host.arrays import read_npz
+from facejax.host.files import atomic_path, read_json, reading
 
 KINDS = ("texture", "shape", "normals")
 VERSION = 1
@@ -290,15 +292,22 @@ class UVCodec:
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes codec.json and codec.npz into an existing folder."""
         folder = pathlib.Path(folder)
-        np.savez_compressed(folder / "codec.npz", **self.arrays())
-        (folder / "codec.json").write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        with atomic_path(folder / "codec.npz") as path:
+            np.savez_compressed(path, **self.arrays())
+        with atomic_path(folder / "codec.json") as path:
+            path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | pathlib.Path) -> "UVCodec":
-        """Reads what `save` wrote."""
+        """Reads what `save` wrote.
+
+        Raises:
+          ValueError: files that are missing or damaged; the message names them.
+        """
         folder = pathlib.Path(folder)
         for name in ("codec.json", "codec.npz"):
             if not (folder / name).is_file():
                 raise ValueError(f"{folder / name} is missing: is {folder} a saved UV encoding?")
-        with np.load(folder / "codec.npz", allow_pickle=False) as arrays:
-            return cls.from_dict(json.loads((folder / "codec.json").read_text()), arrays)
+        arrays = read_npz(folder / "codec.npz")
+        with reading(folder / "codec.json", "a UV encoding"):
+            return cls.from_dict(read_json(folder / "codec.json"), arrays)

@@ -1,4 +1,4 @@
 """What the operating system gives: files, folders, locks, devices, and what goes wrong with them.
 
-Below everything else: standard library only, jax where a function is about devices.
+Below everything else: the standard library, numpy for arrays in files, jax for devices.
 """

@@ -1,9 +1,11 @@
 """Files as they come from other machines, and files that are either whole or absent."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
+import re
 import unicodedata
 import uuid
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -15,6 +17,7 @@ _BOMS = (
 )  # fmt: skip
 _DROPPED = {"__macosx", "thumbs.db", "desktop.ini"}  # that file managers leave in folders
 _HEAD_BYTES = 512
+_NUMPY_SHORT = re.compile(r"\d+ requested and \d+ written")  # on a full disk
 _SHOWN = 5  # names in one message
 
 
@@ -30,6 +33,9 @@ def atomic_path(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
     Yields:
       The path to write to.
+
+    Raises:
+      OSError: of the block; it names `path` where it did not name a file, or named the temporary.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,8 +43,32 @@ def atomic_path(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        _name_file(error, path, temporary)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_file(error: OSError, path: pathlib.Path, temporary: pathlib.Path) -> None:
+    """Puts the file that was to be written into an error: that of a full disk names none."""
+    if error.errno is None and _NUMPY_SHORT.search(str(error)):
+        error.args = (f"{path}: cannot be written whole: {error}",)
+    elif error.errno is not None and error.filename in (None, str(temporary), temporary):
+        error.filename = str(path)
+
+
+def os_error(error: Exception, path: str | os.PathLike) -> OSError:
+    """What a library without error numbers says of a file, as the error that it is.
+
+    Args:
+      error: whose text contains the words of the system, 'No space left on device'.
+      path: of the file.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
+        if os.strerror(number) in str(error):
+            return OSError(number, os.strerror(number), str(path))
+    return OSError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def is_visible(path: pathlib.Path) -> bool:
@@ -85,6 +115,14 @@ def _raise(error: OSError) -> None:
         raise error
 
 
+def is_file(path: pathlib.Path) -> bool:
+    """Whether there is such a file; False also for a text that no file can have as its name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def name_key(name: str) -> str:
     """A name as it is compared: macOS writes an umlaut as two characters where others write one."""
     return unicodedata.normalize("NFC", name)
@@ -118,8 +156,8 @@ def some_names(names: Iterable[Any], shown: int = _SHOWN) -> str:
 def reading(path: str | os.PathLike, what: str) -> Iterator[None]:
     """Around a decoder: whatever it makes of a file's content becomes a ValueError with the name.
 
-    Trouble of the disk (an OSError with an errno: no permission, a bad sector) is passed on as it
-    is, and so is an error that names the file already.
+    Trouble of the disk (an OSError with an errno: no permission, a bad sector) is passed on, with
+    the name of the file, and so is an error that names the file already.
 
     Args:
       path: of the file.
@@ -136,19 +174,27 @@ def reading(path: str | os.PathLike, what: str) -> Iterator[None]:
             f"{path}: asks for more memory than there is: damaged, or too large; wanted {what}"
         ) from error
     except Exception as error:  # decoders raise whatever the damaged bytes lead them to
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            if error.filename is None:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+            raise  # EINVAL is of a decoder that seeks where the file has nothing
         text = " ".join(str(error).split())
-        if isinstance(error, ValueError) and str(path) in text:
+        content = describe_content(path)
+        if isinstance(error, ValueError) and str(path) in text and content in text:
             raise
-        reason = describe_content(path) or text or "damaged"
+        reason = content or text or "damaged"
         if not isinstance(error, (ValueError, OSError)) and reason == text:
             reason = f"{type(error).__name__}: {text}"
         raise ValueError(f"{path}: not {what}: {reason}") from error
 
 
-def read_text(path: str | os.PathLike) -> str:
+def read_text(path: str | os.PathLike, errors: str = "strict") -> str:
     """The text of a file: UTF-8, UTF-16, or any Unicode with a byte order mark; any line ends.
+
+    Args:
+      path: of the file.
+      errors: as for `bytes.decode`: 'surrogateescape' keeps bytes of another encoding, for formats
+        in which only comments and file names can be other than ASCII.
 
     Raises:
       ValueError: another encoding, or no text at all; names the file and the place in it.
@@ -156,10 +202,12 @@ def read_text(path: str | os.PathLike) -> str:
     """
     raw = pathlib.Path(path).read_bytes()
     encoding = next((name for mark, name in _BOMS if raw.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in raw[:_HEAD_BYTES]:  # UTF-16 without a mark, or no text
-        encoding = "utf-16-le" if raw[1:2] == b"\0" else "utf-16-be"
+    if encoding == "utf-8":  # or UTF-16 without a mark, whose every other byte is 0
+        zeros = [raw[first:_HEAD_BYTES:2].count(0) for first in (0, 1)]
+        if min(zeros) == 0 and max(zeros) > min(len(raw), _HEAD_BYTES) / 4:
+            encoding = "utf-16-be" if zeros[0] else "utf-16-le"
     try:
-        text = raw.decode(encoding)
+        text = raw.decode(encoding, errors)
         if "\0" in text:
             raise UnicodeDecodeError(encoding, raw, raw.find(b"\0"), len(raw), "binary data")
     except UnicodeDecodeError as error:
@@ -200,6 +248,28 @@ def read_json(path: str | os.PathLike) -> Any:
         ) from error
     except RecursionError as error:
         raise ValueError(f"{path}: damaged JSON (nested too deeply)") from error
+
+
+def read_json_lines(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records of a file with one JSON object per line (metrics.jsonl).
+
+    A last line without an end is left out: its writer was stopped in the middle of it.
+
+    Raises:
+      ValueError: a damaged line; names the file and the line.
+      OSError: it cannot be read.
+    """
+    found = []
+    for number, line in enumerate(read_text(path).split("\n")[:-1], 1):
+        try:
+            record = json.loads(line) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            what = describe_content(path)
+            raise ValueError(f"{path}, line {number}: {what or 'damaged JSON'}") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}, line {number}: no JSON object")
+        found += [record] if record else []
+    return found
 
 
 def describe_content(path: str | os.PathLike) -> str:

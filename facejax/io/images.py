@@ -1,16 +1,77 @@
 """Image files (Pillow) and grids of images to look at. Arrays are [H, W, C], row 0 at the top."""
 
+import contextlib
+import functools
+import io
+import logging
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 
-from facejax.host.files import atomic_path
+from facejax.host.files import atomic_path, list_files, reading, some_names
+
+_log = logging.getLogger(__name__)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
+_NOT_READ = (  # of telephones and cameras
+    ".heic", ".heif", ".avif", ".gif", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf",
+)  # fmt: skip
+_AN_IMAGE = "a readable image"
+_ORIENTATION = 0x0112  # the Exif tag
+
+
+def find_images(folder: str | pathlib.Path, without: Container[str] = ()) -> list[pathlib.Path]:
+    """The image files of a folder, by name; of its sub-folders if it holds none itself.
+
+    A picture for each class in a folder of its own is common; folders of masks and landmarks beside
+    pictures are, too, so sub-folders are looked at (with a line in the log) only where the folder
+    itself has no picture.
+
+    Args:
+      folder: of pictures; hidden files are no pictures, suffixes may be in any case.
+      without: names of sub-folders that hold other pictures, masks say.
+
+    Raises:
+      ValueError: no such folder, or no images.
+      OSError: a folder cannot be read.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; wanted one with pictures")
+    found = list_files(folder, IMAGE_SUFFIXES)
+    others = list_files(folder, _NOT_READ)
+    if others:
+        names = some_names(path.name for path in others)
+        _log.warning(
+            "%s: leaving out %d pictures that are not read; convert them: %s",
+            folder, len(others), names,
+        )  # fmt: skip
+    if not found:
+        every = list_files(folder, IMAGE_SUFFIXES, recursive=True)
+        found = [p for p in every if not any(n in without for n in p.relative_to(folder).parts)]
+        if not found:
+            raise ValueError(
+                f"{folder}: found no images in it or its sub-folders, wanted "
+                f"{', '.join(IMAGE_SUFFIXES)} files"
+            )
+        places = len({path.parent for path in found})
+        _log.warning("%s: taking %d images of %d sub-folders", folder, len(found), places)
+    return found
+
+
+def image_names(files: Sequence[pathlib.Path], folder: str | pathlib.Path) -> list[str]:
+    """A name of each picture of a folder: its path below the folder without suffix, with '/'."""
+    return [path.relative_to(folder).with_suffix("").as_posix() for path in files]
 
 
 def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
     """Reads an image file.
+
+    Of several frames the first is read. Where no alpha is wanted, transparent pixels are black, as
+    what lies beyond a photo's border is: the colours hidden in them are no part of the picture.
+    Grey values of 16 bits cover 0 .. 65535, unless none exceeds 4095 (or 255): then they are taken
+    for 12 (or 8) bits, as cameras and scanners store them, with a line in the log.
 
     Args:
       path: any format that Pillow knows. The orientation tag of photos is applied.
@@ -20,26 +81,93 @@ def read_image(path: str | pathlib.Path, mode: str | None = None) -> np.ndarray:
       [H, W, C] float32 in [0, 1], C = 1, 3 or 4.
 
     Raises:
-      ValueError: there is no such file, or it is not an image.
+      ValueError: there is no such file, or it is not an image, or too large a one.
+      OSError: the file cannot be read.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; wanted an image")
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
-                return _in_mode(_read_deep(image, path), mode)
-            if mode is not None or image.mode not in ("L", "RGB", "RGBA"):
-                has_alpha = image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info
-                image = image.convert(mode or ("RGBA" if has_alpha else "RGB"))
-            pixels = np.asarray(image, np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image ({error})") from error
+    with _opened(path) as file, reading(path, _AN_IMAGE):
+        deep_color = bool(file.tile) and "16" in str(file.tile[0][3])
+        image = ImageOps.exif_transpose(file)
+        if image.mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
+            return _in_mode(_read_deep(image, path), mode)
+        has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
+        has_alpha |= "transparency" in image.info
+        if has_alpha and mode not in (None, "RGBA"):
+            image = _on_black(image.convert("RGBA"), path)
+        if mode is not None or image.mode not in ("L", "RGB", "RGBA"):
+            image = image.convert(mode or ("RGBA" if has_alpha else "RGB"))
+        pixels = np.asarray(image, np.uint8)
+        if deep_color and 0 < pixels.max() < 16:  # Pillow keeps the upper 8 bits of 16
+            raise ValueError("colours of 12 bits stored in 16, nearly black; save it as 8-bit PNG")
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return pixels.astype(np.float32) / np.float32(255.0)
+
+
+def read_texture(path: str | pathlib.Path, content: bytes | None = None) -> np.ndarray:
+    """[H, W, 3] float32 in [0, 1]: the colours as stored, whatever its alpha and orientation say.
+
+    Args:
+      path: of an image file.
+      content: its bytes, where they lie inside another file: then `path` is that file's.
+
+    Raises:
+      ValueError, OSError: see `read_image`.
+    """
+    path = pathlib.Path(path)
+    with _opened(path, content) as image, reading(path, _AN_IMAGE):
+        if image.mode.startswith(("I", "F")):
+            return _in_mode(_read_deep(image, path), "RGB")
+        pixels = np.asarray(image.convert("RGB"), np.uint8)
+    return pixels.astype(np.float32) / np.float32(255.0)
+
+
+def read_header(path: str | pathlib.Path) -> tuple[tuple[int, int], int]:
+    """((height, width) as shown, orientation tag 1 .. 8) of an image file, without its pixels.
+
+    Raises:
+      ValueError, OSError: see `read_image`.
+    """
+    with _opened(pathlib.Path(path)) as file, reading(path, _AN_IMAGE):
+        tag = file.getexif().get(_ORIENTATION, 1)
+        width, height = file.size
+    tag = tag if tag in range(1, 9) else 1
+    return ((width, height) if tag > 4 else (height, width)), tag
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path, content: bytes | None = None):
+    """The file, or a part of it, as Pillow opens it."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; wanted an image")
+    with reading(path, _AN_IMAGE):
+        try:
+            file = Image.open(path if content is None else io.BytesIO(content))
+        except Image.DecompressionBombError as error:
+            limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+            raise ValueError(
+                f"more than {limit} million pixels ({error}); make it smaller first"
+            ) from error
+        except UnidentifiedImageError as error:
+            raise ValueError(
+                "of no kind that is read: damaged, or colour of 16 bits; save it as 8-bit PNG"
+            ) from error
+    with file:
+        yield file
+
+
+def _on_black(image, path: pathlib.Path):
+    """An RGBA picture without its alpha."""
+    from PIL import Image
+
+    if image.getchannel("A").getextrema()[0] == 255:
+        return image.convert("RGB")
+    _say_once("%s: transparent pixels are taken for black", str(path))
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, image).convert("RGB")
 
 
 def _in_mode(gray: np.ndarray, mode: str | None) -> np.ndarray:
@@ -51,12 +179,23 @@ def _in_mode(gray: np.ndarray, mode: str | None) -> np.ndarray:
 
 
 def _read_deep(image, path: pathlib.Path) -> np.ndarray:
-    """A 16-bit grey image, scaled to [0, 1]."""
+    """A grey image of 16 bits (or 12, or 8, in 16), scaled to [0, 1]."""
     if not image.mode.startswith("I;16") and image.mode != "I":
-        raise ValueError(
-            f"{path}: pixel mode {image.mode!r} is not supported; save it as 8-bit PNG"
-        )
-    return (np.asarray(image).astype(np.float32) / np.float32(65535.0))[..., None]
+        raise ValueError(f"pixel mode {image.mode!r} is not supported; save it as 8-bit PNG")
+    pixels = np.asarray(image)
+    low, high = int(pixels.min(initial=0)), int(pixels.max(initial=0))
+    if low < 0 or high > 65535:
+        raise ValueError(f"grey values {low} .. {high}, wanted 0 .. 65535; save it as 8-bit PNG")
+    bits = next((b for b in (8, 12) if 0 < high < 1 << b), 16)
+    if bits < 16:
+        _say_once("%s: no grey value exceeds %d; taken for %d bits", str(path), high, bits)
+    return (pixels.astype(np.float32) / np.float32((1 << bits) - 1))[..., None]
+
+
+@functools.lru_cache(maxsize=4096)
+def _say_once(message: str, *values) -> None:
+    """A line in the log about a file, though training reads it again and again."""
+    _log.warning(message, *values)
 
 
 def write_image(path: str | pathlib.Path, image) -> pathlib.Path:

@@ -8,6 +8,7 @@ import numpy as np
 
 from facejax.host.arrays import describe_array, read_npy
 from facejax.host.files import atomic_path, files_by_stem, name_key, read_text
+from facejax.host.matlab import read_mat
 
 SUFFIXES = (".txt", ".pts", ".bin", ".npy", ".mat")
 _MAT_KEYS = ("pt3d_68", "pts_3d", "pt2d", "pts_2d")  # the fixed jaw first
@@ -129,8 +130,6 @@ def _read_npy(path, dims):
 
 
 def _read_mat(path, dims):
-    from facejax.morphable.bfm import read_mat
-
     variables = read_mat(path)
     for key in _MAT_KEYS:
         points = np.asarray(variables.get(key, np.zeros(0)))

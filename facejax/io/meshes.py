@@ -1,4 +1,4 @@
-"""Mesh files: GLB and PLY by trimesh, OBJ written here (v/vt/vn with seams), all read by trimesh.
+"""Mesh files: GLB and PLY written by trimesh, OBJ here (v/vt/vn with seams); all are read here.
 
 | suffix | unit | carries |
 |---|---|---|
@@ -12,6 +12,7 @@ front), so only the unit changes. UV has v down as in glTF; OBJ and trimesh have
 
 import contextlib
 import io
+import logging
 import pathlib
 import re
 
@@ -21,7 +22,7 @@ from facejax.geometry.mesh import Mesh, MeshTopology
 from facejax.host.files import atomic_path
 from facejax.image.color import linear_to_srgb, srgb_to_linear
 from facejax.image.sample import sample_bilinear
-from facejax.io.images import read_image, to_uint8, write_image
+from facejax.io.images import read_texture, to_uint8, write_image
 from facejax.io.tangents import (
     object_to_tangent,
     tangent_frames,
@@ -29,7 +30,10 @@ from facejax.io.tangents import (
     unit_vertex_normals,
 )
 
+_log = logging.getLogger(__name__)
 MM_PER_M = 1000.0
+_MAX_TILES = 1000
+_UV_SLACK = 1e-3  # by which a layout may leave the unit square
 _ROUGHNESS = 0.6
 _SAMPLER = {
     "magFilter": 9729,
@@ -65,9 +69,11 @@ def save_mesh(path: str | pathlib.Path, mesh: Mesh) -> pathlib.Path:
 def load_mesh(path: str | pathlib.Path) -> Mesh:
     """Reads a file with one mesh: any .glb, .gltf, .obj or .ply, not only ours.
 
-    Vertices that seams have split (equal position and normal) are joined again, in order of first
-    appearance. A tangent-space normal map becomes one in object space. Vertex colours of an .obj
-    that also has a UV layout are not read (trimesh drops them).
+    The order of the file is kept. Where it has copies of vertices at seams, as .glb must (equal
+    position and normal), these are joined, in order of first appearance; an .obj that gives one
+    vertex several texture coordinates needs and gets no joining. Groups, objects and materials of
+    an .obj are one mesh. A tangent-space normal map becomes one in object space. What a file names
+    and what is not there, or has no place in a Mesh, is said in the log.
 
     Args:
       path: the file; see the module's table for the units it is taken to be in.
@@ -76,30 +82,188 @@ def load_mesh(path: str | pathlib.Path) -> Mesh:
       Mesh in millimetres, numpy arrays.
 
     Raises:
-      ValueError: no such file, or not exactly one mesh of triangles.
+      ValueError: no such file, damaged, compressed, or not exactly one mesh of triangles.
+      OSError: the file cannot be read.
     """
-    import trimesh
-
     path = pathlib.Path(path)
+    readers = {".glb": _load_gltf, ".gltf": _load_gltf, ".obj": _load_obj, ".ply": _load_ply}
     suffix = path.suffix.lower()
-    if suffix not in (".glb", ".gltf", ".obj", ".ply"):
+    if suffix not in readers:
         raise ValueError(f"{path}: unknown mesh suffix {path.suffix!r}; use .glb, .obj or .ply")
     if not path.is_file():
         raise ValueError(f"{path}: no such file; wanted a mesh")
-    try:
-        scene = trimesh.load_scene(path, process=False)
-    except Exception as error:  # trimesh raises whatever its parsers meet
-        raise ValueError(f"{path}: not a readable {suffix} file ({error})") from error
-    nodes = [scene.graph[name] for name in scene.graph.nodes_geometry]  # (transform, geometry name)
-    parts = [(transform, scene.geometry[name]) for transform, name in nodes]
-    parts = [p for p in parts if isinstance(p[1], trimesh.Trimesh) and len(p[1].faces)]
+    return readers[suffix](path)
+
+
+def _load_obj(path: pathlib.Path) -> Mesh:
+    from facejax.geometry.obj import read_obj
+    from facejax.io.materials import find_material
+
+    file = read_obj(path)
+    colors = _colors(path, file.colors)
+    used = np.bincount(file.material[file.material >= 0], minlength=len(file.materials))
+    names = [file.materials[k] for k in np.argsort(-used, kind="stable") if used[k]]
+    material = find_material(path, file.libraries, names)
+    without = (file.uv_triangles < 0).any(axis=1)
+    if without.all():
+        if material is not None and material.color is not None:
+            _log.warning(
+                "%s: no texture coordinates for the texture %s: the mesh comes without it",
+                path, material.color.name,
+            )  # fmt: skip
+        topology = MeshTopology(file.triangles, len(file.vertices))
+        return Mesh(file.vertices.astype(np.float32), topology, colors)
+    uv, uv_triangles = file.uv, file.uv_triangles
+    if material is not None:
+        uv = uv * np.array(material.scale) + np.array(material.offset)
+    if without.any():
+        _log.warning(
+            "%s: %d of %d triangles have no texture coordinates: they show a corner of the texture",
+            path, without.sum(), len(without),
+        )  # fmt: skip
+        uv_triangles = np.where(uv_triangles < 0, len(uv), uv_triangles)
+        uv = np.concatenate([uv, [[0.0, 1.0]]])
+    # one UV vertex for each texture coordinate of a vertex, in the order of the `vt` lines
+    pairs, corner = np.unique(
+        np.stack([uv_triangles, file.triangles], axis=-1).reshape(-1, 2),
+        axis=0, return_inverse=True,
+    )  # fmt: skip
+    uv_triangles, uv_vertex = corner.reshape(-1, 3), pairs[:, 1]
+    vertices, triangles = file.vertices, file.triangles
+    if len(np.unique(uv_vertex)) == len(uv_vertex):  # no seam is written as OBJ does
+        normals = None
+        if len(file.normals) and (file.normal_triangles >= 0).all():
+            normals = np.zeros_like(vertices)
+            normals[triangles] = file.normals[file.normal_triangles]
+        first, joined = _join(vertices, normals)
+        vertices, triangles, uv_vertex = vertices[first], joined[triangles], joined[uv_vertex]
+        colors = None if colors is None else colors[first]
+    topology = MeshTopology(
+        triangles, len(vertices), _unit_square(path, _flip_v(uv[pairs[:, 0]])), uv_triangles,
+        uv_vertex,
+    )  # fmt: skip
+    mesh = Mesh(vertices.astype(np.float32), topology, colors)
+    if material is None:
+        return mesh
+    texture, normal_map = (
+        None if file is None else read_texture(file) for file in (material.color, material.normal)
+    )
+    return _with_pictures(mesh, texture, normal_map)
+
+
+def _load_ply(path: pathlib.Path) -> Mesh:
+    from facejax.io.materials import find_file
+    from facejax.io.ply import read_ply
+
+    file = read_ply(path)
+    texture = None
+    if file.texture:
+        picture = find_file(path.parent, file.texture)
+        if picture is None or file.uv is None:
+            _log.warning(
+                "%s: the texture %r %s: the mesh comes without it", path, file.texture,
+                "is not there" if picture is None else "has no texture coordinates",
+            )  # fmt: skip
+        else:
+            texture = read_texture(picture)
+    uv, uv_triangles = file.uv, file.triangles
+    if uv is not None and uv.ndim == 3:  # one for each corner: equal ones of a vertex are joined
+        rows = np.concatenate([file.triangles[..., None], uv], axis=-1).reshape(-1, 3)
+        rows, corner = np.unique(rows, axis=0, return_inverse=True)
+        uv, uv_triangles = rows[:, 1:], corner.reshape(-1, 3)
+        topology = MeshTopology(
+            file.triangles, len(file.vertices), _unit_square(path, _flip_v(uv)), uv_triangles,
+            rows[:, 0].astype(np.int32),
+        )  # fmt: skip
+        mesh = Mesh(file.vertices.astype(np.float32), topology, _colors(path, file.colors))
+        return _with_pictures(mesh, texture, None)
+    uv = None if uv is None else _flip_v(uv)
+    mesh = _flat(path, file.vertices, file.triangles, file.normals, uv, _colors(path, file.colors))
+    return _with_pictures(mesh, texture, None)
+
+
+def _load_gltf(path: pathlib.Path) -> Mesh:
+    from facejax.io.gltf import read_gltf
+
+    parts = read_gltf(path)
     if len(parts) != 1:
-        raise ValueError(f"{path}: found {len(parts)} meshes of triangles; wanted exactly one")
-    transform, surface = parts[0]
-    is_gltf = suffix in (".glb", ".gltf")
-    transform = transform * np.array([[MM_PER_M if is_gltf else 1.0]] * 3 + [[1.0]])
-    vertices = trimesh.transform_points(surface.vertices, transform).astype(np.float32)
-    return _from_trimesh(surface, vertices, path, linear_colors=is_gltf)
+        names = f" ({', '.join(p.name for p in parts[:5])})" if parts else ""
+        raise ValueError(
+            f"{path}: found {len(parts)} meshes of triangles{names}; wanted exactly one: join them "
+            "into one with one material"
+        )
+    (part,) = parts
+    colors = None if part.colors is None else np.asarray(linear_to_srgb(np.float32(part.colors)))
+    mesh = _flat(
+        path, MM_PER_M * part.vertices, part.triangles, part.normals, part.uv,
+        _colors(path, colors),
+    )  # fmt: skip
+    return _with_pictures(mesh, part.color_map, part.normal_map)
+
+
+def _flat(path, vertices, triangles, normals, uv, colors) -> Mesh:
+    """A mesh of a file that copies vertices at seams; uv has v down."""
+    if uv is None:
+        return Mesh(vertices.astype(np.float32), MeshTopology(triangles, len(vertices)), colors)
+    first, joined = _join(vertices, normals)
+    topology = MeshTopology(
+        joined[triangles], len(first), _unit_square(path, uv), triangles, joined
+    )
+    colors = None if colors is None else colors[first]
+    return Mesh(vertices[first].astype(np.float32), topology, colors)
+
+
+def _with_pictures(mesh: Mesh, texture, normal_map) -> Mesh:
+    mesh = mesh.replace(texture=texture)
+    if normal_map is None:
+        return mesh
+    return mesh.replace(normal_map=tangent_to_object(mesh, 2.0 * normal_map - 1.0))
+
+
+def _join(vertices: np.ndarray, normals: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the distinct vertices by order of appearance, [V], and of each one in them, [S].
+
+    Copies at seams share position and normal. Normals keep apart what only touches, like closed
+    lips.
+    """
+    keys = vertices if normals is None else np.concatenate([vertices, normals], axis=-1)
+    _, first, inverse = np.unique(keys + 0.0, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse.reshape(-1)].astype(np.int32)
+
+
+def _colors(path: pathlib.Path, colors: np.ndarray | None) -> np.ndarray | None:
+    """[V, 3] float32 colours in [0, 1], of a file that has them so or in 0 .. 255."""
+    if colors is None:
+        return None
+    if not np.isfinite(colors).all() or colors.min(initial=0) < -1 or colors.max(initial=0) > 256:
+        _log.warning("%s: its vertex colours are damaged: the mesh comes without them", path)
+        return None
+    if colors.max(initial=0) > 2:
+        colors = colors / 255.0
+    return np.clip(colors, 0.0, 1.0).astype(np.float32)
+
+
+def _unit_square(path: pathlib.Path, uv: np.ndarray) -> np.ndarray:
+    """UV in [0, 1]: moved there by whole tiles where all of it lies in one."""
+    if not np.isfinite(uv).all():
+        raise ValueError(f"{path}: texture coordinates that are not finite; mend the mesh first")
+    low, high = uv.min(axis=0, initial=np.inf), uv.max(axis=0, initial=-np.inf)
+    if np.abs(uv).max(initial=0) > _MAX_TILES:
+        raise ValueError(
+            f"{path}: texture coordinates up to {np.abs(uv).max():.4g}: the file is damaged; a "
+            "texture runs from 0 to 1"
+        )
+    tile = np.floor(low + _UV_SLACK)
+    if (high - tile <= 1.0 + _UV_SLACK).all():
+        return uv - tile
+    _log.warning(
+        "%s: its texture coordinates run from %s to %s, over several tiles; a texture is read as "
+        "one", path, np.round(low, 3).tolist(), np.round(high, 3).tolist(),
+    )  # fmt: skip
+    return uv
 
 
 def _checked(mesh: Mesh, path: pathlib.Path) -> Mesh:
@@ -194,10 +358,10 @@ def _write_obj(path: pathlib.Path, mesh: Mesh) -> None:
         material = None
         if images:
             material = stack.enter_context(atomic_path(path.with_name(f"{stem}.mtl")))
-            material.write_text(_mtl_text(stem, mesh))
+            material.write_text(_mtl_text(stem, mesh), encoding="utf-8")
         for name, image in images.items():
             write_image(stack.enter_context(atomic_path(path.with_name(name))), image)
-        obj.write_text(_obj_text(stem, mesh, with_material=material is not None))
+        obj.write_text(_obj_text(stem, mesh, with_material=material is not None), encoding="utf-8")
 
 
 def _mtl_text(stem: str, mesh: Mesh) -> str:
@@ -270,79 +434,3 @@ def _vertex_colors(mesh: Mesh) -> np.ndarray | None:
 def _flip_v(uv: np.ndarray) -> np.ndarray:
     """v down to v up, or back; in float64, so that twice is the identity."""
     return np.stack([uv[:, 0], 1.0 - uv[:, 1].astype(np.float64)], axis=-1)
-
-
-def _from_trimesh(surface, vertices: np.ndarray, path: pathlib.Path, linear_colors: bool) -> Mesh:
-    """The Mesh of a trimesh surface as it came from the file, and its vertices in millimetres."""
-    faces = np.asarray(surface.faces, np.int32)
-    visual = surface.visual
-    uv = getattr(visual, "uv", None)
-    colors = _read_colors(visual, len(vertices), linear_colors)
-    if uv is None or len(uv) != len(vertices):
-        return Mesh(vertices, MeshTopology(faces, len(vertices)), colors)
-    first, joined = _join(surface)
-    topology = MeshTopology(joined[faces], len(first), _flip_v(np.asarray(uv)), faces, joined)
-    mesh = Mesh(
-        vertices[first],
-        topology,
-        None if colors is None else colors[first],
-        _rgb(_base_color_image(visual.material)),
-    )
-    tangent_map = _rgb(getattr(visual.material, "normalTexture", None))
-    obj_name = (getattr(visual.material, "kwargs", None) or {}).get("norm")
-    if obj_name:  # the words of the line `norm [options] name.png`
-        tangent_map = read_image(path.with_name(obj_name[-1]), mode="RGB")
-    if tangent_map is None:
-        return mesh
-    return mesh.replace(normal_map=tangent_to_object(mesh, 2.0 * tangent_map - 1.0))
-
-
-def _join(surface) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the distinct vertices by order of appearance, [V], and of each one in them, [S].
-
-    Copies at seams share position and normal. Normals keep apart what only touches, like closed
-    lips; they count only if the file has some, as trimesh's own break at the seams.
-    """
-    import trimesh
-
-    keys = np.asarray(surface.vertices)
-    own = trimesh.Trimesh(surface.vertices, surface.faces, process=False).vertex_normals
-    if not np.allclose(surface.vertex_normals, own, atol=1e-3):
-        keys = np.concatenate([keys, surface.vertex_normals], axis=-1)
-    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return first[order], rank[inverse.reshape(-1)].astype(np.int32)
-
-
-def _read_colors(visual, num_vertices: int, linear: bool) -> np.ndarray | None:
-    """[V, 3] sRGB vertex colours of a file, or None."""
-    colors = None
-    if visual.kind == "vertex":
-        colors = visual.vertex_colors
-    elif "color" in getattr(visual, "vertex_attributes", {}):  # colours beside a material
-        colors = visual.vertex_attributes["color"]
-    if colors is None or len(colors) != num_vertices:
-        return None
-    colors = np.asarray(colors)[:, :3]
-    if np.issubdtype(colors.dtype, np.integer):
-        colors = colors / np.float32(np.iinfo(colors.dtype).max)
-    colors = colors.astype(np.float32)
-    return np.asarray(linear_to_srgb(colors)) if linear else colors
-
-
-def _base_color_image(material):
-    """The Pillow image of a material's colour, or None."""
-    image = getattr(material, "baseColorTexture", None)  # glTF
-    if image is None:
-        image = getattr(material, "image", None)  # OBJ; trimesh makes up a grey one without a file
-        image = image if image is not None and "file_path" in image.info else None
-    return image
-
-
-def _rgb(image) -> np.ndarray | None:
-    """[H, W, 3] float32 in [0, 1] of a Pillow image."""
-    if image is None:
-        return None
-    return np.asarray(image.convert("RGB"), np.float32) / np.float32(255.0)

@@ -326,7 +326,7 @@ def texts_of(file: BinaryIO, most: int = 1_000_000) -> set[str]:
     """
     found = set()
     try:
-        for count, (_, argument, _) in enumerate(pickletools.genops(file)):
+        for count, (_, argument, _) in enumerate(pickletools.genops(_Bounded(file))):
             if isinstance(argument, str):
                 found.add(argument)
             if count >= most:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from facejax.host.files import list_files, reading
 from facejax.io.protobuf import fields, read_varint, signed
 from facejax.io.tfrecord import masked_crc32c
 
@@ -24,7 +25,8 @@ _TYPES = {  # of tensorflow/core/framework/types.proto
     18: "c16", 19: "f2", 22: "u4", 23: "u8",
 }  # fmt: skip
 _STRING, _BFLOAT16 = 7, 14
-_MAX_FILLED = 1 << 26  # numbers of a constant that is stored as a single one
+_MAX_REPEATED = 1 << 26  # numbers of a constant that is stored as a single one: a view of it
+_MAX_FILLED = 1 << 20  # numbers that repeat the last of several
 
 
 def _array(raw: bytes, dtype: int, shape: tuple[int, ...], order: str = "<") -> np.ndarray:
@@ -151,10 +153,8 @@ def checkpoint_names(prefix: str | os.PathLike) -> list[str]:
       ValueError: no such index, or a damaged one.
     """
     path = pathlib.Path(f"{prefix}.index")
-    try:
+    with reading(path, "a readable TensorFlow checkpoint"):
         return [name for name in _read_index(path) if name]
-    except (ValueError, LookupError, TypeError, struct.error, OSError) as error:
-        raise ValueError(f"{path}: not a readable TensorFlow checkpoint: {error}") from error
 
 
 def load_checkpoint(prefix: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ def load_checkpoint(prefix: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     prefix = pathlib.Path(prefix)
     if prefix.is_dir():
-        found = sorted(prefix.glob("*.index"))
+        found = list_files(prefix, (".index",))
         if len(found) != 1:
             raise ValueError(f"{prefix} holds {len(found)} *.index files: name one checkpoint")
         prefix = found[0]
@@ -185,10 +185,8 @@ def load_checkpoint(prefix: str | os.PathLike) -> dict[str, np.ndarray]:
             f"{prefix}.index: no such file; wanted the prefix of a TensorFlow checkpoint, e.g. "
             "model.ckpt-1000 beside model.ckpt-1000.index and .data-00000-of-00001"
         )
-    try:
+    with reading(prefix, "a readable TensorFlow checkpoint"):
         return _read_bundle(prefix)
-    except (ValueError, TypeError, OSError, struct.error) as error:
-        raise ValueError(f"{prefix}: not a readable TensorFlow checkpoint: {error}") from error
 
 
 # --- Frozen graphs ------------------------------------------------------------------------------
@@ -234,10 +232,13 @@ def _tensor(data: memoryview) -> np.ndarray | None:
     if dtype in (19, _BFLOAT16) and parts:  # stored as bit patterns
         flat = _array(flat.astype("<u2").tobytes(), dtype, flat.shape)
     count = math.prod(shape)
-    if flat.size > max(count, 1) or count > max(flat.size, _MAX_FILLED):
+    most = _MAX_REPEATED if flat.size == 1 else flat.size + _MAX_FILLED
+    if not flat.size <= max(count, 1) <= most:
         raise ValueError(f"{flat.size} numbers for shape {shape}")
     stored = flat.astype("f4" if dtype == _BFLOAT16 else _TYPES[dtype])
-    filled = np.full(count, stored[-1])  # what is not listed repeats the last number
+    if stored.size == 1:
+        return np.broadcast_to(stored.reshape((1,) * len(shape)), shape)
+    filled = np.full(count, stored[-1])
     filled[: stored.size] = stored[:count]
     return filled.reshape(shape)
 
@@ -283,7 +284,7 @@ def load_frozen_graph(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; wanted a frozen graph (.pb)")
     out, nodes = {}, 0
-    try:
+    with reading(path, "a readable frozen graph (GraphDef)"):
         for number, wire, value in fields(memoryview(path.read_bytes())):
             if number == 1 and wire == 0:
                 raise ValueError("a SavedModel; wanted a frozen graph")
@@ -298,8 +299,6 @@ def load_frozen_graph(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 raise ValueError(f"an unexpected field {number}")
         if not out:
             raise ValueError(f"{nodes} nodes, none of them a constant of numbers")
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise ValueError(f"{path}: not a readable frozen graph (GraphDef): {error}") from error
     return out
 
 
@@ -311,13 +310,11 @@ def graph_names(path: str | os.PathLike) -> list[str]:
     """
     path = pathlib.Path(path)
     names = []
-    try:
+    with reading(path, "a readable graph (GraphDef)"):
         for number, wire, value in fields(memoryview(path.read_bytes())):
             if number == 1 and wire == 2:
                 node = {n: v for n, _, v in fields(value) if n in (1, 2)}
                 names.append(bytes(node[1]).decode())
             elif number == 1 or number > 4:
                 raise ValueError(f"an unexpected field {number}")
-    except (ValueError, LookupError, TypeError, struct.error, OSError) as error:
-        raise ValueError(f"{path}: not a readable graph (GraphDef): {error}") from error
     return names

@@ -6,14 +6,19 @@ Example with `shape` int64[3] = (C, H, W) and `data`, the bytes of the array, an
 number of bytes.
 """
 
+import contextlib
+import math
 import os
 import pathlib
+import re
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from facejax.host.arrays import read_npy
+from facejax.host.files import atomic_path, list_files
 from facejax.io.tfrecord import (
     CorruptRecordError,
     parse_example,
@@ -50,9 +55,9 @@ def decode_image(payload: bytes, dtype: np.dtype | str | None = None) -> np.ndar
         raise ValueError(
             f"wanted an Example with shape int64[3] and data bytes, found {sorted(example)}"
         )
-    if len(data) != 1 or (shape < 1).any():
+    if len(data) != 1 or (shape < 1).any() or not isinstance(data[0], memoryview):
         raise ValueError(f"found {len(data)} data entries for an image of shape {shape.tolist()}")
-    count = int(np.prod(shape))
+    count = math.prod(shape.tolist())
     size, rest = divmod(len(data[0]), count)
     if rest or size not in _TYPES:
         raise ValueError(f"{len(data[0])} bytes do not fit an image of shape {shape.tolist()}")
@@ -60,6 +65,36 @@ def decode_image(payload: bytes, dtype: np.dtype | str | None = None) -> np.ndar
     if dtype.itemsize != size:
         raise ValueError(f"found {size} bytes per number, wanted {dtype.itemsize} for {dtype}")
     return np.frombuffer(data[0], dtype).reshape(shape).transpose(1, 2, 0)
+
+
+def _files_of_one_set(
+    folder: pathlib.Path,
+) -> tuple[list[pathlib.Path], pathlib.Path | None]:
+    """The records of the one set in a folder, and its labels if it has some.
+
+    Raises:
+      ValueError: none, two sets, or labels of another name: which belong together is unclear.
+    """
+    sets: dict[str, list[pathlib.Path]] = {}
+    for path in list_files(folder, (".tfrecords",)):
+        if match := re.fullmatch(r"(.*)-r\d\d", path.stem):
+            sets.setdefault(match[1], []).append(path)
+    if not sets:
+        raise ValueError(f"{folder} holds no *-rLL.tfrecords files")
+    if len(sets) > 1:
+        raise ValueError(
+            f"{folder} holds {len(sets)} sets, {' and '.join(f'{k}-rLL' for k in sets)}: move each "
+            "to a folder of its own, with its labels"
+        )
+    (name,) = sets
+    labels = [p for p in list_files(folder, (".labels",)) if p.stem.endswith("-rxx")]
+    odd = [p for p in labels if p.stem != f"{name}-rxx"]
+    if odd:
+        raise ValueError(
+            f"{folder} holds the records {name}-rLL.tfrecords and the labels {odd[0].name}, of "
+            f"another set: move them away, or rename them {name}-rxx.labels if they belong together"
+        )
+    return sets[name], labels[0] if labels else None
 
 
 class MultiResolutionTFRecords:
@@ -90,9 +125,7 @@ class MultiResolutionTFRecords:
           ValueError: files that are missing, damaged or do not belong together.
         """
         self.folder = pathlib.Path(folder)
-        files = sorted(self.folder.glob("*-r[0-9][0-9].tfrecords"))
-        if not files:
-            raise ValueError(f"{self.folder} holds no *-rLL.tfrecords files")
+        files, self._labels_file = _files_of_one_set(self.folder)
         self._dtype = dtype
         self._files: dict[int, tuple[pathlib.Path, list[tuple[int, int]]]] = {}
         for path in files:
@@ -139,16 +172,17 @@ class MultiResolutionTFRecords:
         return kept
 
     def _read_labels(self, count: int, kept: np.ndarray | None) -> np.ndarray:
-        files = sorted(self.folder.glob("*-rxx.labels"))
-        if not files:
+        if self._labels_file is None:
             return np.zeros((count, 0), np.float32)
-        with files[0].open("rb") as file:  # np.load would look at the suffix
-            labels = np.load(file, allow_pickle=False)
+        labels = read_npy(self._labels_file)
         labels = labels[:, None] if labels.ndim == 1 else labels
         if kept is not None and labels.ndim == 2 and len(labels) > kept[-1]:
             labels = labels[kept]
-        if labels.ndim != 2 or len(labels) != count:
-            raise ValueError(f"{files[0]}: labels {labels.shape} for {count} records")
+        if labels.ndim != 2 or len(labels) != count or labels.dtype.kind not in "fiub":
+            found = f"labels {labels.shape} of type {labels.dtype}"
+            raise ValueError(f"{self._labels_file}: {found} for {count} records")
+        if not np.isfinite(labels).all():
+            raise ValueError(f"{self._labels_file}: labels hold NaN or infinity")
         return labels.astype(np.float32)
 
     def _read(self, resolution: int, index: int) -> np.ndarray:
@@ -203,36 +237,44 @@ def _stored(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def write_multiresolution(
-    folder: str | os.PathLike, images: Iterable[np.ndarray], labels: np.ndarray | None = None
+    folder: str | os.PathLike,
+    images: Iterable[np.ndarray],
+    labels: np.ndarray | None = None,
+    name: str = "",
 ) -> None:
     """Writes a set; lower resolutions are repeated 2x2 means in float32.
 
     uint8 levels are rounded when written, while the means go on from the unrounded numbers.
 
     Args:
-      folder: must not hold such a set yet; its name is the prefix of the files.
+      folder: must not hold such a set yet.
       images: [H, W, C] arrays of one shape, square, a power of two, uint8 or float32.
       labels: [N, L], or None.
+      name: prefix of the files; by default that of the folder.
 
     Raises:
       ValueError: images or labels that do not fit; no file is left behind.
+      OSError: the disk is full; no file is left behind.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    name = folder.resolve().name
-    if any(folder.glob("*.tfrecords")):
+    name = name or folder.resolve().name
+    if list_files(folder, (".tfrecords",)):
         raise ValueError(f"{folder} holds a TFRecord set already: choose another folder")
     files: dict[int, Any] = {}
     shape, dtype, count = None, None, 0
-    try:
+    with contextlib.ExitStack() as stack:  # ends backwards: files are closed, then get their names
+
+        def opened(path):
+            return stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+
         for image in images:
             image = np.asarray(image)
             if shape is None:
                 shape, dtype = image.shape, image.dtype
                 _check_image(image)
                 for log2 in range(2, shape[0].bit_length()):
-                    path = folder / f".{name}-r{log2:02d}.tfrecords"
-                    files[1 << log2] = path.open("wb")
+                    files[1 << log2] = opened(folder / f"{name}-r{log2:02d}.tfrecords")
             if image.shape != shape or image.dtype != dtype:
                 raise ValueError(
                     f"image {count} is {image.dtype}{list(image.shape)}, the first one "
@@ -247,18 +289,8 @@ def write_multiresolution(
             raise ValueError(f"{folder}: no images to write")
         if labels is not None and len(labels) != count:
             raise ValueError(f"{count} images but {len(labels)} labels")
-        for file in files.values():
-            file.close()
-            path = pathlib.Path(file.name)
-            path.rename(path.with_name(path.name[1:]))
         if labels is not None:
-            with (folder / f"{name}-rxx.labels").open("wb") as file:
-                np.save(file, np.asarray(labels, np.float32))
-    except BaseException:
-        for file in files.values():
-            file.close()
-            pathlib.Path(file.name).unlink(missing_ok=True)
-        raise
+            np.save(opened(folder / f"{name}-rxx.labels"), np.asarray(labels, np.float32))
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from facejax.host.files import reading
 from facejax.io.pickles import UnsafePickleError, restricted_load
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -252,7 +253,7 @@ def load_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: no such file; wanted a PyTorch file (.pth, .pt)")
     size = path.stat().st_size
     try:
-        with path.open("rb") as file:
+        with reading(path, "a PyTorch file of tensors (.pth, .pt)"), path.open("rb") as file:
             head = file.read(4)
             file.seek(0)
             if head == b"PK\x03\x04":
@@ -261,20 +262,14 @@ def load_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 value = _read_legacy(file, size)
             else:
                 raise ValueError(f"it begins with {head!r}")
-        found = _flatten(value)
-    except UnsafePickleError as error:
-        raise UnsafePickleError(_message(path, error)) from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        text = _message(path, error)
-        raise ValueError(f"{text}: wanted a PyTorch file of tensors (.pth, .pt)") from error
+            found = _flatten(value)
+    except ValueError as error:
+        if isinstance(error.__cause__, UnsafePickleError):
+            raise UnsafePickleError(str(error)) from error
+        raise
     if not found or not isinstance(value, dict):
         raise ValueError(
             f"{path}: found {type(value).__name__} with {len(found)} tensors, wanted a dict of "
             "tensors: save model.state_dict()"
         )
     return found
-
-
-def _message(path: pathlib.Path, error: Exception) -> str:
-    text = str(error)
-    return text if text.startswith(str(path)) else f"{path}: {text}"

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from facejax.host.arrays import read_npz
+from facejax.host.files import reading
 from facejax.image.resample import resize
 from facejax.io.tensorflow_files import load_frozen_graph
 from facejax.io.torch_files import load_state_dict
@@ -334,14 +336,14 @@ class InceptionFeatures:
             raise ValueError(
                 f"{path}: no such file; wanted Inception-v3 as .pb, .pth or .npz of a state dict"
             )
-        graph = path.suffix == ".pb"
-        if graph:
-            self.params = params_from_graph(load_frozen_graph(path))
-        elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                self.params = params_from_state_dict(dict(arrays))
-        else:
-            self.params = params_from_state_dict(load_state_dict(path))
+        graph = path.suffix.lower() == ".pb"
+        with reading(path, "Inception-v3"):
+            if graph:
+                self.params = params_from_graph(load_frozen_graph(path))
+            elif path.suffix.lower() == ".npz":
+                self.params = params_from_state_dict(read_npz(path))
+            else:
+                self.params = params_from_state_dict(load_state_dict(path))
         with path.open("rb") as file:
             self.name = f"inception-v3-{hashlib.file_digest(file, 'sha256').hexdigest()[:8]}"
         classes = self.params["fc"]["kernel"].shape[1]

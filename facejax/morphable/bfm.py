@@ -7,11 +7,11 @@ licensed by the University of Basel: the user's own download.
 """
 
 import os
-import pathlib
-import zlib
 
 import numpy as np
 
+from facejax.host.files import reading
+from facejax.host.matlab import read_mat
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import model_from_arrays, pack_meta
 
@@ -45,40 +45,15 @@ _KINDS = (  # variables of a file, its kind if facejax reads it as it is, what i
     ({"UV"}, None, "face3d's BFM_UV.mat"),
     ({"pts_2d"}, None, "landmarks of 300W-LP"),
 )  # fmt: skip
-_UNREADABLE = (ValueError, TypeError, LookupError, OSError, EOFError, zlib.error)  # of scipy
 _SOURCE = "Basel Face Model 2009 with 3DDFA expressions, face3d layout (BFM.mat)."
 _LICENCE = "University of Basel licence of the Basel Face Model; research use, no redistribution."
-
-
-def read_mat(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The variables of a Matlab file by name (versions 4 to 7.2).
-
-    Raises:
-      ValueError: no such file, or another format.
-    """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; wanted a Matlab .mat file")
-    try:
-        variables = loadmat(path)
-    except NotImplementedError as error:
-        raise ValueError(
-            f"{path}: found a Matlab 7.3 (HDF5) file, wanted version 7 or older; save it again in "
-            "Matlab with save(..., '-v7')"
-        ) from error
-    except (*_UNREADABLE, MatReadError) as error:
-        raise ValueError(f"{path}: cannot be read as a Matlab file ({error})") from error
-    return {k: v for k, v in variables.items() if not k.startswith("__")}
 
 
 def mat_kind(variables: dict[str, np.ndarray]) -> tuple[str | None, str]:
     """('bfm', 'bfm_front', 'parameters' or None; what the file is, in words), by its contents.
 
     Args:
-      variables: from `read_mat`.
+      variables: from `host.matlab.read_mat`.
     """
     model = variables.get("model")
     if model is not None and getattr(model.dtype, "names", None):
@@ -115,8 +90,13 @@ def load_bfm(path: str | os.PathLike) -> MorphableModel:
             f"{path}: found {found}, wanted a face3d-style BFM.mat (a struct 'model' with "
             f"{', '.join(_FIELDS[:3])}, ...); make one with face3d's generate.m"
         )
-    record = variables["model"].reshape(-1)[0]
+    with reading(path, "a face3d-style BFM.mat"):
+        return _bfm_model(path, variables["model"].reshape(-1)[0])
+
+
+def _bfm_model(path, record) -> MorphableModel:
     field = {name: np.asarray(record[name], np.float32) for name in _FIELDS}
+    check_finite(path, field)
 
     def basis(name, factor):
         columns = field[f"{name}PC"].T
@@ -164,6 +144,13 @@ def eye_centers(mean: np.ndarray, landmarks: np.ndarray) -> list[int]:
     rings = [landmarks[36:42], landmarks[42:48]]
     away = [np.linalg.norm(mean[r] - mean[r].mean(0), axis=1) for r in rings]
     return [int(r[d.argmin()]) for r, d in zip(rings, away, strict=True)]
+
+
+def check_finite(path, arrays: dict[str, np.ndarray]) -> None:
+    """Refuses arrays with NaN or infinity, by name."""
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity; copy or make the file again")
 
 
 def _check(path, mean, triangles, landmarks) -> None:

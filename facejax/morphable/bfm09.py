@@ -20,7 +20,9 @@ import os
 import numpy as np
 
 from facejax.geometry.mesh import MeshTopology
-from facejax.morphable.bfm import eye_centers, mat_kind, read_mat
+from facejax.host.files import atomic_path, reading
+from facejax.host.matlab import read_mat
+from facejax.morphable.bfm import check_finite, eye_centers, mat_kind
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import arrays_from_model, model_from_arrays, pack_meta
 
@@ -70,6 +72,11 @@ def read_bfm_front(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"{path}: found {found}, wanted Deep3D's BFM_model_front.mat; make one from the Basel "
             "files with data_prep/import_bfm.py"
         )
+    with reading(path, "Deep3D's BFM_model_front.mat"):
+        return _front_arrays(path, variables)
+
+
+def _front_arrays(path, variables) -> dict[str, np.ndarray]:
     out = {k: np.asarray(variables[k], np.float32).reshape(-1, 3) for k in ("meanshape", "meantex")}
     num = len(out["meanshape"])
     for key in _BASES:
@@ -96,11 +103,13 @@ def read_bfm_front(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"{path}: skinmask has {len(out['skin'])} and meantex {len(out['meantex'])} vertices, "
             f"wanted {num} as meanshape; make the file again with data_prep/import_bfm.py"
         )
+    check_finite(path, out)
     return out
 
 
 def _indices(path, key, values, count) -> np.ndarray:
-    ids = np.asarray(values).astype(np.int64).reshape(-1) - 1
+    values = np.asarray(values, np.float64).reshape(-1)
+    ids = np.nan_to_num(values, nan=-1).clip(-1, 1 << 40).astype(np.int64) - 1
     if not len(ids) or ids.min() < 0 or ids.max() >= count:
         span = f"{ids.min() + 1} .. {ids.max() + 1}" if len(ids) else "nothing"
         raise ValueError(
@@ -126,21 +135,22 @@ def write_bfm_front(path: str | os.PathLike, front: dict[str, np.ndarray]) -> No
     rank[inside] = np.arange(len(inside))
     inner = rank[tri]
     columns = {k: np.asarray(front[k], np.float32).reshape(len(front[k]), -1).T for k in _BASES}
-    savemat(
-        path,
-        columns
-        | dict(
-            meanshape=np.asarray(front["meanshape"], np.float32).reshape(1, -1),
-            meantex=np.asarray(front["meantex"], np.float32).reshape(1, -1),
-            tri=(tri + 1).astype(np.float32),
-            point_buf=(MeshTopology(tri, num).vertex_faces + 1).astype(np.float32),
-            tri_mask2=(inner[(inner >= 0).all(axis=1)] + 1).astype(np.float32),
-            frontmask2_idx=(inside[:, None] + 1).astype(np.float32),
-            keypoints=(np.asarray(front["keypoints"])[None] + 1).astype(np.float32),
-            skinmask=np.asarray(front["skin"], np.float32)[None],
-        ),
-        do_compression=True,
-    )
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        savemat(
+            file,
+            columns
+            | dict(
+                meanshape=np.asarray(front["meanshape"], np.float32).reshape(1, -1),
+                meantex=np.asarray(front["meantex"], np.float32).reshape(1, -1),
+                tri=(tri + 1).astype(np.float32),
+                point_buf=(MeshTopology(tri, num).vertex_faces + 1).astype(np.float32),
+                tri_mask2=(inner[(inner >= 0).all(axis=1)] + 1).astype(np.float32),
+                frontmask2_idx=(inside[:, None] + 1).astype(np.float32),
+                keypoints=(np.asarray(front["keypoints"])[None] + 1).astype(np.float32),
+                skinmask=np.asarray(front["skin"], np.float32)[None],
+            ),
+            do_compression=True,
+        )
 
 
 def model_from_front(front: dict[str, np.ndarray]) -> MorphableModel:

@@ -18,7 +18,9 @@ import pathlib
 
 import numpy as np
 
-from facejax.morphable.bfm import mat_kind, read_mat
+from facejax.host.files import list_files, reading
+from facejax.host.matlab import mat_names, read_mat
+from facejax.morphable.bfm import mat_kind
 
 UM_PER_DM = 1e5
 ROLES = {  # what each file is, and where it comes from
@@ -52,9 +54,7 @@ def find_sources(folder: str | os.PathLike) -> tuple[dict[str, pathlib.Path], di
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; wanted one with {', '.join(ROLES.values())}")
     roles, others = {}, {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in (".mat", ".bin", ".txt") or not path.is_file():
-            continue
+    for path in list_files(folder, (".mat", ".bin", ".txt"), recursive=True):
         role, words = _role(path)
         if role is None:
             others[str(path)] = words
@@ -79,7 +79,7 @@ def describe_file(path: str | os.PathLike) -> str:
 
 def find_front(folder: str | os.PathLike) -> list[pathlib.Path]:
     """The finished models (`BFM_model_front.mat`, under any names) of a folder, sorted."""
-    files = [p for p in sorted(pathlib.Path(folder).rglob("*.mat")) if p.is_file()]
+    files = list_files(folder, (".mat",), recursive=True)
     return [p for p in files if describe_file(p) == FRONT]
 
 
@@ -95,7 +95,7 @@ def _role(path: pathlib.Path) -> tuple[str | None, str]:
             return None, "a text that is no list of standard deviations"
         return "exp_std", ""
     try:
-        names = _mat_names(path)
+        names = mat_names(path)
     except ValueError as error:
         return None, str(error)
     kind, words = mat_kind(dict.fromkeys(names, np.zeros(0)))
@@ -106,18 +106,8 @@ def _role(path: pathlib.Path) -> tuple[str | None, str]:
     return None, words
 
 
-def _mat_names(path: pathlib.Path) -> set[str]:
-    """The variables of a Matlab file, without reading them."""
-    from scipy.io import whosmat
-
-    try:
-        return {name for name, _, _ in whosmat(path)}
-    except Exception:  # scipy raises many kinds; read_mat puts them into words
-        return set(read_mat(path))
-
-
 def _read_numbers(path: pathlib.Path) -> np.ndarray:
-    lines = path.read_text(errors="replace").split("\n")
+    lines = path.read_text(errors="replace", encoding="utf-8").split("\n")
     values = np.array(" ".join(lines).split(), np.float64)
     table = sum(bool(line.strip()) for line in lines) not in (1, len(values))  # landmarks, say
     if table or len(values) < 2 or not (np.isfinite(values) & (values > 0)).all():
@@ -227,7 +217,9 @@ def front_from_sources(
 
 def _indices(path: pathlib.Path, key: str, count: int) -> np.ndarray:
     """A variable's 1-based numbers, from 0, checked against how many things they choose from."""
-    ids = read_mat(path)[key].astype(np.int64).reshape(-1) - 1
+    with reading(path, "numbers that choose vertices"):
+        values = np.asarray(read_mat(path)[key], np.float64).reshape(-1)
+    ids = np.nan_to_num(values, nan=-1).clip(-1, 1 << 40).astype(np.int64) - 1
     if not len(ids) or ids.min() < 0 or ids.max() >= count:
         raise ValueError(
             f"{path}: {key} holds {len(ids)} numbers up to {ids.max(initial=-1) + 1}, wanted some "

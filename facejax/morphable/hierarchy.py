@@ -6,12 +6,13 @@ import os
 import pathlib
 
 import numpy as np
-from absl import logging
 
 from facejax.geometry.hierarchy import MeshHierarchy, build_hierarchy, padded_rows
-from facejax.host.machine import cache_folder
+from facejax.host.arrays import read_npz
+from facejax.host.cache import cached
+from facejax.host.files import reading
 from facejax.morphable.model import MorphableModel
-from facejax.morphable.storage import content_digest, read_arrays, write_arrays
+from facejax.morphable.storage import content_digest, write_arrays
 
 _VERSION = 1  # of the algorithm; part of the cache's key
 _FIELDS = ("neighbors", "weights", "keep", "up_index", "up_weight")
@@ -42,19 +43,13 @@ def cached_hierarchy(
         legacy=bool(legacy),
     )
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
-    path = cache_folder(f"hierarchy-{digest}.npz")
-    if path.exists():
-        try:
-            return _unpack(read_arrays(path))
-        except (ValueError, KeyError) as error:
-            logging.warning("building a mesh hierarchy again: %s is damaged: %s", path, error)
-    hierarchy = build_hierarchy(vertices, triangles, factor, levels, legacy)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_arrays(path, _pack(hierarchy))
-    except OSError as error:
-        logging.warning("cannot cache the mesh hierarchy in %s: %s", path, error)
-    return hierarchy
+    return cached(
+        f"hierarchy-{digest}.npz",
+        "the mesh hierarchy",
+        lambda: build_hierarchy(vertices, triangles, factor, levels, legacy),
+        lambda path: _unpack(read_npz(path)),
+        lambda path, hierarchy: write_arrays(path, _pack(hierarchy)),
+    )
 
 
 def _pack(hierarchy: MeshHierarchy) -> dict[str, np.ndarray]:
@@ -129,7 +124,14 @@ def read_original_hierarchy(folder: str | os.PathLike) -> MeshHierarchy:
 
 def _sparse(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """(row, column, value) of a matrix in compressed rows or columns, and its shape."""
-    arrays = read_arrays(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; wanted a matrix of scipy.sparse.save_npz")
+    arrays = read_npz(path)
+    with reading(path, "a matrix of scipy.sparse.save_npz"):
+        return _matrix(path, arrays)
+
+
+def _matrix(path, arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     kind = np.asarray(arrays.get("format", "")).item()
     kind = kind.decode() if isinstance(kind, bytes) else str(kind)
     wanted = {"indices", "indptr", "data", "shape"}
@@ -143,6 +145,9 @@ def _sparse(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tup
     major_size, minor_size = shape if kind == "csr" else shape[::-1]
     if (
         len(pointer) != major_size + 1
+        or arrays["data"].dtype.kind not in "fiu"
+        or not np.isfinite(arrays["data"]).all()
+        or pointer[0] != 0
         or (np.diff(pointer) < 0).any()
         or pointer[-1] != len(minor)
         or len(minor) != len(arrays["data"])

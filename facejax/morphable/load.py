@@ -9,9 +9,13 @@ from collections.abc import Callable
 
 import jax
 
+from facejax.host.arrays import npz_names
+from facejax.host.files import list_files, some_names
+from facejax.host.matlab import read_mat
 from facejax.morphable import bfm, bfm09, ict, procedural
+from facejax.morphable.foreign import describe_foreign, describe_models_in
 from facejax.morphable.model import MorphableModel
-from facejax.morphable.storage import FORMAT, array_names, cached_model, load_npz
+from facejax.morphable.storage import FORMAT, cached_model, load_npz
 
 _NAMES = ("procedural", "ict")
 _MAT = {"bfm": bfm.load_bfm, "bfm_front": bfm09.load_bfm_front}
@@ -125,12 +129,19 @@ def recognise(path: str | os.PathLike) -> tuple[str | None, str]:
     if path.is_dir():
         if ict.find_obj_folder(path) is not None:
             return "ict", "a checkout of ICT-FaceKit"
-        return None, "a folder that is no checkout of ICT-FaceKit"
+        files = list_files(path, (".npz", ".mat"))
+        names = f"; name one of its files: {some_names(p.name for p in files)}" if files else ""
+        found = describe_models_in(path)
+        return None, f"a folder that is no checkout of ICT-FaceKit{names}" + (
+            f"; it holds {found}" if found else ""
+        )
     if path.suffix.lower() == ".mat":
-        kind, found = bfm.mat_kind(bfm.read_mat(path))
+        kind, found = bfm.mat_kind(read_mat(path))
         return (kind if kind in _MAT else None), found
+    if found := describe_foreign(path):
+        return None, found
     try:
-        names = array_names(path)
+        names = npz_names(path)
     except ValueError:
         return None, f"a file of {path.stat().st_size} bytes that is no readable .npz archive"
     if {"format", "meta", "mean_shape"} <= names:

@@ -21,15 +21,14 @@ import hashlib
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
-from absl import logging
 
 from facejax.geometry.mesh import MeshTopology
-from facejax.host.files import atomic_path
-from facejax.host.machine import cache_folder
+from facejax.host.arrays import read_npz
+from facejax.host.cache import cached
+from facejax.host.files import atomic_path, reading
 from facejax.morphable.model import FaceTopology, MorphableModel
 
 FORMAT = "facejax-morphable-1"
@@ -81,6 +80,7 @@ def model_from_arrays(arrays: dict) -> MorphableModel:
         )
     meta = json.loads(str(arrays["meta"]))
     num_vertices = len(arrays["mean_shape"])
+    _check_arrays(arrays, num_vertices)
     for key in ("id_basis", "exp_basis", "alb_basis"):
         found, std = arrays[key].shape, arrays[key.replace("basis", "std")].shape
         if found != (*std, num_vertices, 3):
@@ -106,6 +106,27 @@ def model_from_arrays(arrays: dict) -> MorphableModel:
     )
     floats = {k: np.asarray(arrays[k], np.float32) if k in arrays else None for k in _FLOATS}
     return MorphableModel(topology=topology, **floats)
+
+
+def _check_arrays(arrays: dict, num_vertices: int) -> None:
+    """What no builder and no writer of ours makes, but a damaged or foreign file may hold."""
+    shapes = {
+        "mean_shape": (num_vertices, 3), "mean_albedo": (num_vertices, 3), "landmarks68": (68,),
+        "landmarks5": (5,), "masks": (*arrays["mask_names"].shape, num_vertices),
+        "exp_names": arrays["exp_names"].shape[:1],
+    }  # fmt: skip
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape:
+            raise ValueError(f"{key} has shape {arrays[key].shape}, wanted {shape}")
+    for key in (k for k in _FLOATS if k in arrays):
+        if arrays[key].dtype.kind != "f" or not np.isfinite(arrays[key]).all():
+            raise ValueError(f"{key} holds other things than finite numbers")
+    limits = dict.fromkeys(("triangles", "landmarks68", "landmarks5", "uv_vertex"), num_vertices)
+    limits["uv_triangles"] = len(arrays.get("uv", ()))
+    for key, limit in limits.items():
+        ids = arrays.get(key, np.zeros(0, np.int32))
+        if ids.dtype.kind not in "iu" or (ids.size and not 0 <= ids.min() <= ids.max() < limit):
+            raise ValueError(f"{key} names other things than the numbers 0 .. {limit - 1}")
 
 
 def arrays_from_model(model: MorphableModel) -> dict:
@@ -144,57 +165,19 @@ def load_npz(path: str | os.PathLike) -> MorphableModel:
     """Reads what `save_npz` wrote.
 
     Raises:
-      ValueError: not such a file.
+      ValueError: not such a file, or a damaged one.
+      OSError: the file cannot be read.
     """
-    arrays = read_arrays(path)
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"{path}: no such file; wanted a face model of save_npz")
+    arrays = read_npz(path)
     if str(arrays.get("format", "")) != FORMAT:
         raise ValueError(
             f"{path}: found an .npz with the arrays {sorted(arrays)[:8]}, wanted a file with "
             f"format {FORMAT!r}; write one with facejax.morphable.save_npz"
         )
-    return model_from_arrays(arrays)
-
-
-def read_arrays(path: str | os.PathLike) -> dict:
-    """All arrays of an .npz by name; never unpickles.
-
-    Raises:
-      ValueError: no readable .npz.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {k: file[k] for k in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: cannot be read as an .npz archive of plain arrays ({error}); check that the "
-            "file exists, was copied completely and holds no pickled objects"
-        ) from error
-
-
-def read_array(path: str | os.PathLike, name: str) -> np.ndarray:
-    """One array of an .npz, without reading the others; never unpickles.
-
-    Raises:
-      ValueError: no readable .npz, no such array, or one of objects.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file[name]
-    except (OSError, ValueError, EOFError, AttributeError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: no readable array {name!r} ({error})") from error
-
-
-def array_names(path: str | os.PathLike) -> set[str]:
-    """Names of the arrays in an .npz, without reading them.
-
-    Raises:
-      ValueError: no zip archive.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy") for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: found no .npz archive ({error})") from error
+    with reading(path, "a face model"):
+        return model_from_arrays(arrays)
 
 
 def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableModel:
@@ -209,18 +192,13 @@ def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableMo
       build: makes the arrays of a model file.
     """
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
-    path = cache_folder(f"{kind}-{digest}.npz")
-    if path.exists():
-        try:
-            return load_npz(path)
-        except ValueError as error:
-            logging.warning("building %s again: its cache file is damaged: %s", kind, error)
-    arrays = build()
-    try:
-        write_arrays(path, arrays)
-    except OSError as error:
-        logging.warning("cannot cache the %s model in %s: %s", kind, path, error)
-    return model_from_arrays(arrays)
+    return cached(
+        f"{kind}-{digest}.npz",
+        f"the {kind} face model",
+        lambda: model_from_arrays(build()),
+        load_npz,
+        save_npz,
+    )
 
 
 def write_arrays(path: pathlib.Path, arrays: dict) -> None:

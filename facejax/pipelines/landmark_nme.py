@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from facejax.data.aflw2000 import check_truth, read_aflw2000, read_detections
-from facejax.data.alignment import landmarks5_from_68
+from facejax.data.aflw2000 import check_photos, check_truth, read_aflw2000, read_detections
+from facejax.data.alignment import five_of
 from facejax.data.photo_folders import read_aligned
 from facejax.metrics.plausibility import check_in_picture, copies_remark
 from facejax.pipelines.reconstruct import Photo, Reconstructor
@@ -45,6 +45,7 @@ def aflw_nme(
     for remark in copies_remark(marks, "annotations"):
         _log.warning("%s: %s", folder, remark)
     given = read_detections(truth, points) if points else [p.landmarks for p in truth]
+    check_photos(truth, given)
     found, step = [], reconstructor.batch_size
     with tqdm(total=len(truth), desc="photos", disable=None) as progress:
         for first in range(0, len(truth), step):
@@ -66,5 +67,4 @@ def aflw_nme(
 
 
 def _photo(path: pathlib.Path, points: np.ndarray) -> Photo:
-    five = landmarks5_from_68(points) if len(points) == 68 else points
-    return Photo(path, *read_aligned(path, five))
+    return Photo(path, *read_aligned(path, five_of(points)))

@@ -5,6 +5,8 @@ that of `facejax.data.alignment`; coefficients come from a trained network, from
 fitting that starts at the network's.
 """
 
+import collections
+import contextlib
 import dataclasses
 import logging
 import os
@@ -20,10 +22,13 @@ from facejax.data.alignment import (
     Transform,
     align_photo,
     check_landmarks5,
-    landmarks5_from_68,
+    five_of,
 )
-from facejax.data.photo_folders import IMAGE_SUFFIXES, find_images, read_pixels
-from facejax.io.landmarks import SUFFIXES, read_landmarks
+from facejax.data.photo_folders import read_pixels, turned_points
+from facejax.host import machine
+from facejax.host.locks import folder_lock
+from facejax.io.images import IMAGE_SUFFIXES, find_images
+from facejax.io.landmarks import SUFFIXES, LandmarkIndex, read_landmarks
 from facejax.morphable import Coefficients, MorphableModel
 from facejax.pipelines import fit
 from facejax.pipelines.reconstruction_files import (
@@ -55,7 +60,7 @@ class Photo:
 
 
 def find_inputs(path: str | os.PathLike) -> list[pathlib.Path]:
-    """The image files that a path means: itself, or those of the folder, by name.
+    """The image files that a path means: itself, or those of the folder (`find_images`), by name.
 
     Raises:
       ValueError: no such file, no image, or a folder without images.
@@ -71,45 +76,51 @@ def find_inputs(path: str | os.PathLike) -> list[pathlib.Path]:
 
 
 def read_photo(
-    path: str | os.PathLike, landmarks: str | os.PathLike | None = None, check: bool = True
+    path: str | os.PathLike,
+    landmarks: str | os.PathLike | None = None,
+    check: bool = True,
+    index: LandmarkIndex | None = None,
 ) -> Photo:
     """Reads and aligns a photo.
+
+    Landmarks that were measured without the photo's orientation tag are turned with it.
 
     Args:
       path: the image.
       landmarks: their file, or the folder of NAME.txt and so on; None looks beside the image and
         in detections/.
       check: refuse points that look wrong (order, side, dlib's five).
+      index: of landmark files, for many photos of one folder.
 
     Raises:
       ValueError: unreadable image, no landmarks, or odd ones.
     """
     path = pathlib.Path(path)
     pixels = read_pixels(path)
-    points_path = _landmark_file(path, landmarks)
-    points = read_landmarks(points_path)
-    if len(points) not in (5, 68):
-        raise ValueError(f"{points_path}: found {len(points)} points, wanted 5 or 68")
-    five = points if len(points) == 5 else landmarks5_from_68(points)
-    complaints = check_landmarks5(five, pixels.shape[:2]) if check else []
+    points_path, points = _landmarks_of(path, landmarks, index or LandmarkIndex())
+    points = turned_points(path, points) if check else points
+    complaints = check_landmarks5(five_of(points), pixels.shape[:2]) if check else []
     if complaints:
         raise ValueError(
             f"{points_path}: {'; '.join(complaints)}. Wanted pixels x y, y down: eye on the "
             "image's left, eye on its right, nose tip, mouth corner on the left, on the right"
         )
-    return Photo(path, pixels, align_photo(pixels, points))
+    try:
+        return Photo(path, pixels, align_photo(pixels, points))
+    except ValueError as error:
+        raise ValueError(f"{points_path}: {error}") from error
 
 
-def _landmark_file(image, given):
+def _landmarks_of(image, given, index):
+    """(file, points) of a photo."""
     if given and pathlib.Path(given).is_file():
-        return pathlib.Path(given)
+        return pathlib.Path(given), read_landmarks(given, (5, 68))
     if given and not pathlib.Path(given).is_dir():
         raise ValueError(f"--landmarks={given}: no such file or folder")
     folders = [pathlib.Path(given)] if given else [image.parent / p for p in _PLACES]
     for folder in folders:
-        for suffix in SUFFIXES:
-            if (path := folder / f"{image.stem}{suffix}").is_file():
-                return path
+        if index.files(folder, image.stem):
+            return next(index.read(folder, image.stem))
     raise ValueError(
         f"{image}: found no landmarks {image.stem}{{{','.join(SUFFIXES)}}} in "
         f"{' or '.join(str(f) for f in folders)}; wanted five points 'x y' (eyes, nose tip, mouth "
@@ -249,6 +260,27 @@ def inside_photo(transform: Transform) -> np.ndarray:
     return np.float64(y[:, None] & x)
 
 
+def output_names(photos: Sequence[pathlib.Path]) -> list[str]:
+    """A name for the files of each photo: its stem where that is the only one, whatever the case.
+
+    Photos of one stem keep their suffix (a_jpg), and those of several folders the folder (b_a).
+    """
+
+    def repeated(names):
+        counts = collections.Counter(name.casefold() for name in names)
+        return [counts[name.casefold()] > 1 for name in names]
+
+    names = [p.stem for p in photos]
+    for rename in (
+        lambda p: p.name.replace(".", "_"),
+        lambda p: f"{p.parent.name}_{p.name.replace('.', '_')}",
+        lambda p: "_".join([*p.parts[1:-1], p.name]).replace(".", "_"),
+    ):
+        twice = repeated(names)
+        names = [rename(p) if t else n for p, n, t in zip(photos, names, twice, strict=True)]
+    return names
+
+
 @dataclasses.dataclass
 class Summary:
     """What became of the photos.
@@ -285,6 +317,7 @@ def reconstruct_photos(
 
     Raises:
       ValueError: a landmark file for several photos, or `out` is the folder of the photos.
+      LockError: another process reconstructs photos into `out`.
     """
     from tqdm import tqdm
 
@@ -296,9 +329,8 @@ def reconstruct_photos(
         raise ValueError(
             f"{out} is the folder of the photos, and results could replace them; give another --out"
         )
-    stems = [p.stem for p in inputs]
-    names = {p: p.stem if stems.count(p.stem) == 1 else p.name.replace(".", "_") for p in inputs}
-    summary = Summary()
+    names = dict(zip(inputs, output_names(inputs), strict=True))
+    summary, index = Summary(), LandmarkIndex()
 
     def leave_out(path: pathlib.Path, error: Exception) -> None:
         _log.warning("left out: %s", error)
@@ -310,14 +342,18 @@ def reconstruct_photos(
             photos = []
             for path in inputs[first : first + step]:
                 try:
-                    photos.append(read_photo(path, landmarks, check_points))
+                    photos.append(read_photo(path, landmarks, check_points, index))
                 except (ValueError, OSError) as error:
+                    if machine.stops_all(error, path):
+                        raise
                     leave_out(path, error)
                     progress.update()
             if photos:
                 yield from reconstructor.estimate(photos)
 
-    with tqdm(total=len(inputs), desc="photos", disable=None) as progress:
+    # Processes that are given a photo each may share a folder: their files do not meet.
+    lock = folder_lock(out, "reconstructing") if len(inputs) > 1 else contextlib.nullcontext()
+    with lock, tqdm(total=len(inputs), desc="photos", disable=None) as progress:
         found = estimates()
         if same_person and (known := list(found)):
             found = iter(reconstructor.share_identity(known))

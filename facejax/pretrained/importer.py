@@ -17,9 +17,12 @@ import numpy as np
 from flax import linen as nn
 
 from facejax.geometry.hierarchy import MeshHierarchy
+from facejax.host.arrays import read_npz
+from facejax.host.files import list_files, reading
+from facejax.host.shell import command_line
 from facejax.io.tensorflow_files import load_checkpoint, load_frozen_graph
 from facejax.io.torch_files import load_state_dict
-from facejax.morphable.storage import read_arrays, write_arrays
+from facejax.morphable.storage import write_arrays
 from facejax.nn.arcface import BLOCKS, IResNet
 from facejax.nn.inception_resnet import InceptionResNetV1
 from facejax.nn.resnet import ResNet
@@ -76,10 +79,8 @@ def import_part(path: str | os.PathLike, part: str, out: str | os.PathLike) -> d
     if out.exists():
         raise ValueError(f"{out} exists: choose another name")
     arrays, files, frozen = _read(path)
-    try:
+    with reading(path, f"weights of the part {part!r}"):
         net, variables = convert(arrays, part, only_known=frozen)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())
@@ -113,27 +114,32 @@ def load_weights(
     Raises:
       ValueError: not such a file, or of another part.
     """
-    arrays = read_arrays(path)
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"{path}: no such file; wanted weights written by facejax import_weights")
+    arrays = read_npz(path)
     try:
         meta = json.loads(str(arrays.pop("meta", "{}")))
-        known = meta["format"] == FORMAT
-    except (ValueError, TypeError, KeyError):
+        known = meta["format"] == FORMAT and meta["part"] in PARTS
+    except (ValueError, TypeError, KeyError, RecursionError):
         known = False
     if not known or (part and meta["part"] != part):
         found = f"the part {meta['part']!r}" if known else f"the arrays {sorted(arrays)[:3]}"
+        words = ("facejax", "import_weights", "--system=deep3d", f"--part={part or 'PART'}")
         raise ValueError(
-            f"{path}: found {found}, wanted {part or 'weights'} written by "
-            f"facejax import_weights --system=deep3d --part={part or '...'}"
+            f"{path}: found {found}, wanted {part or 'weights'} written by {command_line(*words)}"
         )
-    tree: dict = {}
-    for name, value in arrays.items():
-        *parents, leaf = name.split("/")
-        node = tree
-        for part_name in parents:
-            node = node.setdefault(part_name, {})
-        node[leaf] = value
-    attributes = {k: _tuples(v) for k, v in meta["network"].items()}
-    return _NETWORKS[meta["part"]](**attributes), tree, meta
+    with reading(path, f"weights written by facejax import_weights --part={meta['part']}"):
+        tree: dict = {}
+        for name, value in arrays.items():
+            *parents, leaf = name.split("/")
+            node = tree
+            for part_name in parents:
+                node = node.setdefault(part_name, {})
+            if leaf in node or value.dtype.kind != "f" or not np.isfinite(value).all():
+                raise ValueError(f"the array {name} is damaged")
+            node[leaf] = value
+        attributes = {k: _tuples(v) for k, v in meta["network"].items()}
+        return _NETWORKS[meta["part"]](**attributes), tree, meta
 
 
 def initial_rnet(net: RNet, seed: int, path: str = "", size: int = 32) -> dict[str, Any]:
@@ -199,7 +205,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[pathlib.Path]
         if head == b"PK" or head[:1] == b"\x80":
             return load_state_dict(path), [path], False
         return load_frozen_graph(path), [path], True
-    index = sorted(path.glob("*.index")) if path.is_dir() else [path]
+    index = list_files(path, (".index",)) if path.is_dir() else [path]
     prefix = index[0] if len(index) == 1 else path
     prefix = prefix.with_suffix("") if prefix.suffix == ".index" else prefix
     files = sorted(prefix.parent.glob(f"{prefix.name}.*"))
@@ -273,6 +279,14 @@ def _shape(arrays: pub.Arrays, name: str, dims: int) -> tuple[int, ...]:
     return shape
 
 
+def _count(numbers: Iterable[int]) -> int:
+    """The highest number of a row of blocks, 0 for none."""
+    found = set(numbers)
+    if found and max(found) > len(found) + 1:
+        raise ValueError(f"found a block number {max(found)} and {len(found)} blocks in all")
+    return max(found, default=0)
+
+
 def _rnet(arrays):
     kind, arrays = _scoped(arrays, "backbone.conv1.weight", "resnet_v1_50/conv1/weights")
     names = [name for name, _ in SIZES]
@@ -314,7 +328,7 @@ def _facenet(arrays):
     blocks = []
     for repeat, block in (("Repeat", "block35"), ("Repeat_1", "block17"), ("Repeat_2", "block8")):
         pattern = re.compile(rf"InceptionResnetV1/{repeat}/{block}_(\d+)/")
-        blocks.append(max((int(m[1]) for n in arrays if (m := pattern.match(n))), default=0))
+        blocks.append(_count(int(m[1]) for n in arrays if (m := pattern.match(n))))
     features = _shape(arrays, "InceptionResnetV1/Bottleneck/weights", 2)[1]
     net = InceptionResNetV1(features, _shape(arrays, stem, 4)[3], tuple(blocks))
     return net, pub.abstract_variables(net, (1, 80, 80, 3)), pub.FACENET_TF, arrays
@@ -340,7 +354,7 @@ def _gcn(arrays):
     embedding, nodes = _shape(arrays, anchors[kind], 2)
     inner = _shape(arrays, f"{root}decoder/resblock1/filter1/weights", 2)
     pattern = re.compile(re.escape(root) + r"decoder/resblock(\d+)/")
-    levels = max(int(m[1]) for n in arrays if (m := pattern.match(n)))
+    levels = _count(int(m[1]) for n in arrays if (m := pattern.match(n)))
     first = WIDTHS["resnet"][0][0]
     order = max(inner[0] // first, 1)
     channels = _shape(arrays, f"{root}refiner/resblock1/filter1/weights", 2)[0] // order

@@ -59,8 +59,9 @@ def evaluate_checkpoints(
 ) -> Rows:
     """Measures every checkpoint of a run.
 
-    Writes metric-<name>.jsonl, one line per checkpoint, and metrics.png into the run folder. A run
-    keeps the newest config.keep checkpoints; those that it wrote and removed are named in the log.
+    Writes metric-<name>.jsonl, one line per checkpoint, after each of them, and metrics.png into
+    the run folder. A run keeps the newest config.keep checkpoints; those that it wrote and removed
+    are named in the log, and so are those that cannot be read, with the reason.
 
     Args:
       folder: of the run.
@@ -76,16 +77,18 @@ def evaluate_checkpoints(
       {metric: rows}, oldest checkpoint first; a row holds 'step', 'kimg' and the figures.
 
     Raises:
-      ValueError: no checkpoint can be read, or none has figures of a metric.
+      ValueError: there is no checkpoint, or none has figures of a metric.
+      CheckpointError: no checkpoint can be read.
     """
     folder = pathlib.Path(folder)
     rows: Rows = {}
-    oldest = None
+    oldest, left_out = None, []
     steps = Checkpoints(folder / "checkpoints").steps()
     for step in steps:
         try:
             params, meta = load_params(system, folder, step)
         except CheckpointError as error:
+            left_out.append(error)
             _log.warning("%s. It is left out.", error)
             continue
         oldest = oldest or meta
@@ -99,6 +102,13 @@ def evaluate_checkpoints(
                 found.setdefault(metric, dict(head))[name] = value
         for metric, row in found.items():
             rows.setdefault(metric, []).append(row)
+            with atomic_path(folder / f"metric-{metric}.jsonl") as path:
+                text = "".join(json.dumps(row) + "\n" for row in rows[metric])
+                path.write_text(text, encoding="utf-8")
+    if left_out:
+        _log.warning("%d of %d checkpoints were left out, see above", len(left_out), len(steps))
+        if oldest is None:
+            raise left_out[-1]
     gone = removed_checkpoints(oldest or {}, config.checkpoint_kimg)
     if gone:
         _log.warning(
@@ -108,9 +118,6 @@ def evaluate_checkpoints(
         )  # fmt: skip
     if not rows:
         raise ValueError(f"{folder} has no readable checkpoint with the figures that were wanted")
-    for metric, found in rows.items():
-        with atomic_path(folder / f"metric-{metric}.jsonl") as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in found))
     panels = _panels(rows, ("step", "kimg", *context), prefix)
     if panels:
         write_image(folder / "metrics.png", line_plots(panels, "thousand images"))

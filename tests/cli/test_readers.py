@@ -46,7 +46,12 @@ class Trap:
 def only(path):
     """(reader, what it is) of a path that is one thing."""
     (found,) = readers.recognise(path)
-    assert found.use == "" if not found.reader else str(path) in found.use or "NAME" in found.use
+    whole = found.reader in ("map",)  # a use of all files of the folder
+    assert (
+        found.use == ""
+        if not found.reader
+        else (str(path) in found.use or "NAME" in found.use or whole)
+    )
     return found.reader, found.what
 
 
@@ -211,3 +216,81 @@ def test_nothing_is_unpickled_and_the_rest_is_not_recognised(tmp_path, monkeypat
     assert "absent: no such file or folder" in printed and "--system=tbgan" in printed
     assert doctor.main([str(trap), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["reader"] == "tbgan"
+
+
+def test_folders_are_recognised_as_the_readers_take_them(tmp_path, rng):
+    for name in ("AFW/a", "AFW/b"):
+        (tmp_path / "lp" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_parameters(tmp_path / "lp" / f"{name}.mat", rng)
+    (tmp_path / "lp" / "Code").mkdir()
+    write_bfm(tmp_path / "lp" / "Code" / "0_first.mat", rng)  # sorted before the annotations
+    (tmp_path / "lp" / "AFW" / "._a.mat").write_bytes(b"\0\5\x16\7")
+    assert only(tmp_path / "lp") == (
+        "parameters",
+        "2 .mat files with coefficients of photos; 1 .mat files of other kinds are passed over",
+    )
+    (tmp_path / "lp" / "AFW" / "b.mat").write_bytes(b"<html>")
+    key, words = only(tmp_path / "lp")
+    assert key == "" and "b.mat" in words and "web page" in words
+    for name in ("happy/a.PNG", "sad/b.tif", "sad/._b.tif"):
+        write_image(tmp_path / "classes" / name, np.zeros((8, 8, 3)))
+    assert only(tmp_path / "classes") == ("photos", "2 photos of 2 sub-folders")
+    for name in ("one", "two"):
+        write_multiresolution(tmp_path / name, np.zeros((2, 4, 4, 3), np.float32))
+    (tmp_path / "two" / "two-r02.tfrecords").rename(tmp_path / "one" / "two-r02.tfrecords")
+    key, words = only(tmp_path / "one")
+    assert key == "" and "one-rLL and two-rLL" in words
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.npz", "a.npy", "a.png", "a.pkl", "a.pth", "a.txt"])
+def test_pointers_and_web_pages_are_said(tmp_path, name):
+    for content, words in (
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html>", "web page"), (b"", "empty"), (bytes(99), "zeros"),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        key, found = only(tmp_path / name)
+        assert key == "" and words in found
+
+
+def test_face_models_of_other_kinds_are_named(tmp_path):
+    flame = {
+        "v_template": np.zeros((2, 3)),
+        "shapedirs": np.zeros((2, 3, 4)),
+        "f": np.zeros((1, 3)),
+    }
+    (tmp_path / "generic_model.pkl").write_bytes(pickle.dumps(flame, protocol=2))
+    np.savez(tmp_path / "flame.npz", **flame)
+    bfm = b"\x89HDF\r\n\x1a\n" + bytes(99) + b"shape\0model\0pcaBasis\0expression\0color"
+    (tmp_path / "model2019_fullHead.h5").write_bytes(bfm)
+    for name, words in (
+        ("generic_model.pkl", "FLAME"), ("flame.npz", "FLAME"),
+        ("model2019_fullHead.h5", "Basel model of 2017 or 2019"),
+    ):  # fmt: skip
+        key, found = only(tmp_path / name)
+        assert key == "" and words in found
+        with pytest.raises(ValueError, match=f"{name}: found .*{words}.*'procedural'") as error:
+            load_morphable(str(tmp_path / name))
+        assert "68 landmarks" in str(error.value)
+    with pytest.raises(
+        ValueError, match="no checkout of ICT-FaceKit; name one of its files: flame"
+    ):
+        load_morphable(str(tmp_path))
+
+
+def test_labels_and_maps(tmp_path, rng):
+    (tmp_path / "l.CSV").write_bytes("ID;x;y\na;1;2\nb;0;0,5\n".encode("utf-16"))
+    assert only(tmp_path / "l.CSV") == ("labels", "labels of 2 faces, 2 columns")
+    np.savez(tmp_path / "l.npz", ids=["a"], labels=[[1]])
+    assert only(tmp_path / "l.npz") == ("labels", "labels of 1 faces")
+    (tmp_path / "bad.csv").write_text("id,x\na,one\n")
+    key, words = only(tmp_path / "bad.csv")
+    assert key == "" and "line 2" in words
+    maps = rng.normal(size=(3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "m.npy", maps)
+    np.savez(tmp_path / "m.npz", maps)
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(maps))
+    for suffix in ("npy", "npz", "pkl"):
+        assert only(tmp_path / f"m.{suffix}") == ("map", "a map of three channels, 8x8")
+    np.save(tmp_path / "p.npy", rng.uniform(size=(1, 68, 2)))
+    assert only(tmp_path / "p.npy") == ("landmarks", "68 landmarks of a photo")

@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from facejax.data.map_files import find_files, read_array, read_labels, read_maps
+from facejax.data.map_files import find_files, read_array, read_maps
 from facejax.io.images import write_image
 
 
@@ -62,7 +62,7 @@ def test_arrays_of_either_layout(rng, tmp_path, suffix, channels_first):
 @pytest.mark.parametrize(
     "array,message",
     [
-        (np.zeros((4, 4)), r"found float64\[4, 4\]"),
+        (np.zeros((4, 4)), r"found float64 \[4, 4\]"),
         (np.zeros((4, 4, 2)), r"found \[4, 4, 2\]"),
         (np.zeros((3, 4, 3)), "either"),
         (np.full((4, 4, 3), np.nan), "NaN"),
@@ -99,41 +99,29 @@ def test_sizes_must_agree(folders):
         read_maps(find_files(folders, SUFFIXES)["a"])
 
 
-def test_labels_of_three_formats(tmp_path):
-    (tmp_path / "l.csv").write_text("id,happy,sad\nb,0,1\na,0.25,0.75\nunused,1,0\n")
-    np.savez(tmp_path / "l.npz", ids=["b", "a"], labels=[[0, 1], [0.25, 0.75]])
-    np.save(tmp_path / "l.npy", [[0.25, 0.75], [0, 1]])
-    for suffix, names in ((".csv", ("happy", "sad")), (".npz", None), (".npy", None)):
-        labels, found = read_labels(tmp_path / f"l{suffix}", ["a", "b"])
-        np.testing.assert_array_equal(labels, np.float32([[0.25, 0.75], [0, 1]]))
-        assert found == (names or ("label0", "label1"))
+def test_files_of_a_mac_and_of_class_folders(folders, tmp_path, caplog):
+    for kind, name in (("texture", "._a.png"), ("shape", "._a.npy"), ("shape", ".b.npy")):
+        (folders[kind] / name).write_bytes(b"\0\5\x16\7")
+    (folders["texture"] / "a.png").rename(folders["texture"] / "a.PNG")
+    assert list(find_files(folders, SUFFIXES)) == ["a", "b"]
+    classes = {}
+    for kind, folder in folders.items():
+        classes[kind] = tmp_path / f"classes_{kind}"
+        for stem in ("a", "b"):
+            (classes[kind] / stem).mkdir(parents=True)
+            (source,) = (p for p in folder.iterdir() if p.stem == stem and p.name[0] != ".")
+            source.rename(classes[kind] / stem / f"x{source.suffix}")
+    assert list(find_files(classes, SUFFIXES)) == ["a/x", "b/x"]
+    assert "taking 2 files of 2 sub-folders" in caplog.text
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pkl"])
 @pytest.mark.parametrize(
-    "text,message",
-    [
-        ("name,happy\na,1\n", "header"),
-        ("", "header"),
-        ("id,happy\na,one\n", "row 2"),
-        ("id,happy\na,1,2\n", "row 2: 3 cells"),
-        ("id,happy\nb,1\n", "no label for a"),
-    ],
-)
-def test_bad_label_tables(tmp_path, text, message):
-    (tmp_path / "l.csv").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_labels(tmp_path / "l.csv", ["a"])
-
-
-def test_other_bad_labels(tmp_path):
-    np.save(tmp_path / "l.npy", np.zeros((3, 2)))
-    with pytest.raises(ValueError, match=r"\(3, 2\), wanted \(1, L\)"):
-        read_labels(tmp_path / "l.npy", ["a"])
-    np.savez(tmp_path / "l.npz", names=["a"])
-    with pytest.raises(ValueError, match="ids"):
-        read_labels(tmp_path / "l.npz", ["a"])
-    with pytest.raises(ValueError, match="no such file"):
-        read_labels(tmp_path / "absent.csv", ["a"])
-    (tmp_path / "l.txt").write_text("a 1")
-    with pytest.raises(ValueError, match=".csv, .npz or .npy"):
-        read_labels(tmp_path / "l.txt", ["a"])
+    "content,words",
+    [(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"), (b"<html>", "web page"),
+     (b"", "empty")],
+)  # fmt: skip
+def test_what_is_no_array_says_what_it_is(tmp_path, suffix, content, words):
+    (tmp_path / f"x{suffix}").write_bytes(content)
+    with pytest.raises(ValueError, match=f"x{suffix}: .*{words}"):
+        read_array(tmp_path / f"x{suffix}")

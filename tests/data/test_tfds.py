@@ -92,10 +92,25 @@ def test_image_sets(tmp_path, rng, capsys):
     assert source.batch(np.array([1]), resolution=4)["maps"].shape == (1, 4, 4, 3)
     assert "tensorflow" not in sys.modules
     Image.fromarray(images[0, :4, :4]).save(tmp_path / "images/z.png")
-    with pytest.raises(ValueError, match="z.png: 4x4 pixels, wanted 8x8"):
+    with pytest.raises(
+        ValueError, match="1 of 4 examples.*z.png: 4x4 px, but .*i0.png and 2 more have 8x8"
+    ):
         write_tfds_images(tmp_path / "data/other", folder)
+    assert not (tmp_path / "data/other").exists()
+    (tmp_path / "images/._i0.png").write_bytes(b"\0\5\x16\7")
+    again = [str(tmp_path / "data/third"), folder, labels]
+    (tmp_path / "labels.csv").write_text("id,smile\ni2,0.5\ni0,1\ni1,0\nz,1\n")
+    assert dataset_tool.main(["create_image_set", *again, "--skip_bad"]) == 0
+    third = TfdsSource("third", tmp_path / "data")
+    np.testing.assert_array_equal(third.batch(np.arange(3))["labels"], batch["labels"])
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images"):
-        write_tfds_images(tmp_path / "data/other", tmp_path)
+        write_tfds_images(tmp_path / "data/other", tmp_path / "empty")
+    (tmp_path / "data/third/1.0.0").rename(tmp_path / "data/third/1.1.0")
+    (tmp_path / "data/my_images/1.0.0").rename(tmp_path / "data/third/1.0.0")
+    with pytest.raises(ValueError, match="versions 1.0.0 and 1.1.0: choose one"):
+        TfdsSource("third", tmp_path / "data")
+    assert len(TfdsSource("third:1.1.0", tmp_path / "data")) == 3
 
 
 def test_errors(tmp_path):

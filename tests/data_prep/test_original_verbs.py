@@ -134,6 +134,58 @@ def test_bad_inputs_of_the_verbs(raw, capsys):
     assert not list(raw.glob("set/*"))
 
 
+def test_pictures_of_other_sizes_are_named_before_anything_is_written(raw, rng, capsys):
+    write_image(raw / "tex/c.png", rng.uniform(size=(4, 4, 3)))
+    (raw / "tex/d.png").write_bytes(b"<html>")
+    (raw / "tex/._a.png").write_bytes(b"\0\5\x16\7")
+    labels = f"--labels={raw / 'labels.csv'}"
+    assert run("create_from_images", raw / "set", raw / "tex", labels) == 2
+    message = capsys.readouterr().err
+    assert (
+        "2 of 5 examples are unusable" in message
+        and "d.png" in message
+        and "c, d" in (message.replace("d, c", "c, d"))
+    )
+    assert not (raw / "set").exists()
+    assert run("create_from_images", raw / "set", raw / "tex", labels, "--skip_bad") == 0
+    source = open_dataset(raw / "set")
+    assert len(source) == 3 and sorted(source.labels[:, 0]) == [0, 1, 4]
+    (raw / "tex/d.png").unlink()
+    assert run("create_from_images", raw / "x", raw / "tex") == 2
+    message = capsys.readouterr().err
+    assert f"{raw / 'tex/c.png'}: 4x4 px, but" in message and "a.png and 2 more have 8x8" in message
+
+
+def test_class_folders_make_a_set_with_names(raw, capsys):
+    for kind in ("tex", "shp", "nor"):
+        (raw / kind / "happy").mkdir()
+        (raw / kind / "sad").mkdir()
+        for path in [p for p in (raw / kind).iterdir() if p.is_file()]:
+            path.rename(raw / kind / ("happy" if path.stem < "c" else "sad") / path.name)
+    folders = [f"--texture={raw / 'tex'}", f"--shape={raw / 'shp'}", f"--normals={raw / 'nor'}"]
+    labels = f"--labels={raw / 'labels.csv'}"
+    assert run("create_from_maps", raw / "packed", *folders, labels) == 0
+    names = [f"{'happy' if s < 'c' else 'sad'}/{s}" for s in STEMS]
+    source = open_dataset(raw / "packed")
+    assert source.names == names and source.labels[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert run("extract", raw / "packed", raw / "files") == 0
+    assert (raw / "files/texture/happy/a.png").is_file()
+    again = [f"--{k}={raw / 'files' / k}" for k in ("texture", "shape", "normals")]
+    labels = f"--labels={raw / 'files/labels.csv'}"
+    assert run("create_from_maps", raw / "again", *again, "--shape_units=mm", labels) == 0
+    assert open_dataset(raw / "again").names == names
+
+
+def test_two_kinds_of_set_in_one_folder(raw, capsys):
+    assert run("create_from_images", raw / "set", raw / "tex") == 0
+    assert run("convert", raw / "set", raw / "packed") == 0
+    for path in (raw / "packed").iterdir():
+        path.rename(raw / "set" / path.name)
+    assert run("info", raw / "set") == 2
+    message = capsys.readouterr().err
+    assert "holds two sets, a packed one" in message and "set-r02.tfrecords" in message
+
+
 def damage(path, span):
     data = bytearray(path.read_bytes())
     data[span[0] + 40] ^= 1

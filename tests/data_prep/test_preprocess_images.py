@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_prep import preprocess_images
 from facejax.data.alignment import STANDARD_POINTS_DM
@@ -130,6 +131,61 @@ def test_odd_points_can_be_kept(photos, tmp_path):
     out = tmp_path / "all"
     assert preprocess_images.main([f"--img_path={folder}", f"--save_path={out}", "--keep_odd"]) == 0
     assert (out / "swapped.png").is_file() and (out / "check" / "swapped.png").is_file()
+
+
+def test_class_folders_and_lying_photos(photos, tmp_path, capsys, monkeypatch):
+    folder, points = photos
+    for sub in ("happy", "sad"):
+        (folder / sub).mkdir()
+    (folder / "one.png").rename(folder / "happy" / "x.PNG")
+    write_landmarks(folder / "happy" / "x.txt", points["one"][0])
+    (folder / "happy" / "x.txt").rename(folder / "happy" / "x.TXT")
+    pixels = np.rot90(np.rint(read_image(folder / "two.png") * 255).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shows the photo upright again
+    Image.fromarray(np.ascontiguousarray(pixels)).save(folder / "sad" / "x.png", exif=exif)
+    x, y = points["two"][0].T
+    write_landmarks(folder / "sad" / "x.txt", np.stack([y, SIZE[1] - 1 - x], axis=1))
+    for path in [*folder.glob("*.png"), *folder.glob("*.txt")]:
+        path.unlink()
+    write_image(folder / "mask" / "happy_x.png", np.zeros((*SIZE, 3)))  # of an earlier run
+    out = tmp_path / "crops"
+    assert preprocess_images.main([f"--img_path={folder}", f"--save_path={out}"]) == 0
+    said = capsys.readouterr().out
+    assert "2 photos ready" in said and "measured on the stored pixels" in said
+    found = {f.image.stem: load_photo(f)[0] for f in find_photos(out)}
+    assert set(found) == {"happy_x", "sad_x"}
+    for name, photo in found.items():
+        eyes = photo.landmarks[[36, 39, 42, 45]].mean(axis=0)
+        assert abs(eyes[0] - 112) < 8 and abs(eyes[1] - 142) < 8, name
+    monkeypatch.chdir(tmp_path)
+    assert preprocess_images.main(["--img_folder", "A"]) == 0
+    lists = {f.image.parent.name: load_photo(f)[0] for f in find_photos("datalist/train")}
+    for sub, photo in lists.items():
+        np.testing.assert_array_equal(photo.crop, found[f"{sub}_x"].crop)
+
+
+def test_bad_photos_of_one_name_are_both_kept(photos, monkeypatch, tmp_path):
+    folder, _ = photos
+    (folder / "remove").mkdir()
+    (folder / "remove" / "broken.png").write_bytes(b"of an earlier run")
+    monkeypatch.chdir(tmp_path)
+    assert preprocess_images.main(["--img_folder", "A", "--landmarks=marks", "--remove"]) == 0
+    assert (folder / "remove" / "broken.png").read_bytes() == b"of an earlier run"
+    assert (folder / "remove" / "broken_again.png").read_bytes() == b"no image"
+
+
+def test_a_full_disk_is_no_fault_of_the_photos(photos, monkeypatch, tmp_path, capsys):
+    folder, _ = photos
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("facejax.data.photo_folders.write_labels", full)
+    monkeypatch.chdir(tmp_path)
+    assert preprocess_images.main(["--img_folder", "A", "--landmarks=marks", "--remove"]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert (folder / "one.png").is_file() and not (folder / "remove").exists()
 
 
 def test_wrong_use_ends_with_one_line(photos, tmp_path, capsys):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from facejax.io.landmarks import read_landmarks, write_landmarks
+from facejax.io.landmarks import LandmarkIndex, read_landmarks, write_landmarks
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".bin", ".npy"])
@@ -31,6 +31,71 @@ def test_annotations_of_300w_lp_and_aflw2000(tmp_path, rng):
     savemat(tmp_path / "c.mat", dict(pt2d=visible[:, :21]))
     with pytest.raises(ValueError, match="no 68 points.*pt2d"):
         read_landmarks(tmp_path / "c.mat")
+
+
+def test_any_encoding_separator_and_header(tmp_path):
+    points = [[1.5, 2], [3, 4], [5, 6]]
+    for text in ("x,y\n1.5,2\n3,4\n5,6\n", "1,5;2\n3;4\n5;6\n", "1.5, 2\n3, 4 # eye\n5, 6\n",
+                 "1.5 2\r3 4\r5 6\r", "1.5\t2\r\n3\t4\r\n5\t6"):  # fmt: skip
+        for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+            (tmp_path / "a.TXT").write_bytes(text.encode(encoding))
+            np.testing.assert_array_equal(read_landmarks(tmp_path / "a.TXT"), points, encoding)
+    (tmp_path / "rows.txt").write_text("1 3 5 7 9\n2 4 6 8 10\n")  # all x, then all y
+    found = read_landmarks(tmp_path / "rows.txt", 5)
+    np.testing.assert_array_equal(found, np.arange(1, 11).reshape(5, 2))
+    (tmp_path / "deep.txt").write_text("\ufeffx, y, z\n" + "1, 2, 3\n" * 7, encoding="utf-8")
+    assert read_landmarks(tmp_path / "deep.txt", (7, 68), dims=3).shape == (7, 3)
+    with pytest.raises(ValueError, match="found 7 points, wanted 5 or 68"):
+        read_landmarks(tmp_path / "deep.txt", (5, 68), dims=3)
+
+
+def test_arrays_with_coordinates_in_rows(tmp_path, rng):
+    points = rng.uniform(0, 200, (68, 3))
+    for array, dims in ((points[:, :2], 2), (points, 3), (points[:5, :2], 2), (points[:7], 3)):
+        for stored in (array, array.T, array[None], np.asfortranarray(array.T, np.float32)):
+            np.save(tmp_path / "a.npy", stored)
+            found = read_landmarks(tmp_path / "a.npy", len(array), dims)
+            np.testing.assert_allclose(found, array, rtol=1e-6)
+    for bad, word in (
+        (points[:2, :2], "rows could be points or coordinates"), (points[:, :2].ravel(), "136"),
+        (points.T, "three coordinates"), (points[:60].reshape(-1, 20, 3), "save it as"),
+        (points[:, :2] > 3, "no numbers"), (points[:, 0] + 1j, "no numbers"),
+        (points[:, :1], "wanted .points, 2."), (np.array(["a"]), "no numbers"),
+    ):  # fmt: skip
+        np.save(tmp_path / "b.npy", bad)
+        with pytest.raises(ValueError, match=f"b.npy: .*{word}"):
+            read_landmarks(tmp_path / "b.npy")
+    np.save(tmp_path / "o.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="o.npy: .*Python objects"):
+        read_landmarks(tmp_path / "o.npy")
+
+
+def test_cut_files_are_refused(tmp_path):
+    (tmp_path / "a.pts").write_text("version: 1\nN_POINTS: 3\n{\n1 2\n3 4\n")
+    with pytest.raises(ValueError, match="announces 3 points and holds 2"):
+        read_landmarks(tmp_path / "a.pts")
+    (tmp_path / "a.bin").write_bytes(bytes(68 * 16 - 4))
+    with pytest.raises(ValueError, match="a.bin: .*1084 bytes are not 2 float64"):
+        read_landmarks(tmp_path / "a.bin")
+    (tmp_path / "p.npy").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match="p.npy: .*git lfs pull"):
+        read_landmarks(tmp_path / "p.npy")
+
+
+def test_the_index_takes_any_case_and_refuses_files_that_disagree(tmp_path, rng):
+    points = rng.uniform(0, 200, (68, 2))
+    write_landmarks(tmp_path / "x.txt", points)
+    (tmp_path / "x.txt").rename(tmp_path / "x.Txt")
+    (tmp_path / "._x.txt").write_bytes(b"\0\5\x16\7")
+    write_landmarks(tmp_path / "x.bin", points)
+    write_landmarks(tmp_path / "x.npy", points[:5])  # other points: no contradiction
+    write_landmarks(tmp_path / "Zoe\u0308.txt", points)  # as macOS writes it
+    index = LandmarkIndex()
+    assert [len(p) for _, p in index.read(tmp_path, "x")] == [68, 5]
+    assert index.files(tmp_path, "Zo\u00eb") and not index.files(tmp_path / "absent", "x")
+    write_landmarks(tmp_path / "x.bin", points + 2)
+    with pytest.raises(ValueError, match="x.Txt and .*x.bin hold different points"):
+        list(LandmarkIndex().read(tmp_path, "x"))
 
 
 def test_bad_files(tmp_path):

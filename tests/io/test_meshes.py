@@ -244,3 +244,71 @@ def test_bad_files_are_one_clear_error(tmp_path):
     (tmp_path / "empty.obj").write_text("# nothing\n")
     with pytest.raises(ValueError, match="empty.obj"):
         meshes.load_mesh(tmp_path / "empty.obj")
+
+
+def write_split(path, kind):
+    """A square of two triangles, seams or normals written in one of several ways."""
+    points = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    corners = [0, 1, 2, 0, 2, 3]
+    if kind == "flat normals":
+        lines = [f"v {x} {y} {z}" for x, y, z in points] + ["vn 0 0 1", "vn 0 0.1 1"]
+        lines += ["vt 0 0", "vt 1 0", "vt 1 1", "vt 0 1"]
+        lines += ["f 1/1/1 2/2/1 3/3/1", "f 1/1/2 3/3/2 4/4/2"]
+    elif kind == "own vertices":  # each triangle has three, as a .glb would
+        lines = [f"v {x} {y} {z}" for x, y, z in points[corners]]
+        lines += ["vt 0 0", "vt 1 0", "vt 1 1", "vt 0 0", "vt 1 1", "vt 0 1"]
+        lines += ["f 1/1 2/2 3/3", "f 4/4 5/5 6/6"]
+    else:  # a seam: one vertex, two texture coordinates; vertex 3 is used by nobody
+        lines = [f"v {x} {y} {z}" for x, y, z in points] + ["v 9 9 9"]
+        lines += ["vt 0 0", "vt 1 0", "vt 1 1", "vt 0.5 0", "vt 0.5 1", "vt 0 1"]
+        lines += ["f 1/1 2/2 3/3", "f 1/4 3/5 4/6"]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "vertices"), [("flat normals", 4), ("own vertices", 4), ("seam", 5)]
+)
+def test_an_obj_keeps_its_vertices_however_it_splits_them(tmp_path, kind, vertices):
+    mesh = meshes.load_mesh(write_split(tmp_path / "a.obj", kind))
+    np.testing.assert_array_equal(mesh.vertices[:4], [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    assert len(mesh.vertices) == mesh.topology.num_vertices == vertices
+    np.testing.assert_array_equal(mesh.topology.triangles, [[0, 1, 2], [0, 2, 3]])
+    np.testing.assert_array_equal(
+        mesh.topology.uv_vertex[mesh.topology.uv_triangles], mesh.topology.triangles
+    )
+
+
+def test_our_own_obj_comes_back_in_the_same_order(mesh, tmp_path):
+    got = meshes.load_mesh(meshes.save_mesh(tmp_path / "a.obj", mesh))
+    for name in ("triangles", "uv_triangles", "uv_vertex"):
+        np.testing.assert_array_equal(getattr(got.topology, name), getattr(mesh.topology, name))
+    np.testing.assert_allclose(got.vertices, mesh.vertices, rtol=1e-6)
+
+
+def test_layouts_on_other_tiles(tmp_path, caplog):
+    path = write_split(tmp_path / "a.obj", "flat normals")
+    text = path.read_text()
+    wanted = meshes.load_mesh(path).topology.uv
+    path.write_text(text.replace("vt 0 ", "vt 3 ").replace("vt 1 ", "vt 4 "))
+    np.testing.assert_allclose(meshes.load_mesh(path).topology.uv, wanted, atol=1e-6)
+    assert not caplog.text
+    path.write_text(text.replace("vt 1 1", "vt 2.5 1"))
+    meshes.load_mesh(path)
+    assert "over several tiles" in caplog.text
+    path.write_text(text.replace("vt 1 1", "vt nan 1"))
+    with pytest.raises(ValueError, match="a.obj: texture coordinates that are not finite"):
+        meshes.load_mesh(path)
+
+
+def test_vertex_colours_of_other_ranges(tmp_path, caplog):
+    lines = "v 0 0 0 {0} 0 0\nv 1 0 0 0 {0} 0\nv 1 1 0 0 0 {0}\nf 1 2 3\n"
+    for value in ("1", "255", "1.02"):
+        (tmp_path / "a.obj").write_text(lines.format(value))
+        colors = meshes.load_mesh(tmp_path / "a.obj").vertex_colors
+        np.testing.assert_array_equal(colors, np.eye(3))
+    for value in ("nan", "-4", "70000"):
+        (tmp_path / "a.obj").write_text(lines.format(value))
+        assert meshes.load_mesh(tmp_path / "a.obj").vertex_colors is None
+        assert "colours are damaged" in caplog.text
+        caplog.clear()

@@ -97,7 +97,7 @@ def test_frozen_graph(tmp_path, rng):
 @pytest.mark.parametrize(
     "content,message",
     [
-        (b"", "0 nodes"),
+        (b"", "the file is empty"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a readable frozen graph"),
         (oracle.number(1, 1), "SavedModel"),
         (oracle.message(9, b"a"), "unexpected field 9"),
@@ -112,9 +112,25 @@ def test_other_files(tmp_path, content, message):
     assert re.match(f"{re.escape(str(tmp_path / 'g.pb'))}: ", str(caught.value))
 
 
+def test_a_constant_that_repeats_one_number_costs_no_memory(tmp_path):
+    one = oracle.message(5, np.float32(7).tobytes())
+    shape = oracle.message(2, oracle.shape_proto([1 << 20, 64]))
+    oracle.write_graph(
+        tmp_path / "g.pb", {f"x{k}": oracle.number(1, 1) + shape + one for k in range(99)}
+    )
+    found = load_frozen_graph(tmp_path / "g.pb")
+    assert len(found) == 99 and all(x.strides == (0, 0) and x[5, 5] == 7 for x in found.values())
+
+
 def test_damaged_graphs(tmp_path):
     for proto, message in (
         (oracle.number(1, 1) + oracle.message(2, oracle.shape_proto([1 << 40])), "x: 1 numbers"),
+        (
+            oracle.number(1, 1)
+            + oracle.message(2, oracle.shape_proto([1 << 24]))
+            + oracle.message(5, np.ones(2, "<f4").tobytes()),
+            "x: 2 numbers",
+        ),
         (oracle.number(1, 99) + oracle.message(4, b"1234"), "x: numbers of TensorFlow's type 99"),
         (oracle.tensor_proto(np.zeros(3, np.float32), oracle.message(4, b"1234")), "x: 4 bytes"),
     ):

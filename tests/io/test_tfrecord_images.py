@@ -91,7 +91,7 @@ def test_bad_sets(tmp_path):
     write_records(folder / "set-r02.tfrecords", [encode_image(image)] * 3)
     np.save(folder / "l.npy", np.zeros((4, 2)))
     (folder / "l.npy").rename(folder / "set-rxx.labels")
-    with pytest.raises(ValueError, match=r"\(4, 2\) for 3 records"):
+    with pytest.raises(ValueError, match=r"set-rxx.labels: labels \(4, 2\) .*for 3 records"):
         MultiResolutionTFRecords(folder)
 
 
@@ -107,3 +107,39 @@ def test_bad_sets(tmp_path):
 def test_bad_examples(features, message):
     with pytest.raises(ValueError, match=message):
         decode_image(write_example(features))
+
+
+def test_two_sets_in_one_folder(tmp_path, rng):
+    for name in ("one", "two"):
+        images = rng.uniform(size=(2, 4, 4, 3)).astype(np.float32)
+        write_multiresolution(tmp_path / name, images, np.eye(2))
+    folder = tmp_path / "one"
+    (folder / "._one-r02.tfrecords").write_bytes(b"\0\5\x16\7")
+    (folder / "one-r02.tfrecords").rename(folder / "one-r02.TFRECORDS")
+    assert len(MultiResolutionTFRecords(folder)) == 2
+    labels = folder / "two-rxx.labels"
+    (tmp_path / "two/two-rxx.labels").rename(labels)
+    with pytest.raises(ValueError, match="records one-rLL.*labels two-rxx.labels, of another set"):
+        MultiResolutionTFRecords(folder)
+    labels.unlink()
+    (tmp_path / "two/two-r02.tfrecords").rename(folder / "two-r02.tfrecords")
+    with pytest.raises(ValueError, match="holds 2 sets, one-rLL and two-rLL"):
+        MultiResolutionTFRecords(folder)
+
+
+def test_bad_label_files(tmp_path):
+    folder = tmp_path / "set"
+    write_multiresolution(folder, np.zeros((2, 4, 4, 3), np.float32), np.eye(2))
+    path = folder / "set-rxx.labels"
+    for array, words in ((np.array([{}, {}], object), "Python objects"), (["a", "b"], "type <U1"),
+                         ([np.nan, 0], "NaN")):  # fmt: skip
+        with path.open("wb") as file:
+            np.save(file, array, allow_pickle=True)
+        with pytest.raises(ValueError, match=f"set-rxx.labels: .*{words}"):
+            MultiResolutionTFRecords(folder)
+
+
+def test_shapes_that_overflow():
+    huge = write_example({"shape": np.array([1 << 40, 1 << 40, 1 << 40]), "data": [b"1234"]})
+    with pytest.raises(ValueError, match="4 bytes do not fit"):
+        decode_image(huge)

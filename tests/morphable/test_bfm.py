@@ -45,7 +45,7 @@ def test_other_matlab_files_are_named(tmp_path, rng):
     with pytest.raises(ValueError, match="without .*shapePC"):
         load_bfm(tmp_path / "half.mat")
     (tmp_path / "text.mat").write_text("not a matlab file, but long enough to look at" * 9)
-    with pytest.raises(ValueError, match="cannot be read|7.3"):
+    with pytest.raises(ValueError, match="text.mat: not a readable Matlab file"):
         load_bfm(tmp_path / "text.mat")
     with pytest.raises(ValueError, match="no such file"):
         load_bfm(tmp_path / "absent.mat")
@@ -55,4 +55,13 @@ def test_indices_outside_the_model(tmp_path, rng):
     fields = write_bfm(tmp_path / "a.mat", rng)
     savemat(tmp_path / "b.mat", {"model": fields | {"tri": fields["tri"] - 1}})
     with pytest.raises(ValueError, match="counts from 1"):
+        load_bfm(tmp_path / "b.mat")
+
+
+@pytest.mark.parametrize("key", ["shapePC", "texEV", "tri", "kpt_ind"])
+def test_numbers_that_are_none(tmp_path, rng, key):
+    fields = write_bfm(tmp_path / "a.mat", rng)
+    fields[key].flat[0] = np.nan
+    savemat(tmp_path / "b.mat", {"model": fields})
+    with pytest.raises(ValueError, match=f"b.mat: {key} holds NaN"):
         load_bfm(tmp_path / "b.mat")

@@ -1,8 +1,8 @@
 import jax
 import numpy as np
 import pytest
-from absl import logging
 
+from facejax.host import cache
 from facejax.host.machine import cache_folder
 from facejax.morphable import load_morphable, load_npz, save_npz
 from facejax.morphable.storage import arrays_from_model
@@ -34,7 +34,7 @@ def test_round_trip_without_textures_and_uv(small_model, tmp_path):
 def test_pickles_are_refused(tmp_path):
     path = tmp_path / "evil.npz"
     np.savez(path, format=np.array("facejax-morphable-1"), meta=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="pickled"):
+    with pytest.raises(ValueError, match="Python objects"):
         load_npz(path)
 
 
@@ -54,30 +54,29 @@ def test_file_with_foreign_shapes_is_explained(tmp_path, small_model):
         load_npz(tmp_path / "odd.npz")
 
 
-def test_damaged_cache_is_rebuilt_with_a_warning(monkeypatch, tmp_path):
+def test_damaged_cache_is_rebuilt_with_a_warning(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path))
     settings = SMALL | dict(draws=10, n_id=4, n_alb=4)
     model = load_morphable("procedural", **settings)
     (path,) = cache_folder().glob("procedural-*.npz")
     path.write_bytes(path.read_bytes()[:1000])
-    warnings = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
     again = load_morphable("procedural", **settings)
-    assert len(warnings) == 1 and "damaged" in warnings[0]
+    assert len(caplog.messages) == 1 and f"damaged: {path}" in caplog.text
     assert again.topology.digest == model.topology.digest  # deterministic, too
     np.testing.assert_array_equal(again.id_basis, model.id_basis)
     load_morphable("procedural", **settings)
-    assert len(warnings) == 1
+    assert len(caplog.messages) == 1
 
 
-def test_unwritable_cache_only_warns(monkeypatch, tmp_path):
+def test_unwritable_cache_only_warns(monkeypatch, tmp_path, caplog):
     blocker = tmp_path / "file"
     blocker.write_text("")
     monkeypatch.setenv("FACEJAX_CACHE_DIR", str(blocker / "below"))
-    warnings = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
+    cache._say.cache_clear()
     model = load_morphable("procedural", **(SMALL | dict(draws=10, n_id=4, n_alb=4)))
-    assert model.num_id == 4 and "cannot cache" in warnings[0]
+    load_morphable("procedural", **(SMALL | dict(draws=10, n_id=5, n_alb=4)))
+    assert model.num_id == 4 and len(caplog.messages) == 1  # once per process
+    assert f"{blocker / 'below'}: cannot write there" in caplog.text
 
 
 def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
@@ -89,3 +88,23 @@ def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "facejax"
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("mean_shape", lambda a: np.where(a > 0, np.nan, a), "mean_shape holds other things"),
+        ("landmarks68", lambda a: a[:5], r"landmarks68 has shape \(5,\)"),
+        ("landmarks5", lambda a: a - 10**6, "landmarks5 names other things"),
+        ("uv_triangles", lambda a: a + 10**6, "uv_triangles names other things"),
+        ("uv_vertex", lambda a: a.astype(np.float32), "uv_vertex names other things"),
+        ("masks", lambda a: a[:, :-1], "masks has shape"),
+        ("meta", lambda a: np.array("[1]"), "face model"),
+    ],
+)
+def test_what_no_writer_of_ours_makes_is_named(tmp_path, small_model, key, change, words):
+    arrays = arrays_from_model(small_model)
+    arrays[key] = change(arrays[key])
+    np.savez(tmp_path / "odd.npz", **arrays)
+    with pytest.raises(ValueError, match=f"odd.npz: .*{words}"):
+        load_npz(tmp_path / "odd.npz")

@@ -318,3 +318,48 @@ def test_bad_commands(folder, tmp_path, capsys):
         capsys, one, f"--model={tmp_path / 'other.npz'}", *model
     )
     assert not out.exists()
+
+
+def test_landmark_files_in_any_case_and_those_that_disagree(folder, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "a.txt"):
+        (photos / name).write_bytes((folder / "photos" / name).read_bytes())
+    want = rec.read_photo(photos / "a.png")
+    (photos / "a.txt").rename(photos / "a.TXT")
+    (photos / "._a.png").write_bytes(b"\0\5\x16\7")
+    assert rec.find_inputs(photos) == [photos / "a.png"]
+    found = rec.read_photo(photos / "a.png")
+    np.testing.assert_array_equal(found.aligned.landmarks, want.aligned.landmarks)
+    np.save(photos / "a.npy", np.loadtxt(photos / "a.TXT").T)  # the same, x and y in rows
+    found = rec.read_photo(photos / "a.png")
+    np.testing.assert_array_equal(found.aligned.landmarks, want.aligned.landmarks)
+    np.save(photos / "a.npy", np.loadtxt(photos / "a.TXT") + 4)
+    with pytest.raises(ValueError, match="a.TXT and .*a.npy hold different points"):
+        rec.read_photo(photos / "a.png")
+
+
+def test_points_measured_on_the_stored_pixels_of_a_phone(folder, tmp_path, caplog):
+    path = folder / "photos" / "a.png"
+    want = rec.read_photo(path)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise: stored counter-clockwise
+    stored = np.ascontiguousarray(np.rot90(np.asarray(Image.open(path).convert("RGB"))))
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    x, y = np.loadtxt(path.with_suffix(".txt")).T
+    write_landmarks(tmp_path / "a.txt", np.stack([y, len(stored) - 1 - x], axis=1))
+    found = rec.read_photo(tmp_path / "a.png")
+    np.testing.assert_array_equal(found.aligned.crop, want.aligned.crop)
+    np.testing.assert_allclose(found.aligned.landmarks, want.aligned.landmarks, atol=1e-4)
+    assert f"{tmp_path / 'a.png'}: its landmarks were measured on the stored" in caplog.text
+    write_landmarks(tmp_path / "a.txt", np.loadtxt(path.with_suffix(".txt")))  # as it is shown
+    found = rec.read_photo(tmp_path / "a.png")
+    np.testing.assert_array_equal(found.aligned.crop, want.aligned.crop)
+
+
+def test_no_two_photos_share_a_name_of_files(tmp_path):
+    photos = [tmp_path / p for p in ("a.jpg", "A.png", "s/b.jpg", "t/b.jpg", "t/b.png", "t/c.png")]
+    names = rec.output_names(photos)
+    assert len({n.casefold() for n in names}) == len(names)
+    assert names[0] == "a_jpg" and names[1] == "A_png" and names[-1] == "c"
+    assert names[2:5] == ["s_b_jpg", "t_b_jpg", "b_png"]

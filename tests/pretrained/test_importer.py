@@ -152,7 +152,7 @@ def test_wrong_files_and_flags(tmp_path, capsys):
     for flags, message in (
         ([f"--input={source}", "--part="], "wanted one of rnet, gcn"),
         ([f"--input={source}", "--part=facenet"], "none called InceptionResnetV1"),
-        ([f"--input={source}", "--part=gcn"], "epoch_20.pth: found"),
+        ([f"--input={source}", "--part=gcn"], "epoch_20.pth: not weights of the part 'gcn': found"),
         (["--input=/nowhere/model.ckpt", "--part=rnet"], "no such file"),
     ):
         assert main(["--system=deep3d", f"--out={tmp_path / 'a.npz'}", *flags]) != 0
@@ -167,3 +167,35 @@ def test_wrong_files_and_flags(tmp_path, capsys):
     np.savez(tmp_path / "b.npz", x=np.zeros(2), meta=np.array(json.dumps({"format": "other"})))
     with pytest.raises(ValueError, match="found the arrays"):
         importer.load_weights(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("facenet", "InceptionResnetV1/Repeat/block35_999999999/x/weights"),
+     ("gcn", "gcn_mesh_generator/gcn_mesh_decoder/resblock999999999/filter1/weights")],
+)  # fmt: skip
+def test_names_of_blocks_that_nobody_has_are_refused_at_once(tmp_path, part, name):
+    _, net, inputs, form, write = CASES[part]
+    arrays = published.to_published(random_variables(net, *inputs), form)
+    write(tmp_path / "net", arrays | {name: np.zeros(1, np.float32)})
+    with pytest.raises(ValueError, match="net: .*block number 999999999"):
+        importer.import_part(tmp_path / "net", part, tmp_path / "out.npz")
+
+
+def test_a_damaged_file_of_ours(tmp_path):
+    source = tmp_path / "epoch_20.pth"
+    torch_run(source, tiny())
+    importer.import_part(source, "rnet", tmp_path / "a.npz")
+    arrays = dict(np.load(tmp_path / "a.npz"))
+    name = next(k for k in arrays if k != "meta")
+    meta = json.loads(str(arrays["meta"]))
+    for change in (
+        {name: np.full_like(arrays[name], np.nan)},
+        {f"{name}/deeper": np.zeros(1, np.float32)},
+        {"meta": np.array(json.dumps(meta | {"network": {"colour": 1}}))},
+        {"meta": np.array(json.dumps(meta | {"part": "nose"}))},
+        {"meta": np.array(json.dumps({k: v for k, v in meta.items() if k != "network"}))},
+    ):
+        np.savez(tmp_path / "b.npz", **(arrays | change))
+        with pytest.raises(ValueError, match="b.npz: "):
+            importer.load_weights(tmp_path / "b.npz")

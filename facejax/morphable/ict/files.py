@@ -15,7 +15,6 @@ and eye sockets are left out. Centimetres, v up, as in the OBJ files; `build` co
 | landmarks68 | [68] | vertex ids |
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -23,7 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facejax.morphable.storage import read_arrays
+from facejax.geometry.obj import read_obj, read_vertices
+from facejax.host.arrays import read_npz
+from facejax.host.files import describe_content, read_json, reading
 
 RAW_KEYS = (
     "neutral", "id_offsets", "exp_offsets", "exp_names", "faces", "faces_uv", "uv_atlas",
@@ -81,14 +82,41 @@ def read_raw(path: str | os.PathLike, regions: Sequence[Region] = REGIONS) -> di
                 "give the folder that holds FaceXModel/"
             )
         return read_obj_folder(folder, regions)
-    raw = read_arrays(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file or folder; wanted ICT-FaceKit")
+    raw = read_npz(path, RAW_KEYS)
     missing = [k for k in RAW_KEYS if k not in raw]
     if missing:
         raise ValueError(
             f"{path}: found an .npz that lacks {missing}, wanted a converted ICT-FaceKit with "
             f"{list(RAW_KEYS)}; give a checkout of ICT-FaceKit or convert it again"
         )
+    with reading(path, "a converted ICT-FaceKit"):
+        _check_raw(raw)
     return {k: raw[k] for k in RAW_KEYS}
+
+
+def _check_raw(raw: dict[str, np.ndarray]) -> None:
+    """Shapes, and numbers that name others of its arrays."""
+    count, atlas = len(raw["neutral"]), len(raw["uv_atlas"])
+    shapes = {
+        "neutral": (count, 3), "id_offsets": (len(raw["id_offsets"]), count, 3),
+        "exp_offsets": (*raw["exp_names"].shape, count, 3), "faces": (len(raw["faces"]), 3),
+        "faces_uv": (len(raw["faces"]), 3), "uv_atlas": (atlas, 2), "uv_vertex": (atlas,),
+        "region": (count,), "landmarks68": (68,),
+    }  # fmt: skip
+    for key, shape in shapes.items():
+        if raw[key].shape != shape:
+            raise ValueError(f"{key} has shape {raw[key].shape}, wanted {shape}")
+    for key in ("neutral", "id_offsets", "exp_offsets", "uv_atlas"):
+        if raw[key].dtype.kind != "f" or not np.isfinite(raw[key]).all():
+            raise ValueError(f"{key} holds other things than finite numbers")
+    limits = dict.fromkeys(("faces", "uv_vertex", "landmarks68"), count)
+    limits |= {"faces_uv": atlas, "region": len(raw["region_names"])}
+    for key, limit in limits.items():
+        ids = raw[key]
+        if ids.dtype.kind not in "iu" or (ids.size and not 0 <= ids.min() <= ids.max() < limit):
+            raise ValueError(f"{key} names other things than the numbers 0 .. {limit - 1}")
 
 
 def find_obj_folder(path: str | os.PathLike) -> pathlib.Path | None:
@@ -116,8 +144,14 @@ def read_obj_folder(folder: pathlib.Path, regions: Sequence[Region] = REGIONS) -
             f"{folder}: {INDEX_JSON} is missing, wanted the complete FaceXModel folder of "
             "ICT-FaceKit; check out the repository again"
         )
-    index = json.loads(index_path.read_text())
-    neutral, uv, faces, faces_uv = read_obj(folder / NEUTRAL_OBJ)
+    names, landmarks = _read_index(index_path)
+    mesh = read_obj(folder / NEUTRAL_OBJ)
+    neutral, uv, faces, faces_uv = mesh.vertices, mesh.uv, mesh.triangles, mesh.uv_triangles
+    if (faces_uv < 0).any():
+        raise ValueError(
+            f"{folder / NEUTRAL_OBJ}: found faces without texture coordinates, wanted `f v/vt v/vt "
+            "v/vt`; check out the file again"
+        )
     if len(neutral) < max(r.end for r in regions):
         raise ValueError(
             f"{folder / NEUTRAL_OBJ}: found {len(neutral)} vertices, wanted at least "
@@ -134,7 +168,8 @@ def read_obj_folder(folder: pathlib.Path, regions: Sequence[Region] = REGIONS) -
             f"{folder}: found no identity000.obj ..., wanted the complete FaceXModel folder of "
             "ICT-FaceKit; check out the repository again"
         )
-    names = [str(n) for n in index["expressions"]]
+    if max(landmarks) >= len(neutral) or (new_id[landmarks] < 0).any():
+        raise ValueError(f"{index_path}: its landmarks are no vertices of the face")
 
     def offsets(files):
         return np.stack([_read_positions(f, len(neutral))[kept] - neutral[kept] for f in files])
@@ -155,8 +190,23 @@ def read_obj_folder(folder: pathlib.Path, regions: Sequence[Region] = REGIONS) -
         uv_vertex=pairs[0].astype(np.int32),
         region=region.astype(np.uint8),
         region_names=np.array([r.name for r in regions]),
-        landmarks68=new_id[np.array(index["idx_to_landmark_verts"])].astype(np.int32),
+        landmarks68=new_id[landmarks].astype(np.int32),
     )
+
+
+def _read_index(path: pathlib.Path) -> tuple[list[str], list[int]]:
+    """(names of the expressions, 68 vertices) of vertex_indices.json."""
+    index = read_json(path)
+    found = index if isinstance(index, dict) else {}
+    names, landmarks = found.get("expressions"), found.get("idx_to_landmark_verts")
+    good = isinstance(names, list) and all(isinstance(n, str) and n for n in names)
+    good = good and isinstance(landmarks, list) and len(landmarks) == 68
+    if not (good and all(type(n) is int and 0 <= n < 1 << 31 for n in landmarks)):
+        raise ValueError(
+            f"{path}: wanted `expressions` (names) and `idx_to_landmark_verts` (68 vertices); "
+            "check out the file again"
+        )
+    return names, landmarks
 
 
 def _pack(uv, region, regions):
@@ -172,55 +222,18 @@ def _pack(uv, region, regions):
     return home + scale * (uv - np.floor(np.clip(uv - 1e-9, 0, None)))
 
 
-def read_obj(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Positions [N, 3], UV [M, 2] and triangles [F, 3] into both; quads a b c d give abc and acd.
-
-    Raises:
-      ValueError: no vertices or faces with UV in it.
-    """
-    positions, uv, faces, faces_uv = [], [], [], []
-    with open(path) as file:
-        for line in file:
-            kind, _, rest = line.partition(" ")
-            if kind == "v":
-                positions.append(rest.split()[:3])
-            elif kind == "vt":
-                uv.append(rest.split()[:2])
-            elif kind == "f":
-                corners = [c.split("/")[:2] for c in rest.split()]
-                for k in range(1, len(corners) - 1):
-                    fan = (corners[0], corners[k], corners[k + 1])
-                    faces.append([c[0] for c in fan])
-                    faces_uv.append([c[1] if len(c) > 1 else "" for c in fan])
-    try:
-        triangles = np.array(faces, np.int64).reshape(-1, 3) - 1
-        uv_triangles = np.array(faces_uv, np.int64).reshape(-1, 3) - 1
-        points, coords = np.array(positions, float), np.array(uv, float)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: found faces or vertices that are not numbers ({error}), wanted an OBJ with "
-            "`f v/vt v/vt v/vt`; check out the file again"
-        ) from error
-    if not (len(points) and len(triangles)):
-        raise ValueError(
-            f"{path}: found {len(points)} vertices and {len(triangles)} faces, wanted a mesh; "
-            "check out the file again (Git LFS pointers are not meshes)"
-        )
-    return points, coords, triangles, uv_triangles
-
-
 def _read_positions(path, num):
     """Positions [num, 3] of an OBJ that shares the topology of the neutral one."""
-    if not path.exists():
+    if not path.is_file():
         raise ValueError(
             f"{path} is missing, wanted the complete FaceXModel folder of ICT-FaceKit; "
             "check out the repository again"
         )
-    with open(path) as file:
-        numbers = " ".join(line[2:] for line in file if line.startswith("v ")).split()
-    if len(numbers) != 3 * num:
+    points = read_vertices(path)
+    if len(points) != num or not np.isfinite(points).all():
+        found = describe_content(path) or f"found {len(points)} vertices"
         raise ValueError(
-            f"{path}: found {len(numbers) / 3:g} vertices, wanted {num} as in {NEUTRAL_OBJ}; "
-            "check out the repository again"
+            f"{path}: {found}, wanted {num} finite ones as in {NEUTRAL_OBJ}; check out the "
+            "repository again"
         )
-    return np.array(numbers, float).reshape(num, 3)
+    return points

@@ -12,12 +12,14 @@ import jax
 import numpy as np
 
 from facejax.data.aflw2000 import (
+    check_photos,
     check_truth,
     photos_without_truth,
     read_aflw2000,
     read_detections,
 )
 from facejax.data.photo_folders import read_aligned
+from facejax.host.files import atomic_path
 from facejax.io.images import write_image
 from facejax.metrics import plausibility
 from facejax.metrics import reconstruction as measures
@@ -197,6 +199,7 @@ def aflw_figures(
     for remark in plausibility.copies_remark(truth, "annotations"):
         _log.warning("%s: %s", folder, remark)
     given = read_detections(photos, points) if points else [p.landmarks for p in photos]
+    check_photos(photos, given)
     predict = Predictor(system, params)
     found: dict[str, list] = {}
     for start in range(0, len(photos), _BATCH):
@@ -218,7 +221,8 @@ def aflw_figures(
         arrays = {"names": [p.image.stem for p in photos], "yaw_deg": np.degrees(yaw_rad)}
         for mesh, marks in predicted.items():
             arrays |= {mesh: marks, f"{mesh}_nme_percent": 100 * measures.nme(marks, truth)}
-        np.savez_compressed(details, truth=truth, **arrays)
+        with atomic_path(details) as path:
+            np.savez_compressed(path, truth=truth, **arrays)
     counts = faces_per_bin(yaw_rad)
     for name in (k for k, number in counts.items() if not number):
         _log.warning("%s: no face of %s degrees; 'overall' is without them", folder, name)

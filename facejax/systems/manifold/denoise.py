@@ -117,9 +117,9 @@ def read_table(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         names = {"sp": "Shape_Para", "ep": "Exp_Para", "tp": "Tex_Para"}
         arrays = {k: found[name][None] for k, name in names.items() if name in found}
     else:
-        from facejax.morphable.storage import read_arrays
+        from facejax.host.arrays import read_npz
 
-        arrays = read_arrays(path)
+        arrays = read_npz(path)
     table = {k: arrays[k] for k in ("sp", "ep", "tp") if k in arrays}
     if not table:
         raise ValueError(

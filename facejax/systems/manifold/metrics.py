@@ -202,7 +202,7 @@ def evaluate(system, params: dict[str, Any], workdir: pathlib.Path) -> dict[str,
 
 
 def _write_table(path: pathlib.Path, tried: dict[str, list[dict[str, float]]]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         names = ["target", *next(iter(tried.values()))[0]]
         writer = csv.DictWriter(file, names)
         writer.writeheader()

@@ -3,7 +3,6 @@
 The utilities of the code of arXiv 1909.02215 and 1710.10196, on any trained or imported run.
 """
 
-import json
 import pathlib
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.host.files import read_json_lines
 from facejax.image.resample import resize
 from facejax.io.images import (
     add_text_labels,
@@ -229,8 +229,7 @@ def _stages(workdir: pathlib.Path) -> list[tuple[float, str]]:
     """(thousand images, stage) where a stage begins, from metrics.jsonl; empty without one."""
     path = workdir / "metrics.jsonl"
     out: list[tuple[float, str]] = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        record = json.loads(line)
+    for record in read_json_lines(path) if path.is_file() else ():
         stage = record.get("stage")
         if stage and (not out or out[-1][1] != stage):
             out.append((0.0 if not out else float(record.get("kimg", 0.0)), stage))

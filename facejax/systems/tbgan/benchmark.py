@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from facejax.host.files import atomic_path
+from facejax.host.files import atomic_path, read_json_lines
 from facejax.train.describe import format_table
 from facejax.train.run_folder import read_config
 
@@ -25,7 +25,7 @@ def speed_table(workdir: str | pathlib.Path) -> str:
     """
     workdir = pathlib.Path(workdir)
     path = workdir / "metrics.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    records = read_json_lines(path) if path.is_file() else []
     config = read_config(workdir) or {}
     rows: dict[str, dict[str, Any]] = {}
     before = 0.0
@@ -46,7 +46,9 @@ def speed_table(workdir: str | pathlib.Path) -> str:
     table = format_table(list(rows.values()))
     precision = config.get("dtype", "float32")
     with atomic_path(workdir / "benchmark.json") as out:
-        out.write_text(json.dumps({"dtype": precision, "stages": list(rows.values())}) + "\n")
+        out.write_text(
+            json.dumps({"dtype": precision, "stages": list(rows.values())}) + "\n", encoding="utf-8"
+        )
     with atomic_path(workdir / "benchmark.txt") as out:
-        out.write_text(table + "\n")
+        out.write_text(table + "\n", encoding="utf-8")
     return table

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from facejax.data.source import check_indices
+from facejax.host.arrays import describe_array, read_npy, read_npz
+from facejax.host.files import atomic_path
 from facejax.io.images import image_grid, to_uint8, write_image
 from facejax.io.plots import line_plots
 from facejax.systems.tbgan.analysis import label_rows
@@ -129,10 +131,10 @@ def write_fit(
     if expression is not None:
         labels = label_rows(gallery, len(targets), expression)
     fit = fit_latents(run, targets, labels, steps=steps, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        out / "fit.npz", latents=fit.latents, labels=labels, network=fit.samples, losses=fit.losses
-    )
+    with atomic_path(out / "fit.npz") as path:
+        np.savez_compressed(
+            path, latents=fit.latents, labels=labels, network=fit.samples, losses=fit.losses
+        )
     tiles = [picture for m in (targets, fit.samples) for picture in _rows_of(gallery, m)]
     number = np.arange(len(fit.losses))
     curves = {f"face {k}": (number, fit.losses[:, k]) for k in range(len(targets))}
@@ -150,12 +152,16 @@ def _rows_of(gallery: Gallery, maps: np.ndarray) -> list[np.ndarray]:
 
 def _read_maps(path: pathlib.Path) -> np.ndarray:
     """[N, r, r, C] of a file; the shape is checked by the fit."""
-    if not path.is_file() or path.suffix not in (".npz", ".npy"):
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (".npz", ".npy"):
         raise ValueError(f"{path}: wanted an .npz of `facejax generate`, or an .npy [N, r, r, C]")
-    found = np.load(path, allow_pickle=False)
-    if path.suffix == ".npz":
-        with found:
-            if "network" not in found.files:
-                raise ValueError(f"{path}: wanted an array 'network', found {found.files}")
-            found = found["network"]
+    if suffix == ".npz":
+        arrays = read_npz(path)
+        if "network" not in arrays:
+            raise ValueError(f"{path}: wanted an array 'network', found {sorted(arrays)}")
+        found = arrays["network"]
+    else:
+        found = read_npy(path)
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise ValueError(f"{path}: wanted finite numbers, found {describe_array(found)}")
     return found[None] if found.ndim == 3 else found

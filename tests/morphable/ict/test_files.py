@@ -72,7 +72,7 @@ def test_incomplete_folders_are_explained(tmp_path):
     with pytest.raises(ValueError, match="identity001.obj: found 1 vertices"):
         read_obj_folder(folder, toy.TOY_REGIONS)
     (folder / "generic_neutral_mesh.obj").write_text("version https://git-lfs\n")
-    with pytest.raises(ValueError, match="LFS"):
+    with pytest.raises(ValueError, match="git lfs pull"):
         read_obj_folder(folder, toy.TOY_REGIONS)
     (folder / "vertex_indices.json").unlink()
     with pytest.raises(ValueError, match="vertex_indices.json is missing"):

@@ -95,3 +95,24 @@ def test_source_pairs_targets_and_stored_noise():
     assert with_noise.batch(np.array([2]))["shape_noisy"].item() == 2.5
     with pytest.raises(ValueError, match="stored noise"):
         data.CoefficientSource({"expression": b}, stored_noise=True)
+
+
+def test_bad_arrays_are_named(tmp_path, rng):
+    for part in ("train/labels", "train/noisy", "test/labels"):
+        path = tmp_path / "dataset_shape" / f"{part}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, rng.standard_normal((6, 3)))
+    config = _config(source="arrays", path=str(tmp_path))
+    assert data.load_rows(config, "shape").train.shape == (6, 3)
+    path = tmp_path / "dataset_shape" / "train" / "noisy.npy"
+    good = path.read_bytes()
+    for content, words in ((b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+                           (good[:-8], "cut or damaged"), (b"", "empty")):  # fmt: skip
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"noisy.npy: .*{words}"):
+            data.load_rows(config, "shape")
+    for array, words in ((np.full((6, 3), np.inf), "infinity"), (np.zeros(6), "faces, n"),
+                         (np.array([["a"]]), "faces, n")):  # fmt: skip
+        np.save(path, array)
+        with pytest.raises(ValueError, match=f"noisy.npy: .*{words}"):
+            data.load_rows(config, "shape")
