@@ -7,7 +7,9 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = pathlib.Path(__file__).parent
-VERSION = re.search(r"__version__ = \"(.+)\"", (ROOT / "facejax/version.py").read_text()).group(1)
+VERSION = re.search(
+    r"__version__ = \"(.+)\"", (ROOT / "facejax/version.py").read_text(encoding="utf-8")
+).group(1)
 
 
 class BuildWithConfigs(build_py):
@@ -36,7 +38,9 @@ setup(
     name="facejax",
     version=VERSION,
     description="3D morphable faces, differentiable rendering and face generators in JAX",
-    long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8")
+    if (ROOT / "README.md").exists()
+    else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["facejax", "facejax.*"]),

@@ -10,8 +10,8 @@
     python data_prep/dataset_tool.py create_image_set DATA_DIR/NAME IMAGES --jobs 4
     python data_prep/dataset_tool.py create_from_pkl_img_norm OUT TEXDIR SHAPEDIR NORMALDIR
 
-DIR is a packed set (meta.json) or a folder of multi-resolution TFRecords. Bad input ends with one
-line and exit code 2; `compare` exits with 1 where the sets differ.
+DIR is a packed set (meta.json) or a folder of multi-resolution TFRecords. Exit codes are those of
+`facejax --help`; `compare` exits with 1 where the sets differ.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from data_prep import sets  # noqa: E402
+from facejax.commands import common  # noqa: E402
 
 _SHEET_PX = 128  # side of a tile
 _CHUNK = 16  # examples read at a time
@@ -65,8 +66,6 @@ def _write(args, read, count, resolution, codec, label_names, value_range, meta)
     else:
         import numpy as np
 
-        from facejax.io.tfrecord_images import write_multiresolution
-
         labels = []
 
         def images():
@@ -74,8 +73,7 @@ def _write(args, read, count, resolution, codec, label_names, value_range, meta)
                 labels.extend(np.asarray(batch["labels"]))
                 yield from np.asarray(batch["maps"])
 
-        write_multiresolution(args.out, images(), labels if label_names else None)
-        codec.save(args.out)
+        sets.write_records(args.out, images(), labels if label_names else None, codec)
     print(f"wrote {count} examples of {resolution} px, {codec.channels} channels, to {args.out}")
 
 
@@ -84,7 +82,10 @@ def create_from_maps(args):
 
     from facejax.data.labels import read_labels
     from facejax.data.map_files import ARRAY_SUFFIXES, find_files
+    from facejax.host.locks import check_new
     from facejax.io.images import IMAGE_SUFFIXES
+
+    check_new(args.out)
 
     folders = {"texture": args.texture, "shape": args.shape, "normals": args.normals}
     suffixes = {kind: ARRAY_SUFFIXES for kind in folders} | {"texture": IMAGE_SUFFIXES}
@@ -116,9 +117,10 @@ def create_from_maps(args):
 
 
 def create_from_model(args):
-    from facejax.data.packed import source_batches
+    from facejax.data.packed import packed_bytes, source_batches
     from facejax.data.synthetic_uv import MorphableUVSource
     from facejax.data.uvmaps import log2_resolution
+    from facejax.host.locks import check_new
     from facejax.morphable import load_morphable
 
     count = args.num if args.limit is None else min(args.num, args.limit)
@@ -126,9 +128,9 @@ def create_from_model(args):
         raise ValueError(f"--num must be positive, found {count}")
     if log2_resolution(args.resolution) < 2:
         raise ValueError(f"--resolution must be at least 4, found {args.resolution}")
+    check_new(args.out)
     if args.dry_run:
-        texels = sum(4**k for k in range(2, log2_resolution(args.resolution) + 1))
-        size = count * texels * 9 * {"float32": 4, "float16": 2, "uint8": 1}[args.dtype]
+        size = packed_bytes(count, args.resolution, 9, args.dtype)
         print(
             f"would bake {count} faces of {args.model} at {args.resolution} px into {args.out}, "
             f"{size / 2**20:.1f} MiB"
@@ -199,12 +201,7 @@ def display(args):
 
 
 def extract(args):
-    import csv
-
-    import numpy as np
-
-    from facejax.host.files import is_visible
-    from facejax.io.images import write_image
+    from facejax.host.locks import check_new, new_folder
 
     source, out = sets.open_set(args, args.folder), pathlib.Path(args.out)
     chunks = _chunks(source, args.limit)
@@ -212,13 +209,25 @@ def extract(args):
     bad = [n for n in source.names if not _is_inside(n)]
     if bad or len(set(source.names)) != len(source.names):
         raise ValueError(f"{args.folder}: names do not make file names: {bad[:3] or 'repeated'}")
-    if out.exists() and any(map(is_visible, out.iterdir())):
-        raise ValueError(f"{out} exists and is not empty: choose another folder")
+    check_new(out)
     if args.dry_run:
         print(f"would write {count} faces to {out}")
         return
+    with new_folder(out, "extracting") as partial:
+        _extract(args, source, chunks, count, partial)
+    print(f"wrote {count} faces to {out}")
+
+
+def _extract(args, source, chunks, count, out):
+    import csv
+
+    import numpy as np
+
+    from facejax.host.files import atomic_path
+    from facejax.io.images import write_image
+
     for kind in source.codec.slices():
-        (out / kind).mkdir(parents=True, exist_ok=True)
+        (out / kind).mkdir()
     for start, rows in sets.progress(chunks, desc="extracting"):
         batch = source.batch(rows)["maps"]
         stored = {kind: batch[..., part] for kind, part in source.codec.slices().items()}
@@ -230,12 +239,14 @@ def extract(args):
                 else:
                     sets.write_array(out / kind / f"{source.names[i]}.{args.arrays}", value)
     if source.label_names:
-        with (out / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_path(out / "labels.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["id", *source.label_names])
             for i in range(count):
                 writer.writerow([source.names[i], *map(float, source.labels[i])])
-    print(f"wrote {count} faces to {out}")
 
 
 def _is_inside(name):
@@ -382,15 +393,17 @@ def _parser():
 
 def main(argv=None) -> int:
     """Runs one command; returns the exit code."""
-    args = _parser().parse_args(argv)
-    try:
+
+    def work() -> int:
+        args = _parser().parse_args(argv)
         if args.limit is not None and args.limit < 1:
             raise ValueError(f"--limit must be positive, found {args.limit}")
+        out = getattr(args, "out", None)
+        common.prepare([common.folder_of(out) if args.command == "display" else out])
         return args.function(args) or 0
-    except (ValueError, OSError) as error:
-        print(f"dataset_tool: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+
+    return common.report_errors(work, smaller="use a smaller --resolution")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(common.whole_process(main))

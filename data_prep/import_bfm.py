@@ -97,9 +97,14 @@ def convert(args: argparse.Namespace) -> int:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
-    args = parser().parse_args(argv)
-    return common.report_errors(lambda: convert(args))
+
+    def work() -> int:
+        args = parser().parse_args(argv)
+        common.prepare([common.folder_of(args.out), common.folder_of(args.mat)])
+        return convert(args)
+
+    return common.report_errors(work)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(common.whole_process(lambda: main(sys.argv[1:])))

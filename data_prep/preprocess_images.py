@@ -22,8 +22,8 @@ does.
 
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
-import errno
 import json
 import pathlib
 import sys
@@ -33,10 +33,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from data_prep import sets  # noqa: E402
 from facejax.commands import common  # noqa: E402
+from facejax.host import flags, machine  # noqa: E402
+from facejax.host.files import atomic_path  # noqa: E402
+from facejax.host.locks import folder_lock  # noqa: E402
 
 _DOWN, _UP = ("", "detections"), ("landmarks", "lm", "lm_bin")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OTHERS = ("mask", "vis", "check", "remove", "transform", *_UP)  # sub-folders without photos
+_LEFT_OUT = ("error", "not done")  # states of photos that were left out
 _SHOWN = 5  # messages printed at the end
 
 
@@ -55,11 +58,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--threshold", type=float, help="skin above this posterior counts fully (paper: 0.5)"
     )
-    p.add_argument("--vis", type=int, default=100, help="draw every n-th photo; 0 for none (100)")
+    p.add_argument(
+        "--vis", type=flags.COUNT, default=100, help="draw every n-th photo; 0 for none (100)"
+    )
     p.add_argument(
         "--remove", action="store_true", help="with --img_folder: move bad photos to remove/"
     )
-    p.add_argument("--jobs", type=int, default=4, help="photos at a time (4)")
+    p.add_argument("--jobs", type=flags.POSITIVE, default=4, help="photos at a time (4)")
     p.add_argument("--keep_odd", action="store_true", help="use photos with odd points too")
     return p
 
@@ -216,7 +221,11 @@ def jobs_of(images: list[pathlib.Path], folder: pathlib.Path) -> list[Job]:
 
 
 def process(jobs, work, args, out) -> dict[str, str]:
-    """Runs `work` on every photo; image -> 'ok', 'five points only' or what went wrong."""
+    """Runs `work` on every photo; image -> what became of it.
+
+    'ok', 'five points only', 'error: ...' for a photo or landmarks that cannot be used, or
+    'not done: ...' for what is no fault of the photo: memory, permissions.
+    """
     first = {job.name.casefold(): job for job in reversed(jobs)}
 
     def state(job):
@@ -226,11 +235,12 @@ def process(jobs, work, args, out) -> dict[str, str]:
                 raise ValueError(f"{job.image}: {other} has the same name; rename one of them")
             return "ok" if work(job, args, out) else "five points only"
         except Exception as error:  # whatever a damaged file makes Pillow raise
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise  # no fault of the photo
+            if machine.stops_all(error, job.image, out):
+                raise
             known = isinstance(error, (ValueError, OSError, MemoryError))
             words = str(error) if known else f"{job.image}: {type(error).__name__}: {error}"
-            return f"error: {words}"
+            fault = "not done" if isinstance(error, (OSError, MemoryError)) else "error"
+            return f"{fault}: {words}"
 
     # Pillow and numpy free the interpreter's lock for most of the work
     pool = concurrent.futures.ThreadPoolExecutor(args.jobs)
@@ -240,9 +250,9 @@ def process(jobs, work, args, out) -> dict[str, str]:
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
     report = {str(job.image): words for job, words in zip(jobs, states, strict=True)}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    errors = [s for s in states if s.startswith("error")]
+    with atomic_path(out / "report.json") as path:
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    errors = [s for s in states if s.startswith(_LEFT_OUT)]
     print(
         f"{out}: {states.count('ok')} photos ready, {states.count('five points only')} with five "
         f"points only (no landmarks for training), {len(errors)} left out; {out / 'report.json'}"
@@ -269,7 +279,6 @@ def remove_bad(folder: pathlib.Path, report: dict[str, str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Does the work; returns the exit code."""
-    from facejax.data.photo_folders import PhotoFiles, write_lists
     from facejax.io.images import find_images
 
     if bool(args.img_path) == bool(args.img_folder):
@@ -285,11 +294,27 @@ def run(args: argparse.Namespace) -> int:
         if out.resolve() == pathlib.Path(args.img_path).resolve():
             raise ValueError(f"--save_path is the folder of the photos, {out}; name another one")
         jobs = jobs_of(find_images(args.img_path, _OTHERS), pathlib.Path(args.img_path))
-        reports.append(process(jobs, make_crop, args, out))
+        with folder_lock(out, "preparing photos"):
+            reports.append(process(jobs, make_crop, args, out))
     else:
-        listed = []
+        reports = label_folders(args)
+    if all(state.startswith(_LEFT_OUT) for report in reports for state in report.values()):
+        raise ValueError("not one photo could be prepared; the messages above say why")
+    return 0
+
+
+def label_folders(args: argparse.Namespace) -> list[dict[str, str]]:
+    """Labels the photos of several folders in place and writes the lists; a report per folder."""
+    from facejax.data.photo_folders import PhotoFiles, write_lists
+    from facejax.io.images import find_images
+
+    lists = pathlib.Path(args.lists) / args.mode
+    reports, listed = [], []
+    with contextlib.ExitStack() as stack:
         folders = [pathlib.Path(args.data_root) / name for name in args.img_folder]
         found = {f: jobs_of(find_images(f, _OTHERS), f) for f in folders}  # all of them, first
+        for folder in (*folders, lists):
+            stack.enter_context(folder_lock(folder, "preparing photos"))
         for folder, jobs in found.items():
             reports.append(process(jobs, label_photo, args, folder))
             if args.remove:
@@ -304,18 +329,22 @@ def run(args: argparse.Namespace) -> int:
                 for job in jobs
                 if reports[-1][str(job.image)] == "ok"
             ]
-        write_lists(pathlib.Path(args.lists) / args.mode, listed)
-        print(f"{pathlib.Path(args.lists) / args.mode}: {len(listed)} photos listed")
-    if all(state.startswith("error") for report in reports for state in report.values()):
-        raise ValueError("not one photo could be prepared; the messages above say why")
-    return 0
+        write_lists(lists, listed)
+    print(f"{lists}: {len(listed)} photos listed")
+    return reports
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
-    args = parser().parse_args(argv)
-    return common.report_errors(lambda: run(args), stopped="stopped; the same command begins again")
+
+    def work() -> int:
+        args = parser().parse_args(argv)
+        folders = [pathlib.Path(args.data_root) / name for name in args.img_folder or ()]
+        common.prepare([args.lists, *folders] if folders else [args.save_path])
+        return run(args)
+
+    return common.report_errors(work, "The same command begins again", "use fewer --jobs")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(common.whole_process(lambda: main(sys.argv[1:])))

@@ -40,10 +40,14 @@ def write_array(path, value):
 
     import numpy as np
 
-    if path.suffix == ".npy":
-        np.save(path, value)
-    else:
-        path.write_bytes(pickle.dumps(np.ascontiguousarray(value.transpose(2, 0, 1)), protocol=4))
+    from facejax.host.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        if path.suffix == ".npy":
+            np.save(temporary, value)
+        else:
+            planes = np.ascontiguousarray(value.transpose(2, 0, 1))
+            temporary.write_bytes(pickle.dumps(planes, protocol=4))
 
 
 def codec_of_maps(args, resolution, center, extent, mask):
@@ -125,6 +129,16 @@ def open_set(args, folder):
     return source
 
 
+def write_records(out, images, labels, codec):
+    """A set of TFRecords with its encoding, in a folder that appears whole or not at all."""
+    from facejax.host.locks import new_folder
+    from facejax.io.tfrecord_images import write_multiresolution
+
+    with new_folder(out, "writing a data set") as partial:
+        write_multiresolution(partial, images, labels, name=pathlib.Path(out).resolve().name)
+        codec.save(partial)
+
+
 def _create(args):
     """Any of the verbs in MODALITIES: folders to TFRecords."""
     import functools
@@ -132,8 +146,9 @@ def _create(args):
     from facejax.data import original_sets
     from facejax.data.labels import read_labels
     from facejax.data.uvmaps import UVCodec
-    from facejax.io.tfrecord_images import write_multiresolution
+    from facejax.host.locks import check_new
 
+    check_new(args.out)
     kinds = MODALITIES[args.command]
     folders = dict(zip(kinds, (getattr(args, f"{k}_dir") for k in kinds), strict=True))
     files = original_sets.pair(folders)
@@ -155,11 +170,11 @@ def _create(args):
     order = original_sets.order_of(len(stems), args.shuffle)
     labels = None if labels is None else labels[order]
     images = (read(stems[index]) for index in progress(order, desc="writing"))
-    write_multiresolution(args.out, images, labels)
-    UVCodec(
+    codec = UVCodec(
         modalities=tuple((k, 3) for k in kinds), encoding="absolute",
         center_mm=tuple(args.center_mm), extent_mm=args.extent_mm,
-    ).save(args.out)  # fmt: skip
+    )  # fmt: skip
+    write_records(args.out, images, labels, codec)
     _done(args, len(stems), labels)
 
 
@@ -167,8 +182,9 @@ def _create_from_hdf5(args):
     from facejax.data import original_sets
     from facejax.data.labels import read_labels
     from facejax.data.uvmaps import UVCodec
-    from facejax.io.tfrecord_images import write_multiresolution
+    from facejax.host.locks import check_new
 
+    check_new(args.out)
     file = original_sets.Hdf5Images(args.hdf5)
     try:
         labels = file.labels()
@@ -176,9 +192,8 @@ def _create_from_hdf5(args):
             labels = read_labels(args.labels, [f"{i:08d}" for i in range(len(file))])[0]
         order = original_sets.order_of(len(file), args.shuffle)
         labels = None if labels is None else labels[order]
-        write_multiresolution(args.out, file.images(order), labels)
         codec = UVCodec(modalities=(("texture", 3),), encoding="absolute")
-        codec.save(args.out)
+        write_records(args.out, file.images(progress(order, desc="writing")), labels, codec)
         _done(args, len(file), labels)
     finally:
         file.close()
@@ -246,6 +261,9 @@ def convert(args, write):
       args: of the command line.
       write: dataset_tool's writer.
     """
+    from facejax.host.locks import check_new
+
+    check_new(args.out)
     source = open_set(args, args.folder)
     bytes_ = source.meta["dtype"] == "uint8" and args.format == "packed"
     args.dtype = args.dtype or ("uint8" if bytes_ else "float32")

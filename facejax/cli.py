@@ -7,8 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from facejax.commands.common import report_errors
-from facejax.train.config import nearest
+from facejax.commands.common import EXIT_CODES, report_errors, whole_process
+from facejax.host.errors import nearest
 from facejax.version import __version__
 
 # verb: what --help says; the module of that name in facejax.commands has main(argv, program)
@@ -48,6 +48,9 @@ def describe() -> str:
             "facejax train --config=tbgan",
             "",
             *lines,
+            "",
+            "Exit codes",
+            *(f"  {code:<{width}}  {text}" for code, text in EXIT_CODES.items()),
         ]
     )
 
@@ -62,19 +65,20 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit code.
     """
     verb, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
+    report = whole_process if argv is None else report_errors
+    return report(lambda: _run(verb, rest))
+
+
+def _run(verb: str, rest: Sequence[str]) -> int:
     if verb in ("-h", "-help", "--help", "help"):
-        return report_errors(_print_help)
+        print(describe())
+        return 0
     if verb == "--version":
         print(__version__)
         return 0
     if verb in COMMANDS:
         return importlib.import_module(f"facejax.commands.{verb}").main(rest, f"facejax {verb}")
-    return report_errors(lambda: _other(verb, rest))
-
-
-def _print_help() -> int:
-    print(describe())
-    return 0
+    return _other(verb, rest)
 
 
 def _other(verb: str, rest: Sequence[str]) -> int:

@@ -1,7 +1,8 @@
 """What this machine has, what is missing, what works without it, and whether numbers are right.
 
-Behind `facejax doctor`. `collect` gathers everything into plain JSON-able data, `describe`
-makes text of it. `look_at` and `describe_files` do the same for files and folders.
+Behind `facejax doctor`; `python -m facejax.doctor` is the same. `collect` gathers everything into
+plain JSON-able data, `describe` makes text of it. `look_at` and `describe_files` do the same for
+files and folders.
 """
 
 import dataclasses
@@ -10,11 +11,12 @@ import math
 import os
 import pathlib
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from facejax.host.machine import cache_folder
+from facejax.host import machine
 from facejax.readers import READERS, recognise
 from facejax.train.runs import find_systems
 from facejax.version import __version__
@@ -54,28 +56,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _devices() -> dict[str, Any]:
-    import jax
-
-    try:
-        devices = jax.devices()
-    except RuntimeError as error:  # an accelerator that was asked for does not start
-        return dict(error=" ".join(str(error).split()))
-    kinds: dict[str, int] = {}
-    for device in devices:
-        kinds[device.device_kind] = kinds.get(device.device_kind, 0) + 1
-    return dict(backend=jax.default_backend(), kinds=kinds, processes=jax.process_count())
-
-
-def _folder(path: pathlib.Path) -> dict[str, Any]:
-    """A cache folder: size, and whether it can be written."""
-    files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else []
-    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
-    size = sum(f.stat().st_size for f in files) / 2**20
-    writable = os.access(existing, os.W_OK)
-    return dict(path=str(path), files=len(files), mib=round(size, 1), writable=writable)
 
 
 def _packages() -> dict[str, Any]:
@@ -127,23 +107,18 @@ def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, An
       self_test: compile and run the numeric checks.
 
     Returns:
-      JSON-able dict; 'healthy' is false where a check failed, a required package is missing or no
-      device starts.
+      JSON-able dict, that of `host.machine.describe` and more; 'healthy' is false where there are
+      problems, a check failed or a required package is missing.
     """
     from facejax.train.prerequisites import cached_runs
 
-    compile_cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_folder("xla")
     report: dict[str, Any] = dict(
         facejax=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
         cpu_cores=os.cpu_count(),
-        devices=_devices(),
+        **machine.describe(),
         packages=_packages(),
-        caches=dict(
-            compiled_programs=_folder(pathlib.Path(compile_cache)),
-            face_models_and_programs=_folder(cache_folder()),
-        ),
         face_models=_face_models(ict_path or os.environ.get("FACEJAX_ICT")),
         systems=list(find_systems()),
         readers=[dataclasses.asdict(r) for r in READERS.values()],
@@ -151,7 +126,7 @@ def collect(ict_path: str | None = None, self_test: bool = True) -> dict[str, An
         licences=[dict(zip(("what", "licence", "commercial"), x, strict=True)) for x in LICENCES],
         self_test=[],
     )
-    healthy = "error" not in report["devices"] and all(report["packages"]["required"].values())
+    healthy = not report["problems"] and all(report["packages"]["required"].values())
     if self_test and "error" not in report["devices"]:
         from facejax import selftest
 
@@ -193,16 +168,20 @@ def describe(report: dict[str, Any]) -> str:
     versions = [f"{k} {v or 'MISSING'}" for k, v in packages["required"].items()]
     lines = [
         f"facejax {report['facejax']}, Python {report['python']}, {report['platform']}",
-        f"  devices: {where}; {report['cpu_cores']} CPU cores",
+        f"  devices: {where}",
+        f"  processors: {report['cpu_cores']}",
     ]
     lines += ["  " + ", ".join(versions[i : i + 5]) for i in range(0, len(versions), 5)]
-    lines += ["", "Caches (safe to delete)"]
-    rows = []
-    for name, folder in report["caches"].items():
-        state = f"{folder['files']} files, {folder['mib']} MiB"
-        state += "" if folder["writable"] else "; NOT WRITABLE, set FACEJAX_CACHE_DIR"
-        rows.append((name.replace("_", " "), folder["path"], state))
+    lines += ["", "Folders (caches are safe to delete)"]
+    folders = {k.replace("_", " "): v for k, v in report["caches"].items()}
+    folders["temporary files"] = report["temporary"]
+    rows = [(name, *_folder_row(folder)) for name, folder in folders.items()]
+    for name in ("home", "working_folder"):
+        place = report[name]
+        rows.append((name.replace("_", " "), place.get("path", "-"), place.get("error", "")))
     lines += _table(rows)
+    names = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in report["encodings"].items())
+    lines.append(f"  encodings: {names}")
     lines += ["", "Optional packages"]
     rows = []
     for name, version in packages["optional"].items():
@@ -225,6 +204,14 @@ def describe(report: dict[str, Any]) -> str:
         lines += _table([_check_row(check) for check in report["self_test"]])
     problem = "Something is wrong: see FAIL, MISSING or NOT WRITABLE above."
     return "\n".join([*lines, "", "All is well." if report["healthy"] else problem])
+
+
+def _folder_row(folder: dict[str, Any]) -> tuple[str, str]:
+    """Where a folder is, and its state."""
+    if not folder["writable"]:
+        return folder["path"] or "-", f"NOT WRITABLE: {folder['problem']}"
+    size = f"{folder['files']} files, {folder['mib']} MiB"
+    return folder["path"], f"{size}, {folder['free']} free" if folder["free"] else size
 
 
 def look_at(paths: Sequence[str | os.PathLike]) -> list[dict[str, str]]:
@@ -255,3 +242,9 @@ def _check_row(check: dict[str, Any]) -> tuple[str, str, str]:
     error = "not a number" if check["error"] is None else f"{check['error']:.2g}"
     unit = f" {check['unit']}" if check["unit"] else ""
     return verdict, check["name"], f"{error}{unit} (at most {check['tolerance']:g})"
+
+
+if __name__ == "__main__":
+    from facejax.commands.common import run_script
+
+    sys.exit(run_script("doctor", "python -m facejax.doctor"))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from facejax.host.arrays import read_npy
 from facejax.host.files import describe_content, is_visible, list_files, read_json, reading
+from facejax.host.shell import command_line
 
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
 _MODEL = "--config.data.model_path={path}, or facejax reconstruct --model={path}"
@@ -182,8 +183,9 @@ def recognise(path: str | os.PathLike) -> list[Found]:
         return [Found(str(path), "", f"not recognised: {' '.join(str(error).split())}", "")]
     if not looked:
         return [Found(str(path), "", f"not recognised{_foreign(path)}", "")]
+    quoted = command_line(path)
     return [
-        Found(str(path), key, words or READERS[key].what, READERS[key].use.format(path=path))
+        Found(str(path), key, words or READERS[key].what, READERS[key].use.format(path=quoted))
         for key, words in looked
     ]
 
@@ -231,9 +233,11 @@ def _range(steps: list[int]) -> str:
 
 def _progress(path: pathlib.Path, config) -> str:
     """Whether a run with checkpoints is finished."""
+    from facejax.host.machine import devices
     from facejax.train.prerequisites import is_finished
 
     try:
+        devices()  # the arrays of a checkpoint are read onto them
         return "finished" if is_finished(path, config) else "not finished"
     except (ValueError, OSError) as error:  # its training data are elsewhere, say
         return f"cannot say whether it is finished: {' '.join(str(error).split())}"

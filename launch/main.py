@@ -4,12 +4,11 @@ python launch/main.py --config=configs/tbgan.py[:PRESET] [--workdir=DIR] [--conf
 """
 
 import pathlib
-import shlex
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from facejax.commands import train  # noqa: E402
+from facejax.commands.common import run_script  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(train.main(sys.argv[1:], shlex.join(["python", sys.argv[0]]), __doc__))
+    sys.exit(run_script("train", doc=__doc__))

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from facejax.commands import systems  # noqa: E402
+from facejax.commands.common import run_script  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(systems.main(sys.argv[1:], f"python {sys.argv[0]}"))
+    sys.exit(run_script("systems"))

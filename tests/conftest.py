@@ -1,4 +1,4 @@
-"""Settings of every test: CPU, four simulated devices, a compile cache, strict rank promotion.
+"""Settings of every test: CPU, four simulated devices, quick compilation, strict rank promotion.
 
 The environment is set before jax is imported, so that tests that start subprocesses inherit it.
 """
@@ -10,7 +10,10 @@ import tempfile
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 _flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _flags:
-    os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=4".strip()
+    _flags = f"{_flags} --xla_force_host_platform_device_count=4"
+if "xla_backend_optimization_level" not in _flags:  # tests compile more than they compute
+    _flags += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] = _flags.strip()
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "facejax-test-cache")
 )
@@ -52,3 +55,17 @@ def _strict_rank_promotion():
 
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture
+def nobody(tmp_path, monkeypatch) -> str:
+    """The user is one that the system does not know, without HOME; gives a folder to write to."""
+    pwd = pytest.importorskip("pwd", reason="users of Windows have a home")
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "FACEJAX_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return str(tmp_path / "cache")

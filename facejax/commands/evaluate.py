@@ -11,7 +11,7 @@ only the newest but every checkpoint: metric-NAME.jsonl for each group of figure
 from collections.abc import Sequence
 
 from facejax.commands import run_verb, train
-from facejax.commands.common import run_command
+from facejax.commands.common import prepare, report_errors
 
 _ALL = ("--all", "-all")
 
@@ -22,15 +22,16 @@ def main(argv: Sequence[str], program: str = "facejax evaluate") -> int:
     if asks or run_verb.subcommand(argv, program):
         return run_verb.main("evaluate", argv, program, __doc__)
     if any(argument in _ALL for argument in argv):
-        return run_command(lambda: _every_checkpoint([a for a in argv if a not in _ALL]))
+        return report_errors(lambda: _every_checkpoint([a for a in argv if a not in _ALL]))
     return train.main(["--mode=evaluate", *argv], program)
 
 
 def _every_checkpoint(argv: Sequence[str]) -> int:
+    config, options = train.parse(["--mode=evaluate", *argv])
+    prepare([options.workdir], compile_cache=options.compile_cache)
     from facejax.pipelines.evaluate_all import evaluate_all
     from facejax.train.describe import format_table
 
-    config, options = train.parse(["--mode=evaluate", *argv])
     rows = evaluate_all(options.workdir, config)
     for metric, found in rows.items():
         print(f"{metric}\n{format_table(found)}")

@@ -9,8 +9,9 @@ Nothing in the file is executed: a file that asks for anything but arrays is ref
 import argparse
 from collections.abc import Sequence
 
-from facejax.commands.common import report_errors
-from facejax.train.config import UsageError, load_config, nearest
+from facejax.commands.common import folder_of, prepare, report_errors
+from facejax.host.errors import UsageError, nearest
+from facejax.train.config import load_config
 from facejax.train.runs import find_systems, system_module
 
 
@@ -49,6 +50,7 @@ def _run(args: argparse.Namespace) -> int:
             f"--system={args.system}: wanted one of {', '.join(known)}."
             f"{nearest(args.system, known)}"
         )
+    prepare([folder_of(args.out)])
     module = system_module(args.system, "importer")
     if hasattr(module, "import_part"):
         if args.part not in module.PARTS:

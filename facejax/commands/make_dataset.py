@@ -12,7 +12,8 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import run_command
+from facejax.commands.common import prepare, report_errors
+from facejax.host.flags import COUNT, POSITIVE
 
 
 def _span(text: str) -> tuple[float, float]:
@@ -27,9 +28,11 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--out", "-out", required=True, help="folder; with tfds DATA_DIR/NAME")
-    p.add_argument("--num", "-num", "--size", "-size", type=int, default=50, help="of faces (50)")
+    p.add_argument(
+        "--num", "-num", "--size", "-size", type=POSITIVE, default=50, help="of faces (50)"
+    )
     p.add_argument("--model", default="procedural", help="face model, a name or path (procedural)")
-    p.add_argument("--seed", type=int, default=0, help="(0)")
+    p.add_argument("--seed", type=COUNT, default=0, help="(0)")
 
     g = p.add_argument_group("coefficients")
     g.add_argument("--sampling", choices=("normal", "uniform", "manifold"), default="normal",
@@ -54,6 +57,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     g.add_argument("--background", default="plain", help="plain, gradient, or a folder of images")
     g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
 
+    g.add_argument("--skip_bad", action="store_true",
+                   help="do without backgrounds that cannot be read")  # fmt: skip
+
     g = p.add_argument_group("files")
     g.add_argument("--container", choices=("folder", "packed", "tfds"), default="folder",
                    help="PNG and npz; one array per output; ArrayRecord (folder)")  # fmt: skip
@@ -64,19 +70,23 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
                    help="maps of 'folder' as they are: faster, twice the space")  # fmt: skip
 
     g = p.add_argument_group("work")
-    g.add_argument("--batch_size", type=int, default=16, help="faces rendered at a time (16)")
-    g.add_argument("--threads", type=int, default=None, help="that encode; one per processor")
-    g.add_argument("--cpu_devices", type=int, default=None,
+    g.add_argument("--batch_size", type=POSITIVE, default=16, help="faces rendered at a time (16)")
+    g.add_argument("--threads", type=POSITIVE, default=None, help="that encode; one per processor")
+    g.add_argument("--cpu_devices", type=POSITIVE, default=None,
                    help="of the CPU, that share a batch; one per processor, 8 at most")  # fmt: skip
-    g.add_argument("--num_shards", type=int, default=1, help="processes that share the set (1)")
-    g.add_argument("--shard", type=int, default=0, help="number of this one, from 0")
+    g.add_argument(
+        "--num_shards", type=POSITIVE, default=1, help="processes that share the set (1)"
+    )
+    g.add_argument("--shard", type=COUNT, default=0, help="number of this one, from 0")
     return p
 
 
 def main(argv: Sequence[str], program: str = "facejax make_dataset") -> int:
     """Runs the command; returns the exit code."""
     args = parser(program).parse_args(list(argv))
-    return run_command(lambda: _run(args), stopped="stopped; the same command goes on")
+    return report_errors(
+        lambda: _run(args), "The same command goes on", "use a smaller --batch_size or --resolution"
+    )
 
 
 def _run(args) -> int:
@@ -86,6 +96,7 @@ def _run(args) -> int:
 
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", args.cpu_devices or min(num_processors(), 8))
+    prepare([args.out])
     from facejax.morphable import load_morphable
     from facejax.pipelines.dataset import FaceMaker, Options, load_denoisers, write_dataset
 
@@ -119,9 +130,14 @@ def _run(args) -> int:
         compress=not args.no_compress,
         meshes=args.meshes,
         threads=args.threads,
+        skip_bad=args.skip_bad,
     )
     seconds = ", ".join(f"{k} {v:.1f}" for k, v in summary.seconds.items())
     print(f"{summary.written} face(s) made, {summary.found} found; seconds: {seconds}")
+    for name, why in summary.left_out.items():
+        print(f"left out: {name}: {why}")
+    if summary.left_out:
+        print(f"{len(summary.left_out)} background image(s) were left out")
     if summary.missing:
         print(f"{summary.missing} face(s) of the set are missing: other shards make them")
     else:

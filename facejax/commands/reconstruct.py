@@ -15,8 +15,9 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import run_command
-from facejax.train.config import UsageError
+from facejax.commands.common import prepare, report_errors
+from facejax.host.errors import UsageError
+from facejax.host.flags import COUNT, POSITIVE
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
@@ -33,7 +34,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--model", help="face model: procedural, a path (ICT-FaceKit, "
                    "BFM_model_front.mat, ...); default: the run's, or procedural")  # fmt: skip
     p.add_argument("--refine", action="store_true", help="fit on from the network's coefficients")
-    p.add_argument("--steps", type=int, default=120, help="of the fit through the renderer (120)")
+    p.add_argument("--steps", type=COUNT, default=120, help="of the fit through the renderer (120)")
     p.add_argument("--neutral", action="store_true",
                    help="meshes in canonical pose, without expression")  # fmt: skip
     p.add_argument("--same_person", action="store_true",
@@ -44,7 +45,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     p.add_argument("--texture", choices=("photo", "albedo"), default="photo",
                    help="albedo divides the photo by the fitted light (photo)")  # fmt: skip
     p.add_argument("--texture_size", type=int, default=1024, help="pixels on a side (1024)")
-    p.add_argument("--batch_size", type=int, default=8, help="photos per network call (8)")
+    p.add_argument("--batch_size", type=POSITIVE, default=8, help="photos per network call (8)")
     p.add_argument("--nme", action="store_true",
                    help="--input is a folder in the format of AFLW2000-3D: measure the landmarks, "
                    "into OUT/nme.json, and write nothing else")  # fmt: skip
@@ -55,7 +56,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str], program: str = "facejax reconstruct") -> int:
     """Runs the command; returns the exit code."""
     args = parser(program).parse_args(list(argv))
-    return run_command(lambda: _run(args), stopped="stopped")
+    return report_errors(
+        lambda: _run(args), "What was written until then is whole", "use a smaller --batch_size"
+    )
 
 
 def _check(args) -> None:
@@ -74,6 +77,7 @@ def _check(args) -> None:
 
 def _run(args) -> int:
     _check(args)
+    prepare([args.out])
     from facejax.morphable import load_morphable
     from facejax.pipelines import reconstruct as rec
     from facejax.pipelines.fit import FitOptions
@@ -116,12 +120,13 @@ def _measure(reconstructor, args) -> int:
     from facejax.host.files import atomic_path
     from facejax.pipelines.landmark_nme import aflw_nme
     from facejax.train.describe import figure_rows, format_table
+    from facejax.train.evaluation import finite_figures
 
-    figures = aflw_nme(reconstructor, args.input, args.landmarks)
+    figures = finite_figures(aflw_nme(reconstructor, args.input, args.landmarks), args.input)
     out = pathlib.Path(args.out) / "nme.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as path:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(format_table(figure_rows(figures)))
     print(f"also in {out}")
     return 0

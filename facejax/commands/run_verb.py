@@ -1,11 +1,12 @@
 """Verbs that ask the run: the system of the run in --workdir says what there is to do with it."""
 
 import argparse
+import contextlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from facejax.commands.common import report_errors, run_command
-from facejax.train.config import UsageError, nearest
+from facejax.commands.common import prepare, report_errors
+from facejax.host.errors import UsageError, nearest
 from facejax.train.runs import find_systems, read_run_config
 from facejax.train.verbs import Verb, find_verbs, system_verbs, verb_names
 
@@ -114,20 +115,22 @@ def _work(name: str, program: str, workdir: str | None, rest: Sequence[str]) -> 
     if not _matches(system_verbs(config.system).get(name), sub):
         raise _lacking(name, sub, workdir, config.system)
     args = _parser(name, config.system, program, workdir).parse_args(list(rest))
+    out = getattr(args, "out", None)
+    prepare([out])
+    from facejax.host.locks import folder_lock
+    from facejax.train.runs import Run, load_run, make_system
 
-    def compute() -> int:
-        from facejax.train.runs import Run, load_run, make_system
-
-        if args.verb.checkpoint:
-            run = load_run(workdir)
-        else:
-            run = Run(pathlib.Path(workdir), config, make_system(config), {}, {})
+    if args.verb.checkpoint:
+        run = load_run(workdir)
+    else:
+        run = Run(pathlib.Path(workdir), config, make_system(config), {}, {})
+    # A name with a suffix is that of a file, which is written at once or not at all.
+    folder = out and (pathlib.Path(out).is_dir() or not pathlib.Path(out).suffix)
+    with folder_lock(out, program, name) if folder else contextlib.nullcontext():
         written = args.verb.run(run, args)
-        if written:
-            print(f"Look at: {', '.join(map(str, written))}")
-        return 0
-
-    return run_command(compute)
+    if written:
+        print(f"Look at: {', '.join(map(str, written))}")
+    return 0
 
 
 def subcommand(argv: Sequence[str], program: str) -> str | None:

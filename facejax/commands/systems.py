@@ -10,7 +10,8 @@ import ast
 import pathlib
 from collections.abc import Sequence
 
-from facejax.commands.common import one_line, report_errors
+from facejax.commands.common import report_errors
+from facejax.host.process import one_line
 from facejax.train.config import config_module, find_configs
 from facejax.train.runs import find_systems
 from facejax.train.verbs import verb_names
@@ -18,7 +19,7 @@ from facejax.train.verbs import verb_names
 
 def description(folder: pathlib.Path) -> str:
     """The first line of the docstring of a system's system.py, without importing it."""
-    text = ast.get_docstring(ast.parse((folder / "system.py").read_text())) or ""
+    text = ast.get_docstring(ast.parse((folder / "system.py").read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0]
 
 

@@ -1,19 +1,21 @@
 """Photos annotated in the format of AFLW2000-3D: NAME.jpg with NAME.mat (Zhu et al. 2016)."""
 
 import dataclasses
+import logging
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from facejax.data.alignment import five_of
+from facejax.data.alignment import check_landmarks5, five_of, order_complaint
 from facejax.data.photo_folders import read_aligned, turned_points
 from facejax.host.files import files_by_stem, list_files, name_key, reading, some_names
 from facejax.io.landmarks import SUFFIXES as LANDMARK_SUFFIXES
 from facejax.io.landmarks import LandmarkIndex
 from facejax.io.mat import find_parameters
 
+_log = logging.getLogger(__name__)
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -126,6 +128,30 @@ def _truth(file: pathlib.Path, found: Mapping[str, np.ndarray]) -> tuple[np.ndar
     return points[:2].T, pose[:3]
 
 
+def check_truth(photos: list[AnnotatedPhoto]) -> None:
+    """Refuses landmarks against which no error can be measured.
+
+    Args:
+      photos: from `read_aflw2000`.
+
+    Raises:
+      ValueError: landmarks of a photo that span no area, or most in another order or with y up.
+    """
+    odd = {}
+    for photo in photos:
+        if not np.ptp(photo.landmarks, axis=0).all():
+            raise ValueError(f"{photo.image}: its 68 landmarks span no area")
+        complaint = order_complaint(five_of(photo.landmarks))
+        if complaint:
+            odd[photo.image] = complaint
+    if len(odd) > len(photos) / 2:
+        first = next(iter(odd))
+        raise ValueError(
+            f"{first}: its true landmarks look wrong: {odd[first]} (so it is with {len(odd)} of "
+            f"{len(photos)} photos)"
+        )
+
+
 def photos_without_truth(folder: str | os.PathLike) -> list[pathlib.Path]:
     """The photos of a folder and its sub-folders that have no .mat beside them, sorted."""
     files = list_files(folder, (*_SUFFIXES, ".mat"), recursive=True)
@@ -145,7 +171,8 @@ def read_detections(photos: list[AnnotatedPhoto], folder: str | os.PathLike) -> 
       [5, 2] or [68, 2] photo pixels each.
 
     Raises:
-      ValueError: photos without a file, another number of points, or files that disagree.
+      ValueError: photos without a file, another number of points, files that disagree, or points
+        that look wrong in most photos (see `check_landmarks5`); in fewer they are logged.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -163,5 +190,23 @@ def read_detections(photos: list[AnnotatedPhoto], folder: str | os.PathLike) -> 
             f"{folder}: found no points of {len(missing)} of {len(photos)} photos, first "
             f"{missing[0]}{{{','.join(LANDMARK_SUFFIXES)}}}; wanted one file each"
         )
-    found = [next(index.read(folder, name))[1] for name in names]
-    return [turned_points(p.image, points) for p, points in zip(photos, found, strict=True)]
+    found = [next(index.read(folder, name)) for name in names]
+    points = [turned_points(p.image, q) for p, (_, q) in zip(photos, found, strict=True)]
+    _check_detections([file for file, _ in found], points)
+    return points
+
+
+def _check_detections(files: list[pathlib.Path], found: list[np.ndarray]) -> None:
+    """Refuses points that look wrong in most photos; a few are said, as detectors fail at times."""
+    odd = {}
+    for file, points in zip(files, found, strict=True):
+        complaints = check_landmarks5(five_of(points))
+        if complaints:
+            odd[file] = "; ".join(complaints)
+    if not odd:
+        return
+    first = next(iter(odd))
+    text = f"{first}: {odd[first]} (so it is with {len(odd)} of {len(files)} photos)"
+    if len(odd) > len(files) / 2:
+        raise ValueError(f"{text}. Wanted pixels x y, y down, image left first")
+    _log.warning("%s. They are aligned by what their files say", text)

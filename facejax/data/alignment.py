@@ -239,13 +239,13 @@ def align_photo(
     return AlignedPhoto(transform.cut(image), transform, transform.to_crop(landmarks))
 
 
-def check_landmarks5(points: np.ndarray, size: tuple[int, int]) -> list[str]:
+def check_landmarks5(points: np.ndarray, size: tuple[int, int] | None = None) -> list[str]:
     """What looks wrong with five landmarks: order, side, plausibility.
 
     Args:
       points: [5, 2] photo pixels, y down: left-in-image eye, right-in-image eye, nose tip,
         left-in-image and right-in-image mouth corner.
-      size: (height, width) of the photo.
+      size: (height, width) of the photo; None where it is not known.
 
     Returns:
       Complaints in words; empty for a plausible face in any pose up to profile.
@@ -254,10 +254,11 @@ def check_landmarks5(points: np.ndarray, size: tuple[int, int]) -> list[str]:
     if p.shape != (5, 2) or not np.isfinite(p).all():
         return [f"found landmarks of shape {p.shape}, wanted five finite points"]
     found = []
-    height, width = size
-    outside = ((p < 0) | (p > [width, height])).any(axis=1)
-    if outside.any():
-        found.append(f"{outside.sum()} of 5 points lie outside the photo of {width}x{height}")
+    if size is not None:
+        height, width = size
+        outside = ((p < 0) | (p > [width, height])).any(axis=1)
+        if outside.any():
+            found.append(f"{outside.sum()} of 5 points lie outside the photo of {width}x{height}")
     if _collinear(p[:4]):
         return [*found, _DLIB]
     down = p[3:].mean(axis=0) - p[:2].mean(axis=0)
@@ -315,6 +316,18 @@ def points_as_shown(
 def five_of(points: np.ndarray) -> np.ndarray:
     """The five of [68, 2] points, or of five themselves."""
     return landmarks5_from_68(points) if len(points) == 68 else points
+
+
+def order_complaint(points: np.ndarray) -> str | None:
+    """How five points that fit no face would fit one; None where they fit, or none would.
+
+    Args:
+      points: [5, 2] finite photo pixels, y down, as for `check_landmarks5`.
+    """
+    p = np.asarray(points, np.float64)
+    if _fit_poses(p)[0] <= _MISFIT:
+        return None
+    return _wrong_order(p, p[3:].mean(axis=0) - p[:2].mean(axis=0))
 
 
 def _wrong_order(p, down) -> str | None:

@@ -9,12 +9,10 @@ Layout of a folder (LL = log2 of the resolution):
     codec.npz     mean maps and masks of the UV encoding
 """
 
+import contextlib
 import hashlib
 import json
-import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,8 +20,10 @@ import numpy as np
 
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, log2_resolution, pyramid
-from facejax.host.arrays import read_npy, read_npz
-from facejax.host.files import read_json, reading
+from facejax.host import machine
+from facejax.host.arrays import RowWriter, read_npy, read_npz
+from facejax.host.files import atomic_path, read_json, reading
+from facejax.host.locks import new_folder
 from facejax.nn.batching import padded_batches
 
 MAGIC = "facejax-packed"
@@ -88,27 +88,25 @@ def write_packed(
 
     Raises:
       ValueError: if the batches do not fit, or uint8 would clip a value.
+      LockError: another process is writing the set.
+      MachineError: there is no room for it.
     """
-    folder = pathlib.Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and is not empty: choose another folder or remove it")
     if log2_resolution(resolution) < 2:
         raise ValueError(f"resolution must be at least 4, found {resolution}")
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {DTYPES}, found {dtype!r}")
     if num_examples < 1:
         raise ValueError("a packed set needs at least one example, found none")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temp.chmod(0o755)  # mkdtemp makes a private folder; a data set is an ordinary one
+    with new_folder(folder, "writing a data set") as partial:
+        machine.check_space(folder, packed_bytes(num_examples, resolution, codec.channels, dtype))
         _write_arrays(
-            temp, batches, num_examples, resolution, codec, len(label_names), dtype, value_range
+            partial, batches, num_examples, resolution, codec, len(label_names), dtype, value_range
         )
-        np.savez_compressed(temp / "codec.npz", **codec.arrays())
+        with atomic_path(partial / "codec.npz") as path:
+            np.savez_compressed(path, **codec.arrays())
         files = {
             file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-            for file in sorted(temp.iterdir())
+            for file in sorted(partial.iterdir())
         }
         content = dict(meta or {}) | {
             "magic": MAGIC,
@@ -122,11 +120,18 @@ def write_packed(
             "codec": codec.to_dict(),
             "files": files,
         }
-        (temp / "meta.json").write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(temp, folder)
-    except BaseException:
-        shutil.rmtree(temp, ignore_errors=True)
-        raise
+        with atomic_path(partial / "meta.json") as path:
+            path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def packed_bytes(num_examples: int, resolution: int, channels: int, dtype: str) -> int:
+    """How much room the arrays of a packed set take.
+
+    Args:
+      num_examples, resolution, channels, dtype: of the set.
+    """
+    texels = sum(4**log2 for log2 in range(2, log2_resolution(resolution) + 1))
+    return num_examples * texels * channels * np.dtype(dtype).itemsize
 
 
 def _write_arrays(
@@ -139,15 +144,25 @@ def _write_arrays(
     dtype: str,
     value_range: tuple[float, float],
 ) -> None:
-    arrays = {
-        1 << log2: np.lib.format.open_memmap(
-            temp / f"r{log2:02d}.npy",
-            mode="w+",
-            dtype=dtype,
-            shape=(num_examples, 1 << log2, 1 << log2, codec.channels),
+    with contextlib.ExitStack() as stack:
+        arrays = {}
+        for log2 in range(2, log2_resolution(resolution) + 1):
+            shape = (num_examples, 1 << log2, 1 << log2, codec.channels)
+            writer = RowWriter(temp / f"r{log2:02d}.npy", dtype, shape)
+            arrays[1 << log2] = stack.enter_context(writer)
+        labels, names = _write_rows(
+            arrays, batches, num_examples, resolution, codec, num_labels, dtype, value_range
         )
-        for log2 in range(2, log2_resolution(resolution) + 1)
-    }
+    with atomic_path(temp / "labels.npy") as path:
+        np.save(path, labels)
+    with atomic_path(temp / "names.json") as path:
+        path.write_text(json.dumps(names) + "\n", encoding="utf-8")
+
+
+def _write_rows(
+    arrays, batches, num_examples, resolution, codec, num_labels, dtype, value_range
+) -> tuple[np.ndarray, list[str]]:
+    """Appends batches to the arrays of all resolutions; returns labels and names."""
     labels = np.zeros((num_examples, num_labels), np.float32)
     names: list[str] = []
     half_step = (value_range[1] - value_range[0]) / 510
@@ -170,7 +185,7 @@ def _write_arrays(
                 f"span {low:.3g} .. {high:.3g}: widen value_range or store float16"
             )
         for level, values in pyramid(maps, codec.mask(resolution))[0].items():
-            arrays[level][start:stop] = _quantize(values, dtype, value_range)
+            arrays[level].append(_quantize(values, dtype, value_range))
         labels[start:stop] = batch["labels"]
         given = batch["names"]
         names += [f"{i:08d}" for i in range(start, stop)] if given is None else map(str, given)
@@ -178,10 +193,7 @@ def _write_arrays(
             raise ValueError(f"{len(names) - start} names for {len(maps)} maps")
     if len(names) != num_examples:
         raise ValueError(f"{num_examples} examples were announced but {len(names)} were given")
-    for array in arrays.values():
-        array.flush()
-    np.save(temp / "labels.npy", labels)
-    (temp / "names.json").write_text(json.dumps(names) + "\n")
+    return labels, names
 
 
 def _read_meta(folder: pathlib.Path) -> dict[str, Any]:

@@ -448,4 +448,5 @@ def write_lists(folder: str | os.PathLike, photos: list[PhotoFiles]) -> None:
     rows = [row for row in rows if all(file.is_file() for file in row)]
     for k, name in enumerate(LISTS):
         text = "".join(f"{row[k].as_posix()}\n" for row in rows)
-        (folder / name).write_text(text, encoding="utf-8")
+        with atomic_path(folder / name) as path:
+            path.write_text(text, encoding="utf-8")

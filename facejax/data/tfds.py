@@ -8,8 +8,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,14 +17,20 @@ from facejax.data.labels import read_labels
 from facejax.data.original_sets import check_examples, read_pixels, refuse_bad
 from facejax.data.source import Source, check_indices
 from facejax.data.uvmaps import UVCodec, pyramid
+from facejax.host import process
 from facejax.host.files import (
+    atomic_path,
     is_visible,
     list_files,
     name_key,
+    os_error,
     read_json,
     reading,
     some_names,
 )
+from facejax.host.locks import new_folder
+from facejax.host.machine import expand_user
+from facejax.host.shell import command_line
 from facejax.io.images import find_images, image_names
 
 VERSION = "1.0.0"
@@ -52,18 +56,43 @@ def _features(spec: _Spec):
     return tfds.features.FeaturesDict({k: feature(*v) for k, v in spec.items()})
 
 
-def _write_shard(path: pathlib.Path, spec: _Spec, examples: Iterable[Mapping[str, Any]]) -> int:
-    """Writes one file; returns the bytes of its examples."""
+def write_array_records(path: pathlib.Path, records: Iterable[bytes]) -> int:
+    """Writes an ArrayRecord file.
+
+    Args:
+      path: the file.
+      records: in order.
+
+    Returns:
+      Their bytes.
+
+    Raises:
+      OSError: it cannot be written; names the file.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    features, size = _features(spec), 0
+    size = 0
     writer = ArrayRecordWriter(str(path), "group_size:1")
-    for example in examples:
-        record = features.serialize_example(features.encode_example(dict(example)))
-        writer.write(record)
+    for record in records:
+        try:
+            writer.write(record)
+        except RuntimeError as error:
+            raise os_error(error, path) from error
         size += len(record)
-    writer.close()
+    try:
+        writer.close()
+    except RuntimeError as error:
+        raise os_error(error, path) from error
     return size
+
+
+def _write_shard(path: pathlib.Path, spec: _Spec, examples: Iterable[Mapping[str, Any]]) -> int:
+    """Writes one file; returns the bytes of its examples."""
+    features = _features(spec)
+    return write_array_records(
+        path,
+        (features.serialize_example(features.encode_example(dict(e))) for e in examples),
+    )
 
 
 def _read_and_write(path: pathlib.Path, spec: _Spec, read: Reader, start: int, stop: int) -> int:
@@ -97,11 +126,8 @@ def _build(
     num_shards = min(num_shards, num_examples)
     bounds = [k * num_examples // num_shards for k in range(num_shards + 1)]
     lengths = np.diff(bounds).tolist()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temp.chmod(0o755)
-        out = temp / VERSION
+    with new_folder(folder, "writing a data set") as partial:
+        out = partial / VERSION
         out.mkdir()
         names = [f"{folder.name}-train.array_record-{k:05d}-of-{num_shards:05d}" for k in
                  range(num_shards)]  # fmt: skip
@@ -114,8 +140,15 @@ def _build(
         else:
             # spawn: a fork of a process with threads (jax has some) may hang
             context = multiprocessing.get_context("spawn")
-            with concurrent.futures.ProcessPoolExecutor(jobs, context) as pool:
-                sizes = list(pool.map(_read_and_write, *zip(*tasks, strict=True)))
+            with concurrent.futures.ProcessPoolExecutor(
+                jobs, context, initializer=process.end_quietly
+            ) as pool:
+                try:
+                    sizes = list(pool.map(_read_and_write, *zip(*tasks, strict=True)))
+                except BaseException:  # else the pool waits for what the others are writing
+                    for child in multiprocessing.active_children():
+                        child.terminate()
+                    raise
         template = tfds.core.ShardedFileTemplate(
             data_dir=out, dataset_name=folder.name, split="train", filetype_suffix="array_record"
         )
@@ -127,16 +160,13 @@ def _build(
             filename_template=template, check_data=False,
         )  # fmt: skip
         codec.save(out)
-        (out / "labels.json").write_text(json.dumps(list(label_names)) + "\n")
-        os.replace(temp, folder)
-    except BaseException:
-        shutil.rmtree(temp, ignore_errors=True)
-        raise
+        with atomic_path(out / "labels.json") as path:
+            path.write_text(json.dumps(list(label_names)) + "\n", encoding="utf-8")
     return folder / VERSION
 
 
 def _check_free(folder: str | os.PathLike) -> pathlib.Path:
-    folder = pathlib.Path(folder).expanduser()
+    folder = expand_user(folder)
     if folder.exists():
         raise ValueError(f"{folder} exists: choose another folder or remove it")
     return folder
@@ -363,13 +393,14 @@ class TfdsSource(Source):
         import tensorflow_datasets as tfds
 
         name, _, version = name.partition(":")
-        root = pathlib.Path(data_dir or DEFAULT_FOLDER).expanduser() / name
+        root = expand_user(data_dir or DEFAULT_FOLDER) / name
         found = root.glob(f"{version or '*'}/dataset_info.json")
         versions = sorted(p.parent for p in found if is_visible(p.parent))
         if not versions:
+            convert = ("data_prep/dataset_tool.py", "convert", "DIR", root, "--format=tfds")
             raise ValueError(
-                f"{root} holds no TFDS data set: make one with `data_prep/dataset_tool.py convert "
-                f"DIR {root} --format=tfds`, or give its data_dir as --config.data.path"
+                f"{root} holds no TFDS data set: make one with `{command_line(*convert)}`, or give "
+                "its data_dir as --config.data.path"
             )
         if len(versions) > 1:
             raise ValueError(

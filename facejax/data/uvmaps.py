@@ -18,7 +18,7 @@ import numpy as np
 
 from facejax.geometry.math import safe_normalize
 from facejax.host.arrays import read_npz
-from facejax.host.files import read_json, reading
+from facejax.host.files import atomic_path, read_json, reading
 
 KINDS = ("texture", "shape", "normals")
 VERSION = 1
@@ -292,8 +292,10 @@ class UVCodec:
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes codec.json and codec.npz into an existing folder."""
         folder = pathlib.Path(folder)
-        np.savez_compressed(folder / "codec.npz", **self.arrays())
-        (folder / "codec.json").write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        with atomic_path(folder / "codec.npz") as path:
+            np.savez_compressed(path, **self.arrays())
+        with atomic_path(folder / "codec.json") as path:
+            path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | pathlib.Path) -> "UVCodec":

@@ -8,7 +8,7 @@ def safe_normalize(x: jax.Array, eps: float = 1e-12) -> jax.Array:
     """Unit vectors along the last axis; zero (and a finite gradient) where the input is zero.
 
     Args:
-      x: [..., C] vectors, any unit.
+      x: [..., C] vectors, any unit in which their lengths stay below 1e19.
       eps: squared length below which a vector counts as zero.
 
     Returns:
@@ -23,7 +23,7 @@ def safe_norm(x: jax.Array, eps: float = 1e-12) -> jax.Array:
     """Length along the last axis, [...]; zero with a zero gradient where the input is zero.
 
     Args:
-      x: [..., C] vectors, any unit.
+      x: [..., C] vectors, any unit in which their lengths stay below 1e19.
       eps: squared length below which a vector counts as zero.
     """
     sq = jnp.sum(x * x, axis=-1)

@@ -15,6 +15,7 @@ from flax import struct
 
 from facejax.geometry.math import safe_normalize
 
+_LEAST = 1e-20  # squared area: in metres too, triangles of a face are far larger
 _RING = 8  # triangles around a vertex that are summed for all vertices alike
 
 
@@ -31,6 +32,9 @@ class MeshTopology:
       uv_vertex: [S] int32, the vertex that each UV vertex belongs to.
       uv_wraps_u: u = 1 continues at u = 0 (a layout around a cylinder): a triangle spanning more
         than half of u crosses that line, and u may leave [0, 1].
+
+    Raises:
+      ValueError: arrays of another shape, or ids that name no vertex.
     """
 
     def __init__(
@@ -56,14 +60,36 @@ class MeshTopology:
         self.uv_wraps_u = bool(uv_wraps_u)
         self.uv = None if uv is None else np.ascontiguousarray(uv, np.float32)
         if self.uv is not None and uv_triangles is None:  # no seams: one UV per vertex
+            if len(self.uv) != self.num_vertices:
+                raise ValueError(
+                    f"found {len(self.uv)} UV vertices of {self.num_vertices} vertices; wanted one "
+                    "each, or uv_triangles that say where seams split them"
+                )
             uv_triangles, uv_vertex = self.triangles, np.arange(self.num_vertices)
         self.uv_triangles = (
             None if uv_triangles is None else np.ascontiguousarray(uv_triangles, np.int32)
         )
+        if self.uv_triangles is not None:
+            self._check_layout()
         if self.uv_triangles is not None and uv_vertex is None:
             uv_vertex = np.zeros(len(self.uv), np.int32)
             uv_vertex[self.uv_triangles.reshape(-1)] = self.triangles.reshape(-1)
         self.uv_vertex = None if uv_vertex is None else np.ascontiguousarray(uv_vertex, np.int32)
+
+    def _check_layout(self):
+        if self.uv is None or self.uv.ndim != 2 or self.uv.shape[1] != 2:
+            found = None if self.uv is None else self.uv.shape
+            raise ValueError(f"uv must be [S, 2] where there are uv_triangles, found {found}")
+        if self.uv_triangles.shape != self.triangles.shape:
+            raise ValueError(
+                f"uv_triangles must be the same triangles in the same order, "
+                f"{self.triangles.shape}, found {self.uv_triangles.shape}"
+            )
+        low, high = self.uv_triangles.min(initial=0), self.uv_triangles.max(initial=-1)
+        if not (0 <= low and high < len(self.uv)):
+            raise ValueError(
+                f"uv_triangles name UV vertices {low}..{high} but the layout has {len(self.uv)}"
+            )
 
     @functools.cached_property
     def vertex_faces(self) -> np.ndarray:
@@ -85,6 +111,26 @@ class MeshTopology:
         if self.uv_wraps_u:
             h.update(b"wraps_u")
         return h.hexdigest()
+
+
+def check_corners(vertices: np.ndarray, triangles: np.ndarray) -> None:
+    """Refuses triangles with a corner that is not finite; vertices without a triangle do not count.
+
+    Args:
+      vertices: [V, 3].
+      triangles: [F, 3] into them.
+
+    Raises:
+      ValueError: names the first such vertex.
+    """
+    broken = ~np.isfinite(vertices).all(axis=-1)
+    broken[np.setdiff1d(np.flatnonzero(broken), triangles)] = False
+    if broken.any():
+        first = int(broken.argmax())
+        raise ValueError(
+            f"vertex {first} (counted from 0) is {vertices[first].tolist()}, {broken.sum()} of "
+            f"{len(vertices)} are not finite; mend the mesh first"
+        )
 
 
 @struct.dataclass
@@ -109,12 +155,37 @@ class Mesh:
 def triangle_normals(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
     """Area-weighted triangle normals (cross products, not normalised), [..., F, 3].
 
+    Zero, with a zero gradient, where a corner is not finite.
+
     Args:
       vertices: [..., V, 3], any unit.
       topology: the mesh's topology.
     """
-    a, b, c = (jnp.take(vertices, topology.triangles[:, k], axis=-2) for k in range(3))
-    return jnp.cross(b - a, c - a)
+    a, b, c, sound = sound_corners(vertices, topology)
+    return jnp.where(sound, jnp.cross(b - a, c - a), 0.0)
+
+
+def sound_corners(
+    vertices: jax.Array, topology: MeshTopology
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Corners of triangles that a gradient may pass, and whether all three were finite.
+
+    Args:
+      vertices: [..., V, 3], any unit.
+      topology: the mesh's topology.
+
+    Returns:
+      (a, b, c, sound): three of [..., F, 3], 0 instead of a vertex that is not finite; [..., F, 1].
+    """
+    finite = jnp.isfinite(vertices).all(axis=-1, keepdims=True)
+    # one gather of rows of four instead of two
+    rows = jnp.concatenate(
+        [jnp.where(finite, vertices, 0.0), jnp.where(finite, 0.0, 1.0).astype(vertices.dtype)],
+        axis=-1,
+    )
+    a, b, c = (jnp.take(rows, topology.triangles[:, k], axis=-2) for k in range(3))
+    lost = a[..., 3:] + b[..., 3:] + c[..., 3:]
+    return a[..., :3], b[..., :3], c[..., :3], lost == 0
 
 
 def vertex_normals(
@@ -122,10 +193,11 @@ def vertex_normals(
 ) -> jax.Array:
     """Unit vertex normals, [..., V, 3]: the sum of the normals around a vertex, normalised.
 
-    Zero, with a finite gradient, where a vertex has no triangle or only degenerate ones.
+    Zero, with a finite gradient, where a vertex has no triangle or only degenerate ones; those with
+    a corner that is not finite count as such.
 
     Args:
-      vertices: [..., V, 3], any unit.
+      vertices: [..., V, 3], any unit; what is below 1e-10 square units counts as degenerate.
       topology: the mesh's topology.
       weighting: 'area' adds cross products, so that large triangles count more; 'uniform' adds unit
         normals, as the Deep3D family does (Deng et al. 2019, code).
@@ -137,8 +209,8 @@ def vertex_normals(
         raise ValueError(f"weighting is {weighting!r}; use 'area' or 'uniform'.")
     faces = triangle_normals(vertices, topology)
     if weighting == "uniform":
-        faces = safe_normalize(faces)
-    return safe_normalize(sum_around_vertices(faces, topology))
+        faces = safe_normalize(faces, _LEAST)
+    return safe_normalize(sum_around_vertices(faces, topology), _LEAST)
 
 
 def sum_around_vertices(values: jax.Array, topology: MeshTopology) -> jax.Array:
@@ -151,7 +223,8 @@ def sum_around_vertices(values: jax.Array, topology: MeshTopology) -> jax.Array:
     Returns:
       [..., V, C]; zero at vertices without triangles.
     """
-    values = jnp.concatenate([values, jnp.zeros_like(values[..., :1, :])], axis=-2)
+    nothing = jnp.zeros((*values.shape[:-2], 1, values.shape[-1]), values.dtype)
+    values = jnp.concatenate([values, nothing], axis=-2)
     # A padded gather beats a scatter-add on CPU and is deterministic; the table is as wide as the
     # busiest vertex (a pole can have a hundred triangles), so only the first columns are gathered
     # for all vertices and the few busy ones get the rest.

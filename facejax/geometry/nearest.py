@@ -10,12 +10,23 @@ class NearestTriangles:
     nearest corner plus its own radius.
 
     Args:
-      corners: [F, 3, 3] of the triangles.
+      corners: [F, 3, 3] of the triangles; those without an area are segments or points.
+
+    Raises:
+      ValueError: no triangles, or corners that are not finite.
     """
 
     def __init__(self, corners: np.ndarray):
         from scipy.spatial import cKDTree
 
+        if not len(corners):
+            raise ValueError("found no triangles to be near to; wanted a surface")
+        broken = np.flatnonzero(~np.isfinite(corners).all(axis=(1, 2)))
+        if len(broken):
+            raise ValueError(
+                f"triangle {broken[0]} (counted from 0) has corners that are not finite, as have "
+                f"{len(broken)} of {len(corners)}"
+            )
         self._corners = corners
         centre = corners.mean(axis=1)
         radius = np.linalg.norm(corners - centre[:, None], axis=2).max(axis=1)
@@ -32,7 +43,17 @@ class NearestTriangles:
 
         Returns:
           (triangle [N], barycentrics [N, 3] of the nearest point, at least 0, sum 1).
+
+        Raises:
+          ValueError: points that are not finite.
         """
+        if not len(points):
+            return np.zeros(0, np.int64), np.zeros((0, 3))
+        broken = np.flatnonzero(~np.isfinite(points).all(axis=1))
+        if len(broken):
+            raise ValueError(
+                f"point {broken[0]} (counted from 0) is not finite: nothing is near it"
+            )
         bound, _ = self._corner_tree.query(points)
         pairs = []
         for member, radius, tree in self._classes:
@@ -63,8 +84,35 @@ def closest_barycentric(p: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Barycentrics [N, 3] of the point of triangles [N, 3, 3] nearest to points [N, 3].
 
     Exactly zero for the corners that an edge or a corner as nearest feature leaves out. Source:
-    Ericson, Real-Time Collision Detection (2005), section 5.1.5.
+    Ericson, Real-Time Collision Detection (2005), section 5.1.5; triangles without an area by their
+    edges, as rounding decides there which feature the tests name.
     """
+    weight = _by_region(p, corners)
+    ab, ac = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.linalg.norm(np.cross(ab, ac), axis=1)
+    longest = np.maximum(np.linalg.norm(ab, axis=1), np.linalg.norm(ac, axis=1))
+    flat = np.flatnonzero(area <= 1e-12 * longest**2)
+    if len(flat):
+        weight[flat] = _by_edges(p[flat], corners[flat])
+    return weight
+
+
+def _by_edges(p, corners):
+    best, near = np.zeros((len(p), 3)), np.full(len(p), np.inf)
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        start, along = corners[:, i], corners[:, j] - corners[:, i]
+        length = np.sum(along**2, axis=1)
+        t = np.sum((p - start) * along, axis=1)
+        t = np.clip(np.divide(t, length, out=np.zeros_like(t), where=length > 0), 0.0, 1.0)
+        distance = np.sum((start + t[:, None] * along - p) ** 2, axis=1)
+        closer = distance < near
+        weight = np.zeros((len(p), 3))
+        weight[:, i], weight[:, j] = 1.0 - t, t
+        best[closer], near = weight[closer], np.minimum(near, distance)
+    return best
+
+
+def _by_region(p, corners):
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     ab, ac = b - a, c - a
 

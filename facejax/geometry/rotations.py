@@ -123,12 +123,12 @@ def quaternion_to_matrix(quaternion: jax.Array) -> jax.Array:
     """Rotation of a quaternion (w, x, y, z), normalised first.
 
     Args:
-      quaternion: [..., 4], any non-zero length.
+      quaternion: [..., 4], any length from 1e-15 on; shorter ones turn nothing.
 
     Returns:
       [..., 3, 3] float32.
     """
-    q = safe_normalize(jnp.asarray(quaternion, jnp.float32))
+    q = safe_normalize(jnp.asarray(quaternion, jnp.float32), eps=1e-30)
     w, x, y, z = (q[..., i] for i in range(4))
     rows = [
         1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
@@ -182,7 +182,8 @@ def sixd_to_matrix(vectors: jax.Array) -> jax.Array:
     regression.
 
     Args:
-      vectors: [..., 6], the first and the second column one after another.
+      vectors: [..., 6], the first and the second column one after another; no rotation where one is
+        shorter than 1e-6 or both are parallel.
 
     Returns:
       [..., 3, 3] float32.

@@ -3,10 +3,11 @@
 Nothing is ever unpickled. Every error names the file, and the array in it.
 """
 
+import io
 import math
 import os
 import zipfile
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import IO
 
 import numpy as np
@@ -122,6 +123,66 @@ def _checked_text(array: np.ndarray) -> np.ndarray:
         if letters.size and letters.max() > 0x10FFFF:
             raise ValueError("holds letters that do not exist: damaged")
     return array
+
+
+def npy_header(dtype: np.dtype | str, shape: Sequence[int]) -> bytes:
+    """The bytes before the numbers of a .npy file.
+
+    Args:
+      dtype: of the array.
+      shape: of the array, in C order.
+    """
+    header = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    content = {"descr": descr, "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(header, content)
+    return header.getvalue()
+
+
+class RowWriter:
+    """A .npy file that grows by rows, for arrays that are larger than memory; a context manager.
+
+    Ordinary writes: where a file is mapped into memory instead, a full disk ends the process.
+
+    Args:
+      path: the file to write.
+      dtype: of the array.
+      shape: of the array; rows along the first axis.
+    """
+
+    def __init__(self, path: str | os.PathLike, dtype: np.dtype | str, shape: Sequence[int]):
+        self._dtype, self._shape = np.dtype(dtype), tuple(shape)
+        self._path, self._rows = os.fspath(path), 0
+        self._file = open(path, "wb", buffering=0)
+        self._write(npy_header(dtype, shape))
+
+    def append(self, rows: np.ndarray) -> None:
+        """Writes [B, ...] further rows, converted to the dtype.
+
+        Raises:
+          ValueError: rows of another shape.
+          OSError: the disk is full; names the file.
+        """
+        if rows.shape[1:] != self._shape[1:]:
+            raise ValueError(f"{self._path}: rows {rows.shape[1:]}, wanted {self._shape[1:]}")
+        self._rows += len(rows)
+        self._write(np.ascontiguousarray(rows, self._dtype).data.cast("B") if rows.size else b"")
+
+    def _write(self, content: bytes | memoryview) -> None:
+        left = memoryview(content)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
+
+    def __enter__(self) -> "RowWriter":
+        return self
+
+    def __exit__(self, kind, *unused) -> None:
+        self._file.close()
+        if kind is None and self._rows != self._shape[0]:
+            raise ValueError(f"{self._path}: {self._rows} rows, wanted {self._shape[0]}")
 
 
 def describe_array(array: np.ndarray) -> str:

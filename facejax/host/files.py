@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import unicodedata
 import uuid
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ _BOMS = (
 )  # fmt: skip
 _DROPPED = {"__macosx", "thumbs.db", "desktop.ini"}  # that file managers leave in folders
 _HEAD_BYTES = 512
+_NUMPY_SHORT = re.compile(r"\d+ requested and \d+ written")  # on a full disk
 _SHOWN = 5  # names in one message
 
 
@@ -31,6 +33,9 @@ def atomic_path(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
     Yields:
       The path to write to.
+
+    Raises:
+      OSError: of the block; it names `path` where it did not name a file, or named the temporary.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,8 +43,32 @@ def atomic_path(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        _name_file(error, path, temporary)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_file(error: OSError, path: pathlib.Path, temporary: pathlib.Path) -> None:
+    """Puts the file that was to be written into an error: that of a full disk names none."""
+    if error.errno is None and _NUMPY_SHORT.search(str(error)):
+        error.args = (f"{path}: cannot be written whole: {error}",)
+    elif error.errno is not None and error.filename in (None, str(temporary), temporary):
+        error.filename = str(path)
+
+
+def os_error(error: Exception, path: str | os.PathLike) -> OSError:
+    """What a library without error numbers says of a file, as the error that it is.
+
+    Args:
+      error: whose text contains the words of the system, 'No space left on device'.
+      path: of the file.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
+        if os.strerror(number) in str(error):
+            return OSError(number, os.strerror(number), str(path))
+    return OSError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def is_visible(path: pathlib.Path) -> bool:

@@ -36,10 +36,15 @@ def laplacian_pyramid(image: jax.Array, num_levels: int) -> list[jax.Array]:
 
     Returns:
       num_levels arrays [..., H / 2^k, W / 2^k, C]; `reconstruct` inverts them exactly.
+
+    Raises:
+      ValueError: no level, or a size that does not divide.
     """
+    if num_levels < 1:
+        raise ValueError(f"a pyramid has at least one level, found {num_levels}")
     factor = 2 ** (num_levels - 1)
     height, width = image.shape[-3:-1]
-    if num_levels < 1 or height % factor or width % factor:
+    if height % factor or width % factor:
         raise ValueError(
             f"{num_levels} pyramid levels need a size divisible by {factor}, found {height}x{width}"
         )

@@ -358,10 +358,10 @@ def _write_obj(path: pathlib.Path, mesh: Mesh) -> None:
         material = None
         if images:
             material = stack.enter_context(atomic_path(path.with_name(f"{stem}.mtl")))
-            material.write_text(_mtl_text(stem, mesh))
+            material.write_text(_mtl_text(stem, mesh), encoding="utf-8")
         for name, image in images.items():
             write_image(stack.enter_context(atomic_path(path.with_name(name))), image)
-        obj.write_text(_obj_text(stem, mesh, with_material=material is not None))
+        obj.write_text(_obj_text(stem, mesh, with_material=material is not None), encoding="utf-8")
 
 
 def _mtl_text(stem: str, mesh: Mesh) -> str:

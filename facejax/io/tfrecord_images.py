@@ -6,6 +6,7 @@ Example with `shape` int64[3] = (C, H, W) and `data`, the bytes of the array, an
 number of bytes.
 """
 
+import contextlib
 import math
 import os
 import pathlib
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from facejax.host.arrays import read_npy
-from facejax.host.files import list_files
+from facejax.host.files import atomic_path, list_files
 from facejax.io.tfrecord import (
     CorruptRecordError,
     parse_example,
@@ -236,36 +237,44 @@ def _stored(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def write_multiresolution(
-    folder: str | os.PathLike, images: Iterable[np.ndarray], labels: np.ndarray | None = None
+    folder: str | os.PathLike,
+    images: Iterable[np.ndarray],
+    labels: np.ndarray | None = None,
+    name: str = "",
 ) -> None:
     """Writes a set; lower resolutions are repeated 2x2 means in float32.
 
     uint8 levels are rounded when written, while the means go on from the unrounded numbers.
 
     Args:
-      folder: must not hold such a set yet; its name is the prefix of the files.
+      folder: must not hold such a set yet.
       images: [H, W, C] arrays of one shape, square, a power of two, uint8 or float32.
       labels: [N, L], or None.
+      name: prefix of the files; by default that of the folder.
 
     Raises:
       ValueError: images or labels that do not fit; no file is left behind.
+      OSError: the disk is full; no file is left behind.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    name = folder.resolve().name
+    name = name or folder.resolve().name
     if list_files(folder, (".tfrecords",)):
         raise ValueError(f"{folder} holds a TFRecord set already: choose another folder")
     files: dict[int, Any] = {}
     shape, dtype, count = None, None, 0
-    try:
+    with contextlib.ExitStack() as stack:  # ends backwards: files are closed, then get their names
+
+        def opened(path):
+            return stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+
         for image in images:
             image = np.asarray(image)
             if shape is None:
                 shape, dtype = image.shape, image.dtype
                 _check_image(image)
                 for log2 in range(2, shape[0].bit_length()):
-                    path = folder / f".{name}-r{log2:02d}.tfrecords"
-                    files[1 << log2] = path.open("wb")
+                    files[1 << log2] = opened(folder / f"{name}-r{log2:02d}.tfrecords")
             if image.shape != shape or image.dtype != dtype:
                 raise ValueError(
                     f"image {count} is {image.dtype}{list(image.shape)}, the first one "
@@ -280,18 +289,8 @@ def write_multiresolution(
             raise ValueError(f"{folder}: no images to write")
         if labels is not None and len(labels) != count:
             raise ValueError(f"{count} images but {len(labels)} labels")
-        for file in files.values():
-            file.close()
-            path = pathlib.Path(file.name)
-            path.rename(path.with_name(path.name[1:]))
         if labels is not None:
-            with (folder / f"{name}-rxx.labels").open("wb") as file:
-                np.save(file, np.asarray(labels, np.float32))
-    except BaseException:
-        for file in files.values():
-            file.close()
-            pathlib.Path(file.name).unlink(missing_ok=True)
-        raise
+            np.save(opened(folder / f"{name}-rxx.labels"), np.asarray(labels, np.float32))
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -105,7 +105,8 @@ def _write_h264(path: pathlib.Path, frames, fps: float) -> None:
                 process.wait()
         if process.returncode:
             log.seek(0)
-            raise RuntimeError(f"ffmpeg failed on {path.name}: {log.read().decode().strip()}")
+            words = " ".join(log.read().decode(errors="replace").split())
+            raise OSError(f"{path}: ffmpeg cannot write it: {words or process.returncode}")
 
 
 def _write_gif(path: pathlib.Path, frames, fps: float) -> None:

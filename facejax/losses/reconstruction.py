@@ -40,15 +40,19 @@ def photometric(
         zero gradient where the pictures agree (there the original's was NaN).
 
     Returns:
-      Scalar, weighted over all pixels of the batch; 0 for an empty mask.
+      Scalar, weighted over all pixels of the batch; 0 for an empty mask. Pixels of weight 0 may be
+      anything.
+
+    Raises:
+      ValueError: an unknown form.
     """
     _check_form(form)
-    difference = rendered - image
+    mask = lax.stop_gradient(mask)
+    difference = jnp.where(mask[..., None] > 0, rendered - image, 0.0)
     if form == "pytorch":
         distance = jnp.sqrt(_PHOTO_EPS + jnp.sum(difference**2, axis=-1))
     else:
         distance = safe_norm(difference)
-    mask = lax.stop_gradient(mask)
     total = mean_over_devices(jnp.sum(mask))
     return jnp.sum(distance * mask) / jnp.maximum(total, 1.0 / num_mapped_devices())
 
@@ -61,11 +65,13 @@ def landmark(
     Args:
       predicted: [..., 68, 2] pixels.
       target: [..., 68, 2] pixels, same y direction.
-      weights: [68]; None takes LANDMARK_WEIGHTS: 20 for nose bridge and inner lips, else 1.
+      weights: [68]; None takes LANDMARK_WEIGHTS: 20 for nose bridge and inner lips, else 1. Points
+        of weight 0 may be anything.
     """
     weights = jnp.asarray(LANDMARK_WEIGHTS if weights is None else weights, jnp.float32)
-    squares = jnp.sum((predicted - target) ** 2, axis=-1)
-    return jnp.mean(squares * weights.reshape((1,) * (squares.ndim - 1) + (-1,)))
+    weights = weights.reshape((1,) * (predicted.ndim - 2) + (-1, 1))
+    difference = jnp.where(weights != 0, predicted - target, 0.0)
+    return jnp.mean(jnp.sum(difference**2 * weights, axis=-1))
 
 
 def perceptual(features: jax.Array, target: jax.Array, form: str = "pytorch") -> jax.Array:
@@ -75,6 +81,9 @@ def perceptual(features: jax.Array, target: jax.Array, form: str = "pytorch") ->
       features: [..., C] of the rendered face, any length.
       target: [..., C] of the photo.
       form: 'tensorflow' clamps every face's term at 0 from below, which rounding may cross.
+
+    Raises:
+      ValueError: an unknown form.
     """
     _check_form(form)
     cosine = jnp.sum(safe_normalize(features) * safe_normalize(target), axis=-1)
@@ -112,9 +121,11 @@ def reflectance(albedo: jax.Array, skin: jax.Array | np.ndarray) -> jax.Array:
 
     Args:
       albedo: [..., V, 3] in [0, 1].
-      skin: [V] weights, for example `facejax.recon.decoder.skin_weights`.
+      skin: [V] weights, for example `facejax.recon.decoder.skin_weights`; vertices of weight 0 may
+        be anything.
     """
     skin = jnp.asarray(skin, jnp.float32)
     weights = (skin / jnp.maximum(skin.sum(), 1e-12)).reshape((1,) * (albedo.ndim - 2) + (-1, 1))
+    albedo = jnp.where(weights > 0, albedo, 0.0)
     mean = jnp.sum(albedo * weights, axis=-2, keepdims=True)
     return jnp.mean(jnp.sum((albedo - mean) ** 2 * weights, axis=(-2, -1)))

@@ -1,15 +1,18 @@
 """How alike two sets of pictures are, each distance beside the same one of two real sets."""
 
+import logging
 from typing import Any
 
 import jax
 import numpy as np
 
+from facejax.metrics import plausibility
 from facejax.metrics.features import FeatureExtractor, RandomConvFeatures, extract
 from facejax.metrics.frechet import frechet_distance, inception_score, kernel_distance
 from facejax.metrics.ssim import ms_ssim_within
 from facejax.metrics.swd import draw, swd
 
+_log = logging.getLogger(__name__)
 _SWD_IMAGES = 128  # per set: 128 patches each are 16,384 descriptors
 
 
@@ -28,15 +31,29 @@ def distribution_figures(
         `probabilities`, as Inception-v3, also scores.
 
     Returns:
-      {measure: {'fake': x, 'floor' or 'real': y}}.
+      {measure: {'fake': x, 'floor' or 'real': y}}. What weakens the figures is logged: too few
+      pictures, copies among them.
+
+    Raises:
+      ValueError: pictures that are not finite or not in [0, 1], or other numbers of them.
     """
     extractor = extractor or RandomConvFeatures()
     half = len(fake)
+    if half < 2 or len(real) != 2 * half:
+        raise ValueError(
+            f"found {half} generated and {len(real)} real pictures, wanted at least 2 and twice as "
+            "many real ones"
+        )
+    plausibility.check_pictures(fake, "generated pictures")
+    plausibility.check_pictures(real, "real pictures")
     sets = {"fake": fake, "real": real[:half], "floor": real[half:]}
     n = min(half, _SWD_IMAGES)
     draws = draw(key, n, n, fake.shape[1:3])
     distance = jax.jit(swd)
     features = {k: extract(extractor, v) for k, v in sets.items()}
+    dims = features["fake"].shape[1]
+    for remark in plausibility.sample_remarks({"generated": fake, "real": real}, dims):
+        _log.warning("%s", remark)
     out = {
         "swd_x1e3": {
             k: float(distance(sets["real"][:n] * 255, sets[k][:n] * 255, draws)[-1])

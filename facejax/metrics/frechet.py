@@ -17,6 +17,9 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     Args:
       features_a: [N, D], N >= 2.
       features_b: [M, D], M >= 2.
+
+    Raises:
+      ValueError: other shapes, or features that are not finite.
     """
     a, b = _checked_pair(features_a, features_b)
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
@@ -35,7 +38,12 @@ def frechet_distance_from_moments(
       covariance_a: [D, D], symmetric, positive semi-definite (any rank).
       mean_b: [D].
       covariance_b: [D, D].
+
+    Raises:
+      ValueError: moments that are not finite.
     """
+    if not all(np.isfinite(m).all() for m in (mean_a, covariance_a, mean_b, covariance_b)):
+        raise ValueError("some moments are not finite; look at the samples they come from")
     roots = []
     for covariance in (covariance_a, covariance_b):
         values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
@@ -105,7 +113,7 @@ def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float,
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or not 1 <= splits <= len(p):
         raise ValueError(f"found probabilities {p.shape}; wanted [N, K] with N >= {splits} splits")
-    if (p < 0).any() or not np.allclose(p.sum(axis=1), 1.0, atol=1e-3):
+    if not np.isfinite(p).all() or (p < 0).any() or not np.allclose(p.sum(axis=1), 1.0, atol=1e-3):
         raise ValueError("the rows are not probabilities; apply a softmax to logits first")
     bounds = np.arange(splits + 1) * len(p) // splits
     scores = []

@@ -4,19 +4,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.metrics.plausibility import check_finite
+
 
 def normal_angle_deg(a: jax.Array, b: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Mean angle between two maps of normals, [...] degrees.
 
     Args:
-      a: [..., H, W, 3], any positive length.
+      a: [..., H, W, 3], any length; texels where one of the two has none point nowhere and do not
+        count.
       b: [..., H, W, 3].
       mask: [H, W] bool or weights >= 0; None counts every texel.
+
+    Returns:
+      NaN where no texel counts.
     """
     a, b = jnp.asarray(a), jnp.asarray(b)
     cross = jnp.linalg.norm(jnp.cross(a, b), axis=-1)
     angle = jnp.rad2deg(jnp.arctan2(cross, (a * b).sum(axis=-1)))  # acos loses small angles
-    return _masked_mean(angle, mask)
+    weight = jnp.where((a == 0).all(axis=-1) | (b == 0).all(axis=-1), 0.0, 1.0)
+    if mask is not None:
+        weight = weight * jnp.broadcast_to(jnp.asarray(mask, weight.dtype), weight.shape)
+    return _masked_mean(angle, weight)
 
 
 def energy_outside(uv_map: jax.Array, mask: jax.Array, background: float = 0.0) -> jax.Array:
@@ -26,6 +35,9 @@ def energy_outside(uv_map: jax.Array, mask: jax.Array, background: float = 0.0) 
       uv_map: [..., H, W, C].
       mask: [H, W] bool, true on the face.
       background: the value that texels off the face should have.
+
+    Returns:
+      NaN where the mask leaves nothing outside.
     """
     square = ((jnp.asarray(uv_map) - background) ** 2).mean(axis=-1)
     return _masked_mean(square, jnp.logical_not(mask))
@@ -45,6 +57,9 @@ def diversity_within_labels(
 
     Returns:
       [L] float32 for labels 0 .. L - 1; NaN where a label has fewer than two samples.
+
+    Raises:
+      ValueError: labels that are not one integer per map, or negative.
     """
     maps, labels = jnp.asarray(maps), np.asarray(labels)
     if labels.shape != maps.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
@@ -52,6 +67,8 @@ def diversity_within_labels(
             f"found {labels.dtype} labels {labels.shape} for maps {maps.shape}; wanted one integer "
             "per map"
         )
+    if labels.min(initial=0) < 0:
+        raise ValueError(f"found the label {labels.min()}, wanted 0 or more")
     result = np.full(labels.max(initial=-1) + 1, np.nan, np.float32)
     for label in range(len(result)):
         group = maps[np.flatnonzero(labels == label)]
@@ -72,6 +89,9 @@ def project_coefficients(offsets: np.ndarray, basis: np.ndarray, ridge: float = 
 
     Returns:
       [N, K].
+
+    Raises:
+      ValueError: shapes that do not fit, or values that are not finite.
     """
     offsets, basis = _flattened(offsets, basis)
     left, singular, right = np.linalg.svd(basis, full_matrices=False)
@@ -86,6 +106,9 @@ def span_distance(offsets: np.ndarray, basis: np.ndarray) -> np.ndarray:
     Args:
       offsets: [N, ...] differences from the model's mean.
       basis: [K, ...] of the same trailing shape; need not be orthogonal or of full rank.
+
+    Raises:
+      ValueError: see `project_coefficients`.
     """
     coefficients = project_coefficients(offsets, basis)
     offsets, basis = _flattened(offsets, basis)
@@ -98,7 +121,11 @@ def nearest_label(coefficients: np.ndarray, prototypes: np.ndarray) -> np.ndarra
     Args:
       coefficients: [N, K], e.g. the expression part of `project_coefficients`.
       prototypes: [L, K], the coefficients that stand for each label.
+
+    Raises:
+      ValueError: coefficients that are not finite: nothing is near them.
     """
+    check_finite(coefficients, "coefficients")
     difference = np.asarray(coefficients)[:, None, :] - np.asarray(prototypes)[None, :, :]
     return (difference**2).sum(axis=-1).argmin(axis=-1)
 
@@ -110,13 +137,18 @@ def _flattened(offsets, basis) -> tuple[np.ndarray, np.ndarray]:
             f"offsets {offsets.shape} and basis {basis.shape} differ after the first axis; both "
             "must describe the same vertices or texels"
         )
+    check_finite(offsets, "offsets from the mean face")
+    check_finite(basis, "components of the face model")
     return offsets.reshape(len(offsets), -1), basis.reshape(len(basis), -1)
 
 
 def _masked_mean(values: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Mean of [..., H, W] where mask [H, W] is true, [...]; zero under an empty mask."""
+    """Mean of [..., H, W] where mask [..., H, W] is true, [...]; NaN under an empty mask."""
     if mask is None:
         return values.mean(axis=(-2, -1))
-    weight = jnp.broadcast_to(jnp.asarray(mask, values.dtype), values.shape)
+    mask = jnp.asarray(mask, values.dtype)
+    mask = mask.reshape((1,) * (values.ndim - mask.ndim) + mask.shape)
+    weight = jnp.broadcast_to(mask, values.shape)
     total = jnp.where(weight > 0, values * weight, 0.0).sum(axis=(-2, -1))
-    return total / jnp.maximum(weight.sum(axis=(-2, -1)), 1e-12)
+    whole = weight.sum(axis=(-2, -1))
+    return jnp.where(whole > 0, total / jnp.where(whole > 0, whole, 1.0), jnp.nan)

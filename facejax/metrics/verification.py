@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from facejax.metrics.plausibility import check_finite
+
 _FOLDS = 10
 
 
@@ -14,9 +16,24 @@ def verification(scores: np.ndarray, same: np.ndarray, folds: int = _FOLDS) -> d
       folds: a pair belongs to fold (its number modulo folds).
 
     Returns:
-      'accuracy', 'auc', and 'tpr_at_fpr_1_percent', shares.
+      'accuracy', 'auc', and 'tpr_at_fpr_1_percent', shares. Of fewer than 100 pairs of different
+      things the last is the share above all of them.
+
+    Raises:
+      ValueError: scores that are not finite, pairs of one kind only, or so few that some fold would
+        be judged without both.
     """
+    scores, same = np.asarray(scores, np.float64), np.asarray(same, bool)
+    if scores.shape != same.shape or scores.ndim != 1:
+        raise ValueError(f"found scores {scores.shape} and answers {same.shape}, wanted [P] twice")
+    check_finite(scores, "scores of pairs")
     fold = np.arange(len(scores)) % folds
+    others = [same[fold != k] for k in range(folds)]
+    if not all(kind.any() and not kind.all() for kind in others):
+        raise ValueError(
+            f"found {same.sum()} pairs of the same and {(~same).sum()} of different things, wanted "
+            f"some of both outside each of {folds} folds: one kind alone has no accuracy or curve"
+        )
     correct = np.zeros(len(scores), bool)
     for k in range(folds):
         others, own = fold != k, fold == k

@@ -20,7 +20,7 @@ import os
 import numpy as np
 
 from facejax.geometry.mesh import MeshTopology
-from facejax.host.files import reading
+from facejax.host.files import atomic_path, reading
 from facejax.host.matlab import read_mat
 from facejax.morphable.bfm import check_finite, eye_centers, mat_kind
 from facejax.morphable.model import MorphableModel
@@ -135,21 +135,22 @@ def write_bfm_front(path: str | os.PathLike, front: dict[str, np.ndarray]) -> No
     rank[inside] = np.arange(len(inside))
     inner = rank[tri]
     columns = {k: np.asarray(front[k], np.float32).reshape(len(front[k]), -1).T for k in _BASES}
-    savemat(
-        path,
-        columns
-        | dict(
-            meanshape=np.asarray(front["meanshape"], np.float32).reshape(1, -1),
-            meantex=np.asarray(front["meantex"], np.float32).reshape(1, -1),
-            tri=(tri + 1).astype(np.float32),
-            point_buf=(MeshTopology(tri, num).vertex_faces + 1).astype(np.float32),
-            tri_mask2=(inner[(inner >= 0).all(axis=1)] + 1).astype(np.float32),
-            frontmask2_idx=(inside[:, None] + 1).astype(np.float32),
-            keypoints=(np.asarray(front["keypoints"])[None] + 1).astype(np.float32),
-            skinmask=np.asarray(front["skin"], np.float32)[None],
-        ),
-        do_compression=True,
-    )
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        savemat(
+            file,
+            columns
+            | dict(
+                meanshape=np.asarray(front["meanshape"], np.float32).reshape(1, -1),
+                meantex=np.asarray(front["meantex"], np.float32).reshape(1, -1),
+                tri=(tri + 1).astype(np.float32),
+                point_buf=(MeshTopology(tri, num).vertex_faces + 1).astype(np.float32),
+                tri_mask2=(inner[(inner >= 0).all(axis=1)] + 1).astype(np.float32),
+                frontmask2_idx=(inside[:, None] + 1).astype(np.float32),
+                keypoints=(np.asarray(front["keypoints"])[None] + 1).astype(np.float32),
+                skinmask=np.asarray(front["skin"], np.float32)[None],
+            ),
+            do_compression=True,
+        )
 
 
 def model_from_front(front: dict[str, np.ndarray]) -> MorphableModel:

@@ -107,7 +107,7 @@ def _role(path: pathlib.Path) -> tuple[str | None, str]:
 
 
 def _read_numbers(path: pathlib.Path) -> np.ndarray:
-    lines = path.read_text(errors="replace").split("\n")
+    lines = path.read_text(errors="replace", encoding="utf-8").split("\n")
     values = np.array(" ".join(lines).split(), np.float64)
     table = sum(bool(line.strip()) for line in lines) not in (1, len(values))  # landmarks, say
     if table or len(values) < 2 or not (np.isfinite(values) & (values > 0)).all():

@@ -6,12 +6,11 @@ import os
 import pathlib
 
 import numpy as np
-from absl import logging
 
 from facejax.geometry.hierarchy import MeshHierarchy, build_hierarchy, padded_rows
 from facejax.host.arrays import read_npz
+from facejax.host.cache import cached
 from facejax.host.files import reading
-from facejax.host.machine import cache_folder
 from facejax.morphable.model import MorphableModel
 from facejax.morphable.storage import content_digest, write_arrays
 
@@ -44,19 +43,13 @@ def cached_hierarchy(
         legacy=bool(legacy),
     )
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
-    path = cache_folder(f"hierarchy-{digest}.npz")
-    if path.exists():
-        try:
-            return _unpack(read_npz(path))
-        except (ValueError, KeyError) as error:
-            logging.warning("building a mesh hierarchy again: %s is damaged: %s", path, error)
-    hierarchy = build_hierarchy(vertices, triangles, factor, levels, legacy)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_arrays(path, _pack(hierarchy))
-    except OSError as error:
-        logging.warning("cannot cache the mesh hierarchy in %s: %s", path, error)
-    return hierarchy
+    return cached(
+        f"hierarchy-{digest}.npz",
+        "the mesh hierarchy",
+        lambda: build_hierarchy(vertices, triangles, factor, levels, legacy),
+        lambda path: _unpack(read_npz(path)),
+        lambda path, hierarchy: write_arrays(path, _pack(hierarchy)),
+    )
 
 
 def _pack(hierarchy: MeshHierarchy) -> dict[str, np.ndarray]:

@@ -24,12 +24,11 @@ import pathlib
 from collections.abc import Callable
 
 import numpy as np
-from absl import logging
 
 from facejax.geometry.mesh import MeshTopology
 from facejax.host.arrays import read_npz
+from facejax.host.cache import cached
 from facejax.host.files import atomic_path, reading
-from facejax.host.machine import cache_folder
 from facejax.morphable.model import FaceTopology, MorphableModel
 
 FORMAT = "facejax-morphable-1"
@@ -193,18 +192,13 @@ def cached_model(kind: str, key: dict, build: Callable[[], dict]) -> MorphableMo
       build: makes the arrays of a model file.
     """
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
-    path = cache_folder(f"{kind}-{digest}.npz")
-    if path.exists():
-        try:
-            return load_npz(path)
-        except ValueError as error:
-            logging.warning("building %s again: its cache file is damaged: %s", kind, error)
-    arrays = build()
-    try:
-        write_arrays(path, arrays)
-    except OSError as error:
-        logging.warning("cannot cache the %s model in %s: %s", kind, path, error)
-    return model_from_arrays(arrays)
+    return cached(
+        f"{kind}-{digest}.npz",
+        f"the {kind} face model",
+        lambda: model_from_arrays(build()),
+        load_npz,
+        save_npz,
+    )
 
 
 def write_arrays(path: pathlib.Path, arrays: dict) -> None:

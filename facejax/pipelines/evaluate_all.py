@@ -4,6 +4,8 @@ import pathlib
 from typing import Any
 
 from facejax.train.evaluation import Rows, evaluate_checkpoints
+from facejax.train.parallel import run_lock
+from facejax.train.run_folder import check_evaluation
 from facejax.train.runs import make_system, read_run_config, resolve
 
 
@@ -26,17 +28,21 @@ def evaluate_all(folder: str | pathlib.Path, config: Any = None) -> Rows:
       {metric: rows}, see `facejax.train.evaluation.evaluate_checkpoints`.
 
     Raises:
-      ValueError: no run, no checkpoint, or a system without `evaluate`.
+      ValueError: no run, one of another configuration, no checkpoint, or a system without
+        `evaluate`.
+      LockError: another process evaluates the run.
     """
     folder = pathlib.Path(folder)
     config = read_run_config(folder) if config is None else config
+    check_evaluation(folder, config)
     system = make_system(resolve(config, folder))
     if not hasattr(system, "evaluate"):
         raise ValueError(f"system {config.system!r} has nothing to evaluate")
-    return evaluate_checkpoints(
-        folder,
-        config,
-        system,
-        lambda params, meta: system.evaluate(params, meta, folder),
-        metric_of,
-    )
+    with run_lock(folder, "evaluating", "evaluation"):
+        return evaluate_checkpoints(
+            folder,
+            config,
+            system,
+            lambda params, meta: system.evaluate(params, meta, folder),
+            metric_of,
+        )

@@ -6,6 +6,7 @@ fitting that starts at the network's.
 """
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import os
@@ -24,6 +25,8 @@ from facejax.data.alignment import (
     five_of,
 )
 from facejax.data.photo_folders import read_pixels, turned_points
+from facejax.host import machine
+from facejax.host.locks import folder_lock
 from facejax.io.images import IMAGE_SUFFIXES, find_images
 from facejax.io.landmarks import SUFFIXES, LandmarkIndex, read_landmarks
 from facejax.morphable import Coefficients, MorphableModel
@@ -314,6 +317,7 @@ def reconstruct_photos(
 
     Raises:
       ValueError: a landmark file for several photos, or `out` is the folder of the photos.
+      LockError: another process reconstructs photos into `out`.
     """
     from tqdm import tqdm
 
@@ -340,12 +344,16 @@ def reconstruct_photos(
                 try:
                     photos.append(read_photo(path, landmarks, check_points, index))
                 except (ValueError, OSError) as error:
+                    if machine.stops_all(error, path):
+                        raise
                     leave_out(path, error)
                     progress.update()
             if photos:
                 yield from reconstructor.estimate(photos)
 
-    with tqdm(total=len(inputs), desc="photos", disable=None) as progress:
+    # Processes that are given a photo each may share a folder: their files do not meet.
+    lock = folder_lock(out, "reconstructing") if len(inputs) > 1 else contextlib.nullcontext()
+    with lock, tqdm(total=len(inputs), desc="photos", disable=None) as progress:
         found = estimates()
         if same_person and (known := list(found)):
             found = iter(reconstructor.share_identity(known))

@@ -311,7 +311,7 @@ def write_reconstruction(
             write_image(path("_texture.png"), to_uint8(texture.texture))
     if "obj" in wanted:
         with atomic_path(path("_mesh.obj")) as file:
-            file.write_text(vertex_color_obj(model, result, options.neutral))
+            file.write_text(vertex_color_obj(model, result, options.neutral), encoding="utf-8")
     if wanted & {"overlay", "render", "mat"}:
         overlay, whole = (np.asarray(a) for a in draw_face(model, result.face))
     if "overlay" in wanted:
@@ -329,5 +329,7 @@ def write_reconstruction(
             savemat(file, mat_variables(result, whole), do_compression=True)
     if "json" in wanted:
         with atomic_path(path(".json")) as target:
-            target.write_text(json.dumps(json_record(model, result), indent=1) + "\n")
+            target.write_text(
+                json.dumps(json_record(model, result), indent=1) + "\n", encoding="utf-8"
+            )
     return written

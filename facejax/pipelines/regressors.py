@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 
+from facejax.host.shell import command_line
 from facejax.morphable import MorphableModel, load_morphable
 from facejax.recon.decoder import Reconstruction
 from facejax.train.runs import load_run
@@ -44,8 +45,9 @@ def load_regressor(weights: str | os.PathLike, model: str | os.PathLike | None =
         return _run_regressor(path, model)
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such run folder or weights file; train one with `facejax train "
-            f"--config=deep3d --workdir={path}`, or use --method=fit, which needs none"
+            f"{path}: no such run folder or weights file; train one with "
+            f"`{command_line('facejax', 'train', '--config=deep3d', f'--workdir={path}')}`, or use "
+            "--method=fit, which needs none"
         )
     return _file_regressor(path, model)
 

@@ -19,6 +19,7 @@ from flax import linen as nn
 from facejax.geometry.hierarchy import MeshHierarchy
 from facejax.host.arrays import read_npz
 from facejax.host.files import list_files, reading
+from facejax.host.shell import command_line
 from facejax.io.tensorflow_files import load_checkpoint, load_frozen_graph
 from facejax.io.torch_files import load_state_dict
 from facejax.morphable.storage import write_arrays
@@ -123,9 +124,9 @@ def load_weights(
         known = False
     if not known or (part and meta["part"] != part):
         found = f"the part {meta['part']!r}" if known else f"the arrays {sorted(arrays)[:3]}"
+        words = ("facejax", "import_weights", "--system=deep3d", f"--part={part or 'PART'}")
         raise ValueError(
-            f"{path}: found {found}, wanted {part or 'weights'} written by "
-            f"facejax import_weights --system=deep3d --part={part or '...'}"
+            f"{path}: found {found}, wanted {part or 'weights'} written by {command_line(*words)}"
         )
     with reading(path, f"weights written by facejax import_weights --part={meta['part']}"):
         tree: dict = {}

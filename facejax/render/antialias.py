@@ -69,10 +69,12 @@ def antialias_planes(
     flag = live(ids, cpu)
 
     def screen():
-        ok = clip[3] > _MIN_W
-        inverse = 1 / jnp.where(ok, clip[3], 1.0)
-        x = (clip[0] * inverse + 1) * (width / 2) - 0.5
-        return x, (clip[1] * inverse + 1) * (height / 2) - 0.5
+        x, y, _, w = clip
+        # what is not finite is in no visible triangle, but its gradients must be zero, not NaN
+        ok = (w > _MIN_W) & (jnp.abs(x) + jnp.abs(y) + w < jnp.inf)
+        x, y = (jnp.where(ok, a, 0.0) for a in (x, y))
+        inverse = 1 / jnp.where(ok, w, 1.0)
+        return (x * inverse + 1) * (width / 2) - 0.5, (y * inverse + 1) * (height / 2) - 0.5
 
     position = pin(flag, screen)
     bits = pin(flag, lambda: _silhouette_edges(*lax.stop_gradient(position), topology))

@@ -88,9 +88,14 @@ class DeferredShader:
         out = iter(interpolate_planes(flat, tri, ids, bary, self.cpu))
         return {name: [next(out) for _ in group] for name, group in attributes.items()}
 
+    def _sampled(self, image, uv, ids):
+        """Texels at the pixels of the mesh; 0 elsewhere, where they need not be finite."""
+        sampled = texture_planes(image, *uv, self.wrap, self.cpu)
+        return [jnp.where(ids >= 0, s, 0.0) for s in sampled]
+
     def _albedo(self, images, values, ids, uv):
         if "texture" in images:
-            albedo = texture_planes(images["texture"], *uv, self.wrap, self.cpu)
+            albedo = self._sampled(images["texture"], uv, ids)
         else:
             plain = jnp.full(ids.shape, PLAIN_ALBEDO, jnp.float32)
             albedo = values.get("albedo", [plain] * 3)
@@ -104,8 +109,7 @@ class DeferredShader:
         if "normal_map" not in images:
             return normal
         cpu = self.cpu
-        mapped = texture_planes(images["normal_map"], *uv, self.wrap, cpu)
-        mapped = shading.normalize_planes(mapped)
+        mapped = shading.normalize_planes(self._sampled(images["normal_map"], uv, ids))
         if self.normal_map_space == "tangent":
             tri = raster_topology(self.topology, "uv").tri
             tangent = interpolate_planes(arrays["tangents"], tri, ids, bary, cpu)

@@ -37,7 +37,7 @@ def interpolate(
       domain: 'vertex', or 'uv' for attributes that live on the seam-split UV vertices.
 
     Returns:
-      [..., H, W, C]; 0 where nothing is hit.
+      [..., H, W, C]; 0 where nothing is hit, whatever the attributes are.
 
     Raises:
       ValueError: if the number of vertices does not fit the domain, or there is no UV layout.
@@ -91,7 +91,9 @@ def interpolate_planes(
         rows = corner_rows(table, corner_vertices(tri, mine, flag), flag)
 
         def mix():
-            return [sum_products(b, [row[:, c] for row in rows]) for c in range(table.shape[1])]
+            # background reads triangle 0, whose attributes may be infinite or NaN
+            mixed = (sum_products(b, [row[:, c] for row in rows]) for c in range(table.shape[1]))
+            return [jnp.where(mine >= 0, m, 0.0) for m in mixed]
 
         return pin(flag, mix), sums
 
@@ -117,9 +119,12 @@ def _interpolate_bwd(cpu, residuals, grads):
         flag = live(mine, cpu)
         vertex = corner_vertices(tri, mine, flag)
         rows = corner_rows(table, vertex, flag)
-        grad_bary = pin(
-            flag, lambda: [sum_products(g, [row[:, c] for c in range(len(g))]) for row in rows]
-        )
+
+        def grads_of_weights():
+            each = (sum_products(g, [row[:, c] for c in range(len(g))]) for row in rows)
+            return [jnp.where(mine >= 0, x, 0.0) for x in each]
+
+        grad_bary = pin(flag, grads_of_weights)
         spare = spare_row(num, mine.shape[0])
         together = pin(flag, lambda: jnp.stack(g, axis=-1))
         hit = ((mine >= 0) & fresh)[:, None]

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from facejax.geometry.mesh import MeshTopology
@@ -34,6 +35,7 @@ from facejax.render.topology import RasterTopology, raster_topology
 from facejax.render.zbuffer import MAX_SIDE, default_block, visible_triangles
 
 _CHUNK_CPU, _CHUNK_ACCELERATOR = 4000, 262144  # the first not a power of two, as BAND_PIXELS
+_LEAST = np.finfo(np.float32).tiny  # its inverse is finite, those of smaller numbers may not be
 
 
 @struct.dataclass
@@ -64,7 +66,8 @@ def rasterize(
     """The nearest triangle, its barycentrics and depth at every pixel.
 
     Triangle ids have no gradient; barycentrics and depth have one to all four clip coordinates.
-    Exact for triangles of any size, number and overlap. Never NaN, also for degenerate input.
+    Exact for triangles of any size, number and overlap. Never NaN, also for degenerate input: a
+    triangle with a corner that is not finite covers nothing, and no gradient goes to it.
 
     Args:
       clip: [..., V, 4] float32 clip-space positions.
@@ -79,7 +82,8 @@ def rasterize(
       Fragments with the batch dims of `clip`.
 
     Raises:
-      ValueError: for a wrong shape of `clip`, an unknown `cull`, or a side above 32767 pixels.
+      ValueError: for a wrong shape of `clip`, an unknown `cull`, or a side below 1 or above 32767
+        pixels.
     """
     clip = checked_clip(clip, topology)
     if cull not in ("none", "back", "front"):
@@ -127,9 +131,10 @@ def image_clip(clip: jax.Array) -> list[jax.Array]:
 def triangle_ids(clip, topology: RasterTopology, size, *, cull="none", block=None, chunk=None, cpu):
     """`visible_triangles` with block and chunk picked where they are None."""
     height, width = size
-    if max(size) > MAX_SIDE:
+    if not (1 <= min(size) and max(size) <= MAX_SIDE):
         raise ValueError(
-            f"size is {tuple(size)}; a side can have at most {MAX_SIDE} pixels. Render in parts."
+            f"size is {tuple(size)}; a side can have 1 to {MAX_SIDE} pixels. Render larger "
+            "pictures in parts."
         )
     return visible_triangles(
         clip,
@@ -184,9 +189,15 @@ def _cross_products(q, fx, fy):
 
 
 def _safe_inverse(x, where):
-    """1 / x where allowed and defined, else 0; the division never sees a zero."""
-    ok = where & (x != 0)
+    """1 / x where allowed and finite, else 0; the division never sees a zero, NaN or infinity."""
+    size = jnp.abs(x)
+    ok = where & (size >= _LEAST) & (size < jnp.inf)
     return jnp.where(ok, 1 / jnp.where(ok, x, 1.0), 0.0)
+
+
+def _normalized(a, inverse):
+    """Edge functions over their sum; 0 where `inverse` is 0, whatever the edge functions are."""
+    return [jnp.where(inverse != 0, ak * inverse, 0.0) for ak in a]
 
 
 def barycentrics_at(table, tri, ids, pixel, height, width, flag):
@@ -214,8 +225,7 @@ def barycentrics_at(table, tri, ids, pixel, height, width, flag):
 
     def normalized():
         q, hit = _components(rows), ids >= 0
-        inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
-        b = [ai * inverse for ai in a]
+        b = _normalized(a, _safe_inverse(a[0] + a[1] + a[2], hit))
         inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
         z = jnp.where(inverse_w != 0, sum_products(b, q[2]) * inverse_w, 1.0)
         return b, z
@@ -275,7 +285,7 @@ def _barycentrics_bwd(cpu, stacked, residuals, cotangents):
             q = _components(rows)
             a, dx, dy = _cross_products(q, fx, fy)
             inverse = _safe_inverse(a[0] + a[1] + a[2], hit)
-            b = [x * inverse for x in a]
+            b = _normalized(a, inverse)
             z_num = sum_products(b, q[2])
             inverse_w = _safe_inverse(sum_products(b, q[3]), hit)
             grad_num = grad_z * inverse_w
@@ -295,11 +305,11 @@ def _barycentrics_bwd(cpu, stacked, residuals, cotangents):
             ]
             gz = [grad_num * b[k] for k in range(3)]
             gw = [grad_den * b[k] - fx * gx[k] - fy * gy[k] for k in range(3)]
-            return gx, gy, gz, gw
+            return (gx, gy, gz, gw), inverse != 0
 
-        per_pixel = pin(flag, gradients)
+        per_pixel, sound = pin(flag, gradients)
         spare = spare_row(num, mine.shape[0])
-        target = pin(flag, lambda: jnp.where(hit[:, None], vertex, spare[:, None]))
+        target = pin(flag, lambda: jnp.where(sound[:, None], vertex, spare[:, None]))
         rows = pin(flag, lambda: jnp.stack([g[k] for k in range(3) for g in per_pixel], axis=-1))
         sums = scatter_rows(sums, target, rows)
         return (), sums

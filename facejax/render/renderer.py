@@ -89,7 +89,8 @@ def render(
 
     Colours come from the mesh's texture, else its vertex colours, else a plain grey; normals from
     its normal map, else its vertices. Shading is per pixel. Batch dims of mesh, camera, light and
-    background broadcast.
+    background broadcast. A vertex that is not finite takes its triangles away and nothing else:
+    picture and gradients are those of the mesh without them.
 
     Args:
       mesh: batch dims [...].
@@ -207,9 +208,13 @@ def _render_image(surface, camera, lights, background, *, topology, options):
 def _image_clip(camera, vertices, size):
     """Clip planes of object-space vertices, y along the rows: planes are cheaper than matrices."""
     matrix = clip_from_object(camera, size)
-    x, y, z = planes(jnp.asarray(vertices, jnp.float32))
-    rows = [m[0] * x + m[1] * y + m[2] * z + m[3] for m in matrix]
-    return image_clip(jnp.stack(rows, axis=-1))
+    parts = planes(jnp.asarray(vertices, jnp.float32))
+    # Zero times a NaN would be NaN in the camera's gradient: such vertices are taken out before the
+    # product, and put back after it so that nothing is drawn with them.
+    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(p) for p in parts])
+    x, y, z = (jnp.where(finite, p, 0.0) for p in parts)
+    first, *rest = (m[0] * x + m[1] * y + m[2] * z + m[3] for m in matrix)
+    return image_clip(jnp.stack([jnp.where(finite, first, jnp.nan), *rest], axis=-1))
 
 
 def _backdrop(background, options):

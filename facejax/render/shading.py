@@ -15,7 +15,7 @@ from flax import struct
 from jax import lax
 
 from facejax.geometry.math import safe_normalize
-from facejax.geometry.mesh import MeshTopology
+from facejax.geometry.mesh import MeshTopology, sound_corners
 from facejax.render.platform import planes, sum_products
 
 _PI = np.pi
@@ -153,7 +153,7 @@ class DirectionalLight:
     """A distant lamp with ambient light: Lambert diffuse, optional wrap, Blinn-Phong highlight.
 
     Attributes:
-      direction: [..., 3], from the surface TOWARD the light, any length.
+      direction: [..., 3], from the surface TOWARD the light, any length from 1e-15 on.
       color: [..., 3] of the lamp.
       ambient: [..., 3] light from everywhere.
       sky: [...] in [0, 1]: how much more of the ambient light comes from above than from below.
@@ -177,7 +177,7 @@ class DirectionalLight:
     def reflect(self, albedo, normal, position, view):
         """Planes of reflected colour."""
         del position
-        towards = planes(safe_normalize(self.direction))
+        towards = planes(safe_normalize(self.direction, eps=1e-30))
         return _lamp(self, albedo, normal, towards, view, planes(self.color))
 
 
@@ -312,13 +312,14 @@ def _insert_point_dim(light):
 def vertex_tangents(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
     """Directions of growing u along the surface at every UV vertex, [..., S, 3], unit or zero.
 
-    Area-weighted over the triangles around a UV vertex; not made orthogonal to the normal.
+    Area-weighted over the triangles around a UV vertex, without those that have a corner that is
+    not finite; not made orthogonal to the normal.
 
     Args:
       vertices: [..., V, 3].
       topology: with a UV layout.
     """
-    a, b, c = (jnp.take(vertices, topology.triangles[:, k], axis=-2) for k in range(3))
+    a, b, c, sound = sound_corners(vertices, topology)
     uv = topology.uv[topology.uv_triangles].astype(np.float64)
     du1, dv1 = (uv[:, 1] - uv[:, 0]).T
     du2, dv2 = (uv[:, 2] - uv[:, 0]).T
@@ -329,7 +330,7 @@ def vertex_tangents(vertices: jax.Array, topology: MeshTopology) -> jax.Array:
         (b - a) * w1.reshape(*lead, -1, 1) + (c - a) * w2.reshape(*lead, -1, 1)
     )
     area = jnp.linalg.norm(lax.stop_gradient(jnp.cross(b - a, c - a)), axis=-1, keepdims=True)
-    weighted = tangent * area
+    weighted = jnp.where(sound, tangent * area, 0.0)
     total = jnp.zeros((*vertices.shape[:-2], len(topology.uv), 3), jnp.float32)
     for k in range(3):
         total = total.at[..., topology.uv_triangles[:, k], :].add(weighted)

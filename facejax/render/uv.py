@@ -140,7 +140,7 @@ def bake(atlas: UVAtlas, attributes: jax.Array) -> jax.Array:
       attributes: [..., V, C] float32.
 
     Returns:
-      [..., H, W, C]; 0 where the atlas's mask is False.
+      [..., H, W, C]; 0 where the atlas's mask is False, whatever the attributes are.
     """
     attributes = jnp.asarray(attributes, jnp.float32)
     if attributes.ndim < 2 or attributes.shape[-2] != len(atlas.copies):
@@ -148,20 +148,20 @@ def bake(atlas: UVAtlas, attributes: jax.Array) -> jax.Array:
             f"attributes have shape {attributes.shape}; wanted [..., {len(atlas.copies)}, C], one "
             "row per vertex of the atlas's topology."
         )
-    return _bake(
-        attributes, atlas.sample_vertex, atlas.sample_weight, size=atlas.size, cpu=platform.on_cpu()
-    )
+    arrays = atlas.sample_vertex, atlas.sample_weight, atlas.mask
+    return _bake(attributes, *arrays, cpu=platform.on_cpu())
 
 
-@functools.partial(jax.jit, static_argnames=("size", "cpu"))
-def _bake(attributes, vertex, weight, *, size, cpu):
+@functools.partial(jax.jit, static_argnames=("cpu",))
+def _bake(attributes, vertex, weight, mask, *, cpu):
     def image(attributes):
         flag = live(attributes, cpu)
         corners = [v for sample in vertex for v in sample]
         weights = [w for sample in weight for w in sample]
 
         def one(plane):
-            return sum_products(weights, [take(plane, v) for v in corners]).reshape(size)
+            mixed = sum_products(weights, [take(plane, v) for v in corners])
+            return jnp.where(mask, mixed.reshape(mask.shape), 0.0)
 
         columns = pin(flag, lambda: planes(attributes))
         return jnp.stack([pin(flag, functools.partial(one, c)) for c in columns], axis=-1)
@@ -193,11 +193,11 @@ def unbake(atlas: UVAtlas, uv_map: jax.Array) -> jax.Array:
     total = 0.0
     for k in range(4):
         w = atlas.texel_weight[:, k].reshape(*lead, -1, 1)
-        total = total + jnp.take(flat, atlas.texel[:, k], axis=-2) * w
+        total = total + jnp.where(w > 0, jnp.take(flat, atlas.texel[:, k], axis=-2), 0.0) * w
     out = 0.0
     for k in range(atlas.copies.shape[1]):
         w = atlas.copy_weight[:, k].reshape(*lead, -1, 1)
-        out = out + jnp.take(total, atlas.copies[:, k], axis=-2) * w
+        out = out + jnp.where(w > 0, jnp.take(total, atlas.copies[:, k], axis=-2), 0.0) * w
     return out
 
 
@@ -217,13 +217,16 @@ def _make_atlas(topology, height, width, supersample):
     steps = np.arange(supersample) - (supersample - 1) / 2
     off_center = (steps[:, None] ** 2 + steps[None, :] ** 2).reshape(-1, 1, 1)
     best = np.argmin(np.where(hits, off_center, np.inf), axis=0)[None]
-    vertex = topology.triangles[np.maximum(ids, 0)]
+    best_id = np.take_along_axis(ids, best, axis=0)
+    # samples beside the layout weigh nothing, but read no triangle that their texel does not show
+    corners = topology.triangles if len(topology.triangles) else np.zeros((1, 3), np.int32)
+    vertex = corners[np.maximum(np.where(hits, ids, best_id), 0)]
     weight = bary / np.maximum(hits.sum(axis=0), 1)[None, ..., None]
     texel, texel_weight = _texels_of_vertices(topology.uv, mask, wraps)
     copies, copy_weight = _copies(topology)
     num = supersample**2
     return UVAtlas(
-        triangle_id=np.take_along_axis(ids, best, axis=0)[0],
+        triangle_id=best_id[0],
         barycentric=np.take_along_axis(bary, best[..., None], axis=0)[0].astype(np.float32),
         mask=mask,
         sample_vertex=np.moveaxis(vertex, -1, 1).reshape(num, 3, -1).astype(np.int32),

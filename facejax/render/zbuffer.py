@@ -83,7 +83,8 @@ def _float(x):
 def depth_key(vertices: list, px: jax.Array, py: jax.Array) -> jax.Array:
     """Depth of triangles at pixels as an int32 that orders like ndc z; _MISS where not covered.
 
-    Edges count as inside. NaN compares false, so a NaN vertex covers nothing.
+    Edges count as inside. NaN compares false, and with an infinite vertex den is never finite: what
+    has a corner that is not finite covers nothing.
 
     Args:
       vertices: three of (x w, y w, z w, w), x and y in pixels.
@@ -102,7 +103,7 @@ def depth_key(vertices: list, px: jax.Array, py: jax.Array) -> jax.Array:
     inside = ((e0 >= 0) & (e1 >= 0) & (e2 >= 0) & (den > 0)) | (
         (e0 <= 0) & (e1 <= 0) & (e2 <= 0) & (den < 0)
     )
-    inside &= jnp.abs(num) <= jnp.abs(den)
+    inside &= (jnp.abs(num) <= jnp.abs(den)) & (jnp.abs(den) < jnp.inf)
     return jnp.where(inside, lax.bitcast_convert_type(num / den + 2.0, jnp.int32), _MISS)
 
 

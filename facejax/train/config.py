@@ -1,13 +1,17 @@
 """Configurations: files by name, and what they share: the trainer's settings, choosing a preset."""
 
-import difflib
+import importlib.machinery
 import importlib.util
+import os
 import pathlib
 import sys
 from collections.abc import Iterable
 from types import ModuleType
 
 from ml_collections import ConfigDict
+
+from facejax.host.errors import UsageError, nearest
+from facejax.host.paths import split_name
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
@@ -55,19 +59,8 @@ def choose_preset(preset: str | None, presets: Iterable[str]) -> str:
     presets = tuple(presets)
     if preset in presets:
         return preset
-    near = difflib.get_close_matches(preset, presets, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = nearest(preset, presets)
     raise ValueError(f"unknown preset {preset!r}; wanted one of {', '.join(presets)}.{hint}")
-
-
-class UsageError(ValueError):
-    """A wrong flag, preset, key or value."""
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The question whether the most similar word was meant; nothing where none is similar."""
-    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _config_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -75,7 +68,7 @@ def _config_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return {
         file.stem: file
         for file in sorted(folder.glob("*.py"))
-        if "def get_config(" in file.read_text(errors="replace")
+        if "def get_config(" in file.read_text(encoding="utf-8", errors="replace")
     }
 
 
@@ -96,12 +89,14 @@ def find_configs() -> dict[str, pathlib.Path]:
 def split_config(spec: str) -> tuple[pathlib.Path, str]:
     """The file and the preset ('' for none) of 'NAME[:PRESET]' or 'configs/NAME.py[:PRESET]'.
 
+    A file counts before a name, and a colon may be part of its path, see `split_name`.
+
     Raises:
       UsageError: there is no such configuration.
     """
-    path, _, preset = spec.partition(":")
+    path, preset = split_name(spec, os.path.isfile)
     file = pathlib.Path(path)
-    if file.is_file():
+    if os.path.isfile(file):
         return file, preset
     known = find_configs()
     if path in known:
@@ -122,9 +117,10 @@ def split_config(spec: str) -> tuple[pathlib.Path, str]:
 
 def config_module(file: pathlib.Path) -> ModuleType:
     """A configuration file as a module: `get_config`, perhaps `PRESETS`."""
-    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    name = f"config_{file.stem}"
+    loader = importlib.machinery.SourceFileLoader(name, str(file))  # whatever the file's suffix
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
     return module
 
 

@@ -3,10 +3,12 @@
 import logging
 import pathlib
 import signal
-import threading
 from typing import Any
 
 import jax
+
+from facejax.host.process import listen
+from facejax.host.shell import command_line
 
 _log = logging.getLogger(__name__)
 
@@ -24,13 +26,13 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT while the block runs; a second one acts as if nobody listened.
+    """Notes signals that ask to stop while the block runs; a second one acts as if nobody listened.
+
+    They are those of `host.process.STOP_SIGNALS` that this process does not ignore.
 
     Attributes:
       received: the number of the signal, 0 for none.
     """
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
         self.received = 0
@@ -47,8 +49,7 @@ class StopSignals:
         self._old = {}
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread():  # elsewhere it is not allowed
-            self._old = {s: signal.signal(s, self._note) for s in self.SIGNALS}
+        self._old = listen(self._note)
         return self
 
     def __exit__(self, *unused):
@@ -89,7 +90,7 @@ class Profiler:
         if self._running:
             jax.profiler.stop_trace()
             self._running, self._left = False, 0
-            _log.info("profile: tensorboard --logdir %s", self._folder)
+            _log.info("profile: %s", command_line("tensorboard", "--logdir", self._folder))
 
     def __enter__(self) -> "Profiler":
         return self

@@ -18,12 +18,14 @@ from facejax.train.system import Plan, System
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:
-    """Rows of {column: value} as aligned text."""
+    """Rows of {column: value} as aligned text; '-' for None, what could not be measured."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
 
     def text(value: Any) -> str:
         if isinstance(value, float):
             return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        if value is None:
+            return "-"
         return f"{value:,}" if isinstance(value, int) else str(value)
 
     cells = [columns, *[[text(row.get(column, "")) for column in columns] for row in rows]]

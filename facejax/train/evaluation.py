@@ -1,4 +1,4 @@
-"""Figures of every checkpoint of a run: one line each, and a plot."""
+"""Figures as they are shown and written; those of every checkpoint of a run, with a plot."""
 
 import json
 import logging
@@ -10,11 +10,31 @@ from facejax.host.files import atomic_path
 from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.io.images import write_image
 from facejax.io.plots import line_plots
+from facejax.metrics.plausibility import reported
 from facejax.train.runs import load_params
 from facejax.train.system import System
 
 _log = logging.getLogger(__name__)
 Rows = dict[str, list[dict[str, Any]]]
+
+
+def finite_figures(figures: dict[str, Any], of: str) -> dict[str, Any]:
+    """Figures with None for NaN and infinity, which are said in the log.
+
+    JSON does not know them, and a table would show them among numbers.
+
+    Args:
+      figures: nested.
+      of: what was measured, for the log.
+    """
+    found = reported(figures)
+    if found.lost:
+        _log.warning(
+            "%s: %d figure(s) came out as no finite number and are left empty: %s. Either there was"
+            " nothing to measure, or the networks have diverged",
+            of, len(found.lost), ", ".join(found.lost[:6]) + (", ..." if found.lost[6:] else ""),
+        )  # fmt: skip
+    return found.figures
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -39,8 +59,9 @@ def evaluate_checkpoints(
 ) -> Rows:
     """Measures every checkpoint of a run.
 
-    Writes metric-<name>.jsonl, one line per checkpoint, and metrics.png into the run folder. A run
-    keeps the newest config.keep checkpoints; those that it wrote and removed are named in the log.
+    Writes metric-<name>.jsonl, one line per checkpoint, after each of them, and metrics.png into
+    the run folder. A run keeps the newest config.keep checkpoints; those that it wrote and removed
+    are named in the log, and so are those that cannot be read, with the reason.
 
     Args:
       folder: of the run.
@@ -56,20 +77,22 @@ def evaluate_checkpoints(
       {metric: rows}, oldest checkpoint first; a row holds 'step', 'kimg' and the figures.
 
     Raises:
-      ValueError: no checkpoint can be read, or none has figures of a metric.
+      ValueError: there is no checkpoint, or none has figures of a metric.
+      CheckpointError: no checkpoint can be read.
     """
     folder = pathlib.Path(folder)
     rows: Rows = {}
-    oldest = None
+    oldest, left_out = None, []
     steps = Checkpoints(folder / "checkpoints").steps()
     for step in steps:
         try:
             params, meta = load_params(system, folder, step)
         except CheckpointError as error:
+            left_out.append(error)
             _log.warning("%s. It is left out.", error)
             continue
         oldest = oldest or meta
-        figures = _flat(evaluate(params, meta))
+        figures = _flat(finite_figures(evaluate(params, meta), f"step {step}"))
         kimg = meta["images"] / 1000
         _log.info("measured step %d (%g thousand images)", step, kimg)
         head = {"step": step, "kimg": kimg} | {k: figures.pop(k) for k in context}
@@ -79,6 +102,13 @@ def evaluate_checkpoints(
                 found.setdefault(metric, dict(head))[name] = value
         for metric, row in found.items():
             rows.setdefault(metric, []).append(row)
+            with atomic_path(folder / f"metric-{metric}.jsonl") as path:
+                text = "".join(json.dumps(row) + "\n" for row in rows[metric])
+                path.write_text(text, encoding="utf-8")
+    if left_out:
+        _log.warning("%d of %d checkpoints were left out, see above", len(left_out), len(steps))
+        if oldest is None:
+            raise left_out[-1]
     gone = removed_checkpoints(oldest or {}, config.checkpoint_kimg)
     if gone:
         _log.warning(
@@ -88,9 +118,6 @@ def evaluate_checkpoints(
         )  # fmt: skip
     if not rows:
         raise ValueError(f"{folder} has no readable checkpoint with the figures that were wanted")
-    for metric, found in rows.items():
-        with atomic_path(folder / f"metric-{metric}.jsonl") as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in found))
     panels = _panels(rows, ("step", "kimg", *context), prefix)
     if panels:
         write_image(folder / "metrics.png", line_plots(panels, "thousand images"))

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.metrics.plausibility import check_finite
+
 STEPS, RATES = 500, (0.1, 0.01, 0.001)  # of the code of arXiv 1710.10196
 
 
@@ -59,7 +61,8 @@ def fit_latents(
       rates: learning rates, one after the other; the optimiser starts afresh with each.
 
     Raises:
-      ValueError: targets of another shape, no steps or no rates.
+      ValueError: targets of another shape, or not finite where they count; no steps or no rates; a
+        fit that diverges.
     """
     starts, targets = np.asarray(starts, np.float32), np.asarray(targets, np.float32)
     if steps < 1 or not rates:
@@ -71,6 +74,8 @@ def fit_latents(
         )
     weight = np.float32(1.0 if weight is None else weight)
     weight = weight.reshape((1,) * (targets.ndim - weight.ndim) + weight.shape)
+    targets = np.where(weight != 0, targets, np.float32(0.0))
+    check_finite(targets, "samples to be fitted")
     optimizer = optax.scale_by_adam()
 
     @jax.jit
@@ -96,4 +101,6 @@ def fit_latents(
         latents, losses = descend(latents, jnp.float32(rate), targets, weight)
         curves.append(np.asarray(losses))
     samples = np.asarray(jax.jit(sampler)(latents))
+    check_finite(latents, "fitted latents")
+    check_finite(samples, "samples of the fitted latents")
     return Fit(np.asarray(latents), samples, np.concatenate(curves))

@@ -4,22 +4,24 @@ import collections
 import contextlib
 import dataclasses
 import logging
+import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from facejax.data.prefetch import Prefetcher
+from facejax.host.files import atomic_path
 from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.train import run_folder
 from facejax.train.control import Interrupted, Profiler, StopSignals
 from facejax.train.frozen import check_frozen, describe_frozen, frozen_trees
 from facejax.train.loader import Loader
 from facejax.train.logging import MetricAverages, NullWriter, RunWriter, log_file, versions
-from facejax.train.parallel import Parallel, agree
+from facejax.train.parallel import Parallel, agree, run_lock
 from facejax.train.progress import Stopwatch, format_duration, stage_images
 from facejax.train.state import TrainState, init_optimizers, init_state
 from facejax.train.step import active_phases, checked_phases, traced_scalars
@@ -55,9 +57,9 @@ def _crossed(before: int, after: int, every_kimg: float) -> bool:
 class _Run:
     """The state of one call of `train`."""
 
-    def __init__(self, system, config, workdir, parallel, writer, checkpoints, frozen_record):
+    def __init__(self, system, config, workdir, parallel, writer, checkpoints, frozen_record, lock):
         self.system, self.config, self.workdir = system, config, workdir
-        self.frozen_record = frozen_record
+        self.frozen_record, self.lock = frozen_record, lock
         self.parallel, self.writer, self.checkpoints = parallel, writer, checkpoints
         self.step, self.images = 0, 0
         self.segment: str | None = None
@@ -65,6 +67,7 @@ class _Run:
         self.averages = MetricAverages()
         self.stopwatch = Stopwatch()
         self.programs: dict[Stage, dict[str, Callable]] = {}
+        self.shapes: dict[Stage, Any] = {}  # of a batch and the scalars
         self.loader: Loader | None = None
         self.compile_seconds = 0.0
         self.lap_images = 0
@@ -100,6 +103,8 @@ class _Run:
                     self.state, self.frozen, batch, scalars
                 )
             except TypeError as error:
+                if _shapes(batch, scalars) == self.shapes[plan.stage]:
+                    raise
                 raise ValueError(
                     f"stage {plan.stage.name}: the arrays of a batch or the names of the scalars "
                     f"changed within the stage ({error}). Put what changes shapes into Stage.static"
@@ -131,6 +136,7 @@ class _Run:
         """All phases of a stage, one after the other: side by side they take twice the memory."""
         jax.block_until_ready(arguments)  # earlier steps are training, not compilation
         started = time.monotonic()
+        self.shapes[stage] = _shapes(*arguments[-2:])
         self.programs[stage] = {
             phase.name: self.parallel.wrap(self.system, stage, phase.name, self.config.accumulate)
             .lower(*arguments)
@@ -207,6 +213,8 @@ class _Run:
     def save(self) -> None:
         if self.saved_step == self.step:
             return
+        if self.lock is not None:
+            self.lock.check()
         with self._not_training():
             meta = {
                 "images": self.images,
@@ -228,6 +236,10 @@ class _Run:
         if left is not None:
             parts.append(f"{format_duration(left)} left")
         return ", ".join(parts)
+
+
+def _shapes(*trees: Any) -> Any:
+    return jax.tree.map(lambda x: (np.shape(x), str(x.dtype)), trees)
 
 
 def _as_dict(state: TrainState) -> dict[str, Any]:
@@ -288,19 +300,24 @@ def train(
 
     Raises:
       Interrupted: after SIGTERM or SIGINT; the state is saved.
-      ValueError: a batch does not divide over the devices, or `workdir` holds another run.
-      CheckpointError: no space, or nothing readable left.
+      ValueError: a batch does not divide over the devices, a setting is out of its range, or
+        `workdir` holds another run.
+      LockError: another process trains in `workdir`.
+      CheckpointError: something cannot be written into `workdir`, or no checkpoint can be read.
     """
     workdir = pathlib.Path(workdir)
+    run_folder.check_settings(config)
     parallel = parallel or Parallel(config.parallel)
     for stage in stage_images(system):
         parallel.check_stage(system, stage, config.accumulate)
     main = jax.process_index() == 0
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep)
-    changed = run_folder.check_config(workdir, config) if checkpoints.steps() else []
     with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(run_lock(workdir))
+        stack.enter_context(_write_errors(workdir, checkpoints))
+        changed = run_folder.check_config(workdir, config) if checkpoints.steps() else []
         if main:
-            _write_config(workdir, config)
+            run_folder.write_config(workdir, config)
             stack.enter_context(log_file(workdir / "log.txt"))
         stack.enter_context(checkpoints)
         for line in changed:
@@ -313,7 +330,7 @@ def train(
         state, meta = restored or (state, None)
         step = meta["step"] if meta else 0
         writer = stack.enter_context(RunWriter(workdir, step) if main else NullWriter())
-        run = _Run(system, config, workdir, parallel, writer, checkpoints, frozen)
+        run = _Run(system, config, workdir, parallel, writer, checkpoints, frozen, lock)
         run.start(state, meta)
         del state, restored
         if meta and run.images >= system.total_images:
@@ -330,12 +347,19 @@ def train(
         return RunResult(run.state, run.step, run.images, compiled)
 
 
-def _write_config(workdir: pathlib.Path, config: Any) -> None:
+@contextlib.contextmanager
+def _write_errors(workdir: pathlib.Path, checkpoints: Checkpoints) -> Iterator[None]:
+    """What cannot be written into the run folder is one error that says how to go on."""
     try:
-        run_folder.write_config(workdir, config)
+        yield
     except OSError as error:
+        name = error.filename if isinstance(error.filename, str | os.PathLike) else None
+        if name is None or not pathlib.Path(name).absolute().is_relative_to(workdir.absolute()):
+            raise  # of the data, say
         raise CheckpointError(
-            f"{workdir}: cannot write to the run folder ({error}). Choose another --workdir"
+            f"{name}: cannot be written ({error.strerror}). Checkpoints are untouched: steps "
+            f"{checkpoints.steps()}. Make room, or let this user write there, then repeat the "
+            "command to go on from the newest"
         ) from error
 
 
@@ -403,7 +427,8 @@ def _bar(run: _Run, total: int, show: bool):
 def _finish(run: _Run) -> None:
     """Exports, once per length of the run: a marker tells that they were completed."""
     marker = run.workdir / "finished.txt"
-    done = marker.read_text().strip() if marker.exists() else ""
+    done = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
     if hasattr(run.system, "finish") and jax.process_index() == 0 and done != str(run.images):
         run.system.finish(run.params_as_used(), run.workdir)
-        marker.write_text(f"{run.images}\n")
+        with atomic_path(marker) as path:
+            path.write_text(f"{run.images}\n", encoding="utf-8")

@@ -6,7 +6,9 @@ statistics are averaged explicitly, everything else stays on its device. State t
 in both forms (no device axis), so a run may change from one to the other.
 """
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,6 +18,9 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from facejax.data.sampler import process_slice
+from facejax.host.locks import FolderLock, LockError, folder_lock
+from facejax.host.machine import MachineError
+from facejax.io.checkpoints import CheckpointError
 from facejax.nn.devices import AXIS
 from facejax.train.step import make_phase_step
 from facejax.train.system import Stage, System
@@ -37,6 +42,7 @@ def initialize(
 
     Raises:
       ValueError: some of the three are given and others are missing.
+      MachineError: the others cannot be reached.
     """
     if coordinator is None:
         if num_processes is not None or process_id is not None:
@@ -46,7 +52,7 @@ def initialize(
             )
         return
     if coordinator == "auto":
-        jax.distributed.initialize()
+        _join(coordinator)
         return
     if num_processes is None or process_id is None:
         raise ValueError(
@@ -55,7 +61,17 @@ def initialize(
         )
     if not 0 <= process_id < num_processes:
         raise ValueError(f"process_id must be in 0 .. {num_processes - 1}, found {process_id}")
-    jax.distributed.initialize(coordinator, num_processes, process_id)
+    _join(coordinator, coordinator, num_processes, process_id)
+
+
+def _join(coordinator: str, *arguments) -> None:
+    try:
+        jax.distributed.initialize(*arguments)
+    except Exception as error:  # ValueError or RuntimeError, by the layer
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise MachineError(
+            f"--coordinator={coordinator}: cannot join the run of several processes ({reason})"
+        ) from error
 
 
 def agree(flag: int) -> int:
@@ -65,6 +81,42 @@ def agree(flag: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(np.max(multihost_utils.process_allgather(np.int32(flag))))
+
+
+@contextlib.contextmanager
+def run_lock(
+    folder: str | os.PathLike, purpose: str = "training", part: str = ""
+) -> Iterator[FolderLock | None]:
+    """Holds the lock of a run folder: process 0 for all processes of a run.
+
+    Args:
+      folder: of the run; made.
+      purpose, part: see `folder_lock`. A run may be evaluated, part 'evaluation', while it trains.
+
+    Yields:
+      The lock; None in the processes other than 0.
+
+    Raises:
+      LockError: another run is writing there; raised by every process.
+      CheckpointError: the folder cannot be written; raised by every process.
+    """
+    with contextlib.ExitStack() as stack:
+        lock = problem = None
+        if jax.process_index() == 0:
+            try:
+                lock = stack.enter_context(folder_lock(folder, purpose, part))
+            except LockError as error:
+                problem = error
+            except OSError as error:
+                problem = CheckpointError(
+                    f"{folder}: cannot write to the run folder ({error.strerror}). Choose another "
+                    "--workdir"
+                )
+        if agree(int(problem is not None)) and problem is None:
+            problem = CheckpointError(f"{folder}: process 0 cannot write to the run folder")
+        if problem is not None:
+            raise problem
+        yield lock
 
 
 def _mean_over_devices(tree: Any) -> Any:

@@ -9,21 +9,21 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from facejax.host.machine import cache_folder
-from facejax.io.checkpoints import Checkpoints
+from facejax.host.cache import is_usable
+from facejax.host.locks import LockError, folder_lock, new_folder
+from facejax.host.machine import MachineError, cache_folder
+from facejax.io.checkpoints import CheckpointError, Checkpoints
 from facejax.train.config import load_config
 from facejax.train.loop import train
-from facejax.train.parallel import Parallel, agree
+from facejax.train.parallel import Parallel, agree, run_lock
 from facejax.train.run_folder import read_config, settings
 from facejax.train.runs import make_system, prerequisite_folder, prerequisites, resolve
 from facejax.train.system import Prerequisite
@@ -40,19 +40,29 @@ def prerequisite_config(prerequisite: Prerequisite) -> ConfigDict:
 
 
 def cached_runs() -> list[pathlib.Path]:
-    """The finished runs in the cache, by name."""
-    return sorted(p.parent for p in _runs_folder().glob("[!.]*/config.json"))
+    """The finished runs in the cache, by name; none where this user has no cache."""
+    folder = _runs_folder()
+    return sorted(p.parent for p in folder.glob("[!.]*/config.json")) if folder else []
 
 
-def _runs_folder() -> pathlib.Path:
-    return cache_folder("runs")
+def _runs_folder() -> pathlib.Path | None:
+    try:
+        return cache_folder("runs")
+    except MachineError:  # a user without a home
+        return None
 
 
-def cached_run(config: ConfigDict) -> pathlib.Path:
-    """Where the cache keeps the finished run of a configuration; it need not exist."""
+def cached_run(config: ConfigDict) -> pathlib.Path | None:
+    """Where the cache keeps the finished run of a configuration; it need not exist.
+
+    None where this user has no cache.
+    """
+    folder = _runs_folder()
+    if folder is None:
+        return None
     text = json.dumps([__version__, settings(config)], sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
-    return _runs_folder() / f"{config.system}-{digest}"
+    return folder / f"{config.system}-{digest}"
 
 
 def is_finished(folder: pathlib.Path, config: ConfigDict) -> bool:
@@ -60,8 +70,17 @@ def is_finished(folder: pathlib.Path, config: ConfigDict) -> bool:
     kept = read_config(folder)
     if kept is None or settings(kept) != settings(config):
         return False
-    found = Checkpoints(folder / "checkpoints").restore_latest(only=())
+    found = Checkpoints(folder / "checkpoints").restore_latest()
     return found is not None and found[1]["images"] >= make_system(config).total_images
+
+
+def _is_kept(folder: pathlib.Path | None, config: ConfigDict) -> bool:
+    """`is_finished` of a folder of the cache, where damage only costs time."""
+    try:
+        return folder is not None and is_finished(folder, config)
+    except (CheckpointError, OSError, ValueError) as error:
+        _log.warning("a finished run in the cache is passed over: %s", error)
+        return False
 
 
 def train_prerequisites(
@@ -73,36 +92,42 @@ def train_prerequisites(
 ) -> None:
     """Trains what a configuration needs and does not have yet, before the run itself.
 
-    Interrupted, it goes on where it stopped; what it makes depends on its configuration alone.
+    Interrupted, it goes on where it stopped; what it makes depends on its configuration alone, so
+    two runs that need the same at the same time each train their own, and either may be kept.
 
     Args:
       config: ConfigDict of the run.
       workdir: of the run.
       parallel, show_progress: see `facejax.train.loop.train`.
     """
-    for prerequisite in prerequisites(config):
-        own = prerequisite_config(prerequisite)
-        folder = prerequisite_folder(workdir, prerequisite)
-        if is_finished(folder, own):
-            continue
-        kept = cached_run(own)
-        if not folder.exists() and is_finished(kept, own):
-            _on_one_process(functools.partial(_copy, kept, folder))
-            _log.info("%s: %s is taken from %s", prerequisite.key, prerequisite.name, kept)
-            continue
-        _log.info(
-            "%s=auto: first %s (%s) is trained, in %s",
-            prerequisite.key, prerequisite.name, prerequisite.spec, folder,
-        )  # fmt: skip
-        train_prerequisites(own, folder, parallel=parallel, show_progress=show_progress)
-        train(
-            make_system(resolve(own, folder)), own, folder, parallel=parallel,
-            show_progress=show_progress,
-        )  # fmt: skip
-        try:
-            _on_one_process(functools.partial(_copy, folder, kept))
-        except OSError as error:
-            _log.warning("cannot keep %s in the cache: %s", prerequisite.name, error)
+    wanted = prerequisites(config)
+    if not wanted:
+        return
+    with run_lock(workdir):
+        for prerequisite in wanted:
+            _train_one(prerequisite, workdir, parallel, show_progress)
+
+
+def _train_one(prerequisite, workdir, parallel, show_progress) -> None:
+    own = prerequisite_config(prerequisite)
+    folder = prerequisite_folder(workdir, prerequisite)
+    if is_finished(folder, own):
+        return
+    kept = cached_run(own)
+    if not folder.exists() and _is_kept(kept, own):
+        _on_one_process(functools.partial(_copy, kept, folder))
+        _log.info("%s: %s is taken from %s", prerequisite.key, prerequisite.name, kept)
+        return
+    _log.info(
+        "%s=auto: first %s (%s) is trained, in %s",
+        prerequisite.key, prerequisite.name, prerequisite.spec, folder,
+    )  # fmt: skip
+    train_prerequisites(own, folder, parallel=parallel, show_progress=show_progress)
+    train(
+        make_system(resolve(own, folder)), own, folder, parallel=parallel,
+        show_progress=show_progress,
+    )  # fmt: skip
+    _on_one_process(functools.partial(_keep, folder, kept, own, prerequisite.name))
 
 
 def describe_prerequisites(config: Any, workdir: str | pathlib.Path) -> list[str]:
@@ -113,7 +138,7 @@ def describe_prerequisites(config: Any, workdir: str | pathlib.Path) -> list[str
         folder, kept = prerequisite_folder(workdir, prerequisite), cached_run(own)
         if is_finished(folder, own):
             state = f"finished, in {folder}"
-        elif not folder.exists() and is_finished(kept, own):
+        elif not folder.exists() and _is_kept(kept, own):
             state = f"finished, taken from {kept}"
         else:
             kimg = make_system(own).total_images / 1000
@@ -123,29 +148,45 @@ def describe_prerequisites(config: Any, workdir: str | pathlib.Path) -> list[str
 
 
 def _on_one_process(work: Callable[[], None]) -> None:
-    """The others wait, so that all find the same files."""
+    """The others wait, so that all find the same files; what goes wrong goes wrong in all."""
+    problem = None
     if jax.process_index() == 0:
-        work()
-    agree(0)
+        try:
+            work()
+        except (ValueError, OSError) as error:
+            problem = error
+    if agree(int(problem is not None)) and problem is None:
+        problem = CheckpointError("process 0 could not copy a finished run")
+    if problem is not None:
+        raise problem
+
+
+def _keep(folder: pathlib.Path, kept: pathlib.Path | None, config: ConfigDict, name: str) -> None:
+    """Puts a finished run into the cache, which may be one that cannot be written."""
+    if kept is None or not is_usable():
+        return
+    try:
+        if kept.exists():
+            if _is_kept(kept, config):
+                return  # another run was faster, with the same numbers
+            with folder_lock(kept, "removing a damaged run"):
+                shutil.rmtree(kept)
+        _copy(folder, kept)
+    except LockError:
+        pass  # another run is putting it there
+    except (OSError, ValueError) as error:
+        _log.warning("cannot keep %s in the cache: %s", name, error)
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
     """The configuration, the newest checkpoint and the prerequisites of a run, whole or not."""
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
     step = str(Checkpoints(source / "checkpoints").steps()[-1])
-    partial = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    with new_folder(target, "copying a finished run") as partial:
         shutil.copy2(source / "config.json", partial)
         shutil.copytree(source / "checkpoints" / step, partial / "checkpoints" / step)
         if (source / "prerequisites").is_dir():
-            shutil.copytree(source / "prerequisites", partial / "prerequisites")
-        os.chmod(partial, 0o755)
-        try:
-            os.replace(partial, target)
-        except OSError:
-            if not target.exists():  # else another run was faster, with the same numbers
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(
+                source / "prerequisites",
+                partial / "prerequisites",
+                ignore=shutil.ignore_patterns(".*"),
+            )

@@ -33,6 +33,11 @@ def stage_starts(system: System) -> dict[Stage, int]:
 
 def _probed(system: System, start: int, probes: int) -> Iterator[tuple[Stage, int, int]]:
     """(stage, images seen, images until the next probe) along a run."""
+    if system.total_images < 1:
+        raise ValueError(
+            f"the plan of the run has {system.total_images} images, wanted at least one: give the "
+            "lengths of its stages (config.schedule.*_kimg)"
+        )
     stride = max(1, math.ceil((system.total_images - start) / probes))
     position = start
     while position < system.total_images:

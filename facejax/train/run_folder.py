@@ -1,6 +1,7 @@
 """The configuration kept in a run folder, and whether a run may go on with another one."""
 
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -10,6 +11,8 @@ from facejax.host.files import atomic_path, read_json
 FREE_KEYS = ("log_every", "sample_kimg", "checkpoint_kimg", "keep", "parallel")
 # May differ too, but the plan follows the new value, which the log says.
 PLAN_KEYS = ("schedule.total_kimg", "total_kimg")
+# May differ when a finished run is measured, besides those above and evaluate.*: where files lie.
+PLACE_KEYS = ("data.path", "data.val_path", "data.model_path")
 # What runs of older versions lack, and how they were trained.
 _LATER_KEYS = {"dtype": "float32", "init_from": "", "init_with": ""}
 
@@ -59,6 +62,22 @@ def settings(config: Any) -> dict[str, Any]:
     return {k: v for k, v in flatten(as_plain(config)).items() if k not in FREE_KEYS}
 
 
+def check_settings(config: Any) -> None:
+    """Whether the numbers that every configuration has make sense.
+
+    Raises:
+      ValueError: one is out of its range, or any number is not finite; names the key.
+    """
+    flat = flatten(as_plain(config))
+    for key, value in flat.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"config.{key} is {value}, wanted a finite number")
+    least = dict(log_every=1, keep=1, accumulate=1, seed=0, sample_kimg=0, checkpoint_kimg=0)
+    for key, bound in least.items():
+        if flat.get(key, bound) < bound:
+            raise ValueError(f"config.{key} is {flat[key]}, wanted at least {bound}")
+
+
 def read_config(workdir: str | pathlib.Path) -> dict[str, Any] | None:
     """The configuration of a run folder with tuples for lists; None where there is none.
 
@@ -101,27 +120,64 @@ def check_config(workdir: str | pathlib.Path, config: Any) -> list[str]:
     old = read_config(workdir)
     if old is None:
         return []
-    old, new = settings(old), settings(config)
-    absent = object()
-    differing = [
-        key
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key, absent) != new.get(key, absent)
-    ]
-    rows = {
-        key: f"{key} was {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
-        for key in differing
-    }
-    if set(differing) - set(PLAN_KEYS):
-        rows = "; ".join(rows.values())
+    rows = _differing(old, config)
+    if set(rows) - set(PLAN_KEYS):
         raise ValueError(
-            f"{workdir} holds a run with another configuration: {rows}. Use --workdir=NEW_FOLDER "
-            "for a new run, or give the old values to go on with this one"
+            f"{_another_run(workdir, old, config, rows)}. Use --workdir=NEW_FOLDER for a new run, "
+            "or give the old values to go on with this one"
         )
     return list(rows.values())
+
+
+def check_evaluation(workdir: str | pathlib.Path, config: Any) -> None:
+    """Whether a run may be measured with other settings.
+
+    Args:
+      workdir: a run folder.
+      config: the configuration asked for; what only says what to measure, and where files lie, may
+        differ from that of the run.
+
+    Raises:
+      ValueError: the folder holds no run, or settings differ that change what it computes.
+    """
+    old = read_config(workdir)
+    if old is None:
+        raise ValueError(
+            f"{pathlib.Path(workdir) / 'config.json'} is missing: {workdir} holds no run and no "
+            "checkpoint yet: train first, or give the --workdir of a run"
+        )
+    rows = {
+        key: words
+        for key, words in _differing(old, config).items()
+        if key not in (*PLAN_KEYS, *PLACE_KEYS) and not key.startswith("evaluate.")
+    }
+    if rows:
+        raise ValueError(
+            f"{_another_run(workdir, old, config, rows)}. Leave --config away to measure the run "
+            "as it was trained, or give its --workdir"
+        )
+
+
+def _differing(old: dict[str, Any], config: Any) -> dict[str, str]:
+    """{key: what it was and is} of the keys that may not change freely."""
+    old, new = settings(old), settings(config)
+    absent = object()
+    return {
+        key: f"{key} was {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, absent) != new.get(key, absent)
+    }
+
+
+def _another_run(workdir, old: dict[str, Any], config: Any, rows: dict[str, str]) -> str:
+    if old.get("system") != config["system"]:
+        return f"{workdir} holds a run of {old.get('system')!r}, wanted {config['system']!r}"
+    return f"{workdir} holds a run with another configuration: {'; '.join(rows.values())}"
 
 
 def write_config(workdir: str | pathlib.Path, config: Any) -> None:
     """Writes config.json, whole or not at all."""
     with atomic_path(pathlib.Path(workdir) / "config.json") as path:
-        path.write_text(json.dumps(as_plain(config), indent=2, sort_keys=True) + "\n")
+        path.write_text(
+            json.dumps(as_plain(config), indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )

@@ -1,13 +1,14 @@
 """Systems by name, and trained runs: one way in for every command and pipeline that uses a run."""
 
 import dataclasses
-import difflib
 import importlib
 import pathlib
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from facejax.host.errors import nearest
+from facejax.host.shell import command_line
 from facejax.train.run_folder import read_config
 
 if TYPE_CHECKING:  # commands look systems up for --help, which must not wait for jax
@@ -55,8 +56,7 @@ def system_module(name: str, part: str = "system") -> Any:
     """
     found = find_systems()
     if name not in found:
-        near = difflib.get_close_matches(str(name), list(found), n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = nearest(str(name), found)
         raise ValueError(f"config.system: no system {name!r}.{hint} Found: {', '.join(found)}")
     return importlib.import_module(f"{_PACKAGE}.{name}.{part}")
 
@@ -115,10 +115,12 @@ def read_run_config(folder: str | pathlib.Path, system: str | None = None) -> Co
     """
     config = read_config(folder)
     if config is None or "system" not in config:
-        name = system or "SYSTEM"
+        train = command_line(
+            "facejax", "train", f"--config={system or 'SYSTEM'}", f"--workdir={folder}"
+        )
         raise ValueError(
             f"{pathlib.Path(folder) / 'config.json'} is missing: {folder} holds no run. Train one "
-            f"with `facejax train --config={name} --workdir={folder}`"
+            f"with `{train}`"
         )
     if system is not None and config["system"] != system:
         raise ValueError(f"{folder} holds a run of {config['system']!r}, wanted {system!r}")

@@ -1,12 +1,14 @@
 """Parameter groups of another run as the start of a new one."""
 
 import logging
+import os
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
+from facejax.host.paths import split_name
 from facejax.io.checkpoints import Checkpoints, fit_tree
 from facejax.train.run_folder import read_config
 from facejax.train.state import TrainState
@@ -16,10 +18,11 @@ WITH = ("ema", "optimizer")
 
 
 def parse_init_from(text: str) -> tuple[pathlib.Path, tuple[str, ...]]:
-    """'RUN[:GROUP,GROUP]' as (folder, groups); no groups mean all that both runs have."""
-    folder, colon, names = text.rpartition(":")
-    if not colon or "/" in names or pathlib.Path(text).is_dir():
-        return pathlib.Path(text), ()
+    """'RUN[:GROUP,GROUP]' as (folder, groups); no groups mean all that both runs have.
+
+    A colon may be part of the folder's path, see `split_name`.
+    """
+    folder, names = split_name(text, os.path.isdir)
     return pathlib.Path(folder), tuple(n.strip() for n in names.split(",") if n.strip())
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import facejax.systems
-from facejax.commands import common, train
+from facejax.commands import evaluate, train
+from facejax.host import machine
+from facejax.train.run_folder import check_evaluation, write_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -32,6 +34,7 @@ def config_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "toy.py").write_text(CONFIG)
+    (tmp_path / "broken.py").write_text("def get_config(): return x\n")
     folder = tmp_path / "facejax/systems/toy"
     folder.mkdir(parents=True)
     (folder / "system.py").write_text("from tests.train.toy import make_system\n")
@@ -57,6 +60,30 @@ def test_train_resume_and_evaluate(config_file, tmp_path, capsys):
     assert json.loads((tmp_path / "runs/toy/evaluation.json").read_text())["step"] == 5
     assert _main(*command, "--config.lr=0.7") == 2
     assert "lr was 0.05, now 0.7" in capsys.readouterr().err
+    # what training refuses, its neighbours do too
+    for mode in (["--mode=evaluate"], ["--mode=evaluate", "--dry_run"], ["--dry_run"]):
+        assert _main(*command, "--config.lr=0.7", *mode) == 2
+        error = capsys.readouterr().err
+        assert "lr was 0.05, now 0.7" in error and error.count("\n") == 1
+    assert evaluate.main(["--all", *command, "--config.lr=0.7"]) == 2
+    assert "lr was 0.05, now 0.7" in capsys.readouterr().err
+    other = ["--config=manifold:smoke", "--workdir=runs/toy", "--nocompile_cache"]
+    assert _main(*other, "--mode=evaluate") == 2
+    assert "runs/toy holds a run of 'toy', wanted 'manifold'" in capsys.readouterr().err
+
+
+def test_a_run_is_measured_with_other_settings_of_measuring_and_nothing_else(tmp_path):
+    kept = dict(system="x", lr=1.0, data=dict(path="a", size=3), evaluate=dict(num=5))
+    kept |= dict(dtype="float32", init_from="", init_with="")
+    write_config(tmp_path, kept)
+    moved = kept | dict(data=dict(path="b", size=3), evaluate=dict(num=9), log_every=7)
+    check_evaluation(tmp_path, moved)
+    with pytest.raises(ValueError, match="data.size was 3, now 4"):
+        check_evaluation(tmp_path, kept | dict(data=dict(path="a", size=4)))
+    with pytest.raises(ValueError, match="holds a run of 'x', wanted 'y'"):
+        check_evaluation(tmp_path, kept | dict(system="y"))
+    with pytest.raises(ValueError, match="config.json is missing: .* holds no run"):
+        check_evaluation(tmp_path / "none", kept)
 
 
 def test_overrides_and_options(config_file):
@@ -92,6 +119,15 @@ def test_overrides_and_options(config_file):
         (["--config=configs/toy.py", "--parallel=both"], "parallel must be one of"),
         (["--config=configs/toy.py", "--num_processes=2"], "without a coordinator"),
         (["--config.seed=3"], "needs --config=NAME"),
+        (["--config=configs/toy.py", "--config.log_every=0"], "config.log_every is 0, wanted at"),
+        (["--config=configs/toy.py", "--config.accumulate=0", "--dry_run"], "accumulate is 0"),
+        (["--config=configs/toy.py", "--config.seed=-1"], "config.seed is -1, wanted at least 0"),
+        (["--config=configs/toy.py", "--config.lr=nan"], "config.lr is nan, wanted a finite"),
+        (["--config=configs/toy.py", "--config.total_kimg=0"], "has 0 images, wanted at least one"),
+        (["--config=configs/toy.py", "--config.total_kimg=-1", "--dry_run"], "at least one"),
+        (["--config=configs/toy.py", "--config.system=tbgan"], "use --config=tbgan"),
+        (["--config=C:\\configs\\toy.py"], "C:\\configs\\toy.py: no such file"),
+        (["--config=broken.py"], "--config=broken.py: cannot be read: NameError: name 'x'"),
         (["--config=configs/toy.py", "--mode=evaluate"], "no checkpoint yet"),
     ],
 )
@@ -102,6 +138,25 @@ def test_mistakes_are_one_message_and_lose_nothing(
     error = capsys.readouterr().err.strip()
     assert message in error and error.count("\n") == 0 and error.startswith("error: ")
     assert not (tmp_path / "runs").exists()
+
+
+def test_colons_belong_to_paths_that_exist(config_file, tmp_path):
+    folder = tmp_path / "C:" / "my configs"
+    folder.mkdir(parents=True)
+    for name in ("toy.py", "toy.py:short"):
+        (folder / name).write_text((tmp_path / config_file).read_text())
+    file = f"{folder}/toy.py"
+    config, _ = train.parse([f"--config={file}:default", "--config.seed=7"])
+    assert config.total_kimg == 0.24 and config.seed == 7
+    assert train.parse(["--config", f"{folder}/toy.py:short:short"])[0].total_kimg == 0.04
+    (folder / "toy.py:short").unlink()
+    assert train.parse([f"--config={file}:short"])[0].total_kimg == 0.04
+
+
+def test_values_of_a_run_are_changed_without_its_config(config_file, tmp_path):
+    write_config("runs/a", train.load_config(f"{config_file}:short"))
+    config, options = train.parse(["--workdir", "runs/a", "--config.lr=0.7"])
+    assert (config.lr, config.total_kimg, str(options.workdir)) == (0.7, 0.04, "runs/a")
 
 
 def test_dry_run_shows_stages_and_starts_nothing(config_file, tmp_path, capsys):
@@ -116,17 +171,21 @@ def test_dry_run_shows_stages_and_starts_nothing(config_file, tmp_path, capsys):
 def test_disk_trouble_is_exit_code_1(config_file, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert _main(f"--config={config_file}", "--workdir=file/run", "--nocompile_cache") == 1
-    assert "cannot write to the run folder" in capsys.readouterr().err
+    assert "file/run: cannot write there: " in capsys.readouterr().err
 
 
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("FACEJAX_CACHE_DIR", raising=False)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert common.cache_folder() == tmp_path / "facejax" / "xla"
+    assert machine.compile_cache_folder() == str(tmp_path / "facejax" / "xla")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert common.cache_folder() == pathlib.Path.home() / ".cache" / "facejax" / "xla"
+    home = pathlib.Path.home() / ".cache" / "facejax" / "xla"
+    assert machine.compile_cache_folder() == str(home)
     monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path / "mine"))
-    assert tmp_path / "mine" in common.cache_folder().parents
+    assert machine.compile_cache_folder() == str(tmp_path / "mine" / "xla")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/programs")
+    assert machine.compile_cache_folder() == "gs://bucket/programs"
 
 
 def test_help_answers_without_heavy_imports():

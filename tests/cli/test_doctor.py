@@ -185,7 +185,8 @@ def test_a_device_that_does_not_start(monkeypatch, capsys):
 
     monkeypatch.setattr(jax, "devices", devices)
     assert command.main([]) == 1
-    assert "FAIL: Unable to initialize backend 'cuda'" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "FAIL: JAX_PLATFORMS=" in text and "(Unable to initialize backend 'cuda')" in text
 
 
 def test_ict(tmp_path, monkeypatch):
@@ -203,12 +204,27 @@ def test_ict(tmp_path, monkeypatch):
     assert found(None)["found"]
 
 
-def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch):
-    (tmp_path / "a").write_bytes(bytes(1 << 20))
-    assert doctor._folder(tmp_path)["mib"] == 1.0 and doctor._folder(tmp_path)["files"] == 1
-    assert doctor._folder(tmp_path / "new" / "folder")["writable"]
-    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
-    assert "NOT WRITABLE" in doctor.describe(doctor.collect(self_test=False))
+def test_a_cache_folder_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "a").write_bytes(bytes(1 << 20))
+    monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    assert command.main(["--no-self_test"]) == 0
+    text = capsys.readouterr().out
+    assert "1 files, 1.0 MiB" in text and " free" in text and "NOT WRITABLE" not in text
+    monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path / "cache" / "a" / "below"))
+    assert command.main(["--no-self_test"]) == 1
+    text = capsys.readouterr().out
+    assert text.count("NOT WRITABLE") == 3 and "All is well." not in text
+    assert "a is a file, wanted a folder. Set FACEJAX_CACHE_DIR" in text
+
+
+def test_a_user_without_a_home(monkeypatch, capsys, nobody):
+    assert command.main(["--no-self_test"]) == 1
+    text = capsys.readouterr().out
+    assert "NOT WRITABLE: this user has no home folder" in text and "All is well." not in text
+    monkeypatch.setenv("FACEJAX_CACHE_DIR", nobody)  # all that such a user needs
+    assert command.main(["--no-self_test"]) == 0
 
 
 def test_the_command_runs_anywhere(tmp_path):

@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 
 import numpy as np
@@ -6,6 +7,10 @@ import pytest
 from facejax.data.packed import PackedSource, write_packed
 from facejax.data.source import Source
 from facejax.data.uvmaps import UVCodec, masked_downsample2
+from facejax.host import machine
+from facejax.host.locks import LockError
+from facejax.host.machine import MachineError
+from tests.disks import short_files, small_disk
 
 CODEC = UVCodec(encoding="absolute")
 
@@ -45,6 +50,57 @@ def test_round_trip_and_lower_levels(examples, tmp_path):
     )
     assert source.names[3] == "00000003" and source.label_names == ("a", "b")
     assert [p.name for p in tmp_path.iterdir()] == ["set"]  # no temporary folder is left
+
+
+def test_a_set_that_will_not_fit_is_refused_before_anything_is_written(
+    examples, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(machine, "free_bytes", lambda path: 50_000)
+    with pytest.raises(MachineError, match="set: 82.7 KiB are needed and 48.8 KiB are free"):
+        write(tmp_path / "set", examples)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing_and_ends_no_process(examples, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "check_space", lambda path, needed: None)
+    with short_files(20_000), pytest.raises(OSError, match="File too large") as error:
+        write(tmp_path / "set", examples)
+    assert error.value.filename == str(tmp_path / "set" / "r04.npy")
+    assert list(tmp_path.iterdir()) == []
+    with small_disk(tmp_path / "disk", 60_000) as disk:
+        with pytest.raises(OSError, match="No space left") as error:
+            write(disk.path / "set", examples)
+        assert error.value.filename.startswith(str(disk.path / "set"))
+        assert list(disk.path.iterdir()) == []
+
+
+def test_a_set_that_is_interrupted_leaves_nothing_and_can_be_begun_again(examples, tmp_path):
+    maps, labels = examples
+
+    def interrupted():
+        yield from batches_of(maps[:3], labels[:3])
+        raise KeyboardInterrupt
+
+    options = {"codec": CODEC, "label_names": ("a", "b"), "resolution": 16, "num_examples": 7}
+    with pytest.raises(KeyboardInterrupt):
+        write_packed(tmp_path / "set", interrupted(), **options)
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "set", examples)
+
+
+def test_a_set_has_one_writer(examples, tmp_path):
+    maps, labels = examples
+
+    def batches():
+        with pytest.raises(LockError, match="set is in use by this process .writing a data set"):
+            thread = concurrent.futures.ThreadPoolExecutor(1)
+            thread.submit(write, tmp_path / "set", examples).result()
+        yield from batches_of(maps, labels)
+
+    options = {"codec": CODEC, "label_names": ("a", "b"), "resolution": 16, "num_examples": 7}
+    write_packed(tmp_path / "set", batches(), **options)
+    assert len(PackedSource(tmp_path / "set", verify=True)) == 7
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
 @pytest.mark.parametrize("dtype,tolerance", [("float16", 5e-4), ("uint8", 1 / 255 + 1e-6)])

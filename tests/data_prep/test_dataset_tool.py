@@ -1,6 +1,9 @@
+import concurrent.futures
 import json
+import os
 import pathlib
 import pickle
+import random
 import subprocess
 import sys
 import time
@@ -11,8 +14,10 @@ import pytest
 from data_prep import dataset_tool
 from facejax.data.folders import open_dataset
 from facejax.data.packed import PackedSource
+from facejax.host.locks import new_folder
 from facejax.io.images import read_image, write_image
 from tests.data.toy import toy_model
+from tests.disks import leftovers, short_files, small_disk
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEMS = ("anna", "ben", "carl")
@@ -55,6 +60,72 @@ def test_create_from_maps(raw, tmp_path):
     normals = np.load(raw / "normals/ben.npy")
     expected = np.concatenate([texture, shape, normals], axis=-1)
     np.testing.assert_allclose(maps[1], expected, atol=1e-5)
+
+
+WRITERS = {
+    "packed": [],
+    "tfrecords": ["--format=tfrecords"],
+    "tfds": ["--format=tfds"],
+}
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "extract", "create_from_images"])
+def test_a_full_disk_is_one_line_and_the_same_command_finishes(raw, tmp_path, kind, capsys):
+    if kind == "extract":
+        assert run(*maps_args(raw, tmp_path / "in")) == 0
+        command = ["extract", tmp_path / "in", tmp_path / "out" / "new_set"]
+    elif kind == "create_from_images":
+        command = [kind, tmp_path / "out" / "new_set", raw / "texture"]
+    else:
+        command = [*maps_args(raw, tmp_path / "out" / "new_set"), *WRITERS[kind]]
+    capsys.readouterr()
+    with short_files(500):
+        assert run(*command) == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("checking")]
+    assert [line for line in err if line.startswith("error: ")] == err[-1:], err
+    assert str(tmp_path / "out" / "new_set") in err[-1] and "Traceback" not in err[-1]
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+    assert run(*command) == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["new_set"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_disk_that_is_full_at_random_moments(raw, tmp_path, kind, capsys):
+    """FACEJAX_SLOW=1: twenty moments instead of one."""
+
+    def content(folder):
+        return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    assert run(*maps_args(raw, tmp_path / "whole" / "new_set"), *WRITERS[kind]) == 0
+    wanted = content(tmp_path / "whole")
+    used = sum(-(-len(x) // 4096) * 4096 for x in wanted.values())
+    rng = random.Random(kind)
+    for k in range(20 if os.environ.get("FACEJAX_SLOW") else 1):
+        with small_disk(tmp_path / f"disk{k}", int(rng.uniform(0.02, 0.95) * used)) as disk:
+            command = [*maps_args(raw, disk.path / "new_set"), *WRITERS[kind]]
+            capsys.readouterr()
+            assert run(*command) == 1
+            err = capsys.readouterr().err
+            assert err.count("error: ") == 1 and str(disk.path) in err and "Trace" not in err, err
+            assert list(disk.path.iterdir()) == []
+            disk.resize(64 << 20)
+            assert run(*command) == 0
+            assert content(disk.path) == wanted and leftovers(disk.path) == []
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "extract", "create_from_images"])
+def test_a_set_that_another_process_writes_is_refused(raw, tmp_path, kind, capsys):
+    if kind == "extract":
+        assert run(*maps_args(raw, tmp_path / "in")) == 0
+        command = ["extract", tmp_path / "in", tmp_path / "new_set"]
+    elif kind == "create_from_images":
+        command = [kind, tmp_path / "new_set", raw / "texture"]
+    else:
+        command = [*maps_args(raw, tmp_path / "new_set"), *WRITERS[kind]]
+    with new_folder(tmp_path / "new_set", "writing a data set"):
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            assert thread.submit(run, *command).result() == 1
+    assert "new_set is in use by this process" in capsys.readouterr().err
 
 
 def test_shapes_in_millimetres_and_a_background(raw, tmp_path):
@@ -168,7 +239,7 @@ def test_create_from_model(tmp_path, monkeypatch):
 
 def error_of(capsys):
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1].startswith("dataset_tool: ")
+    assert lines[-1].startswith("error: ")
     return lines
 
 

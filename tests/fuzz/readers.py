@@ -471,6 +471,12 @@ def _load_mesh(path):
     return load_mesh(path)
 
 
+def _read_surface(path):
+    from facejax.io.surfaces import read_surface
+
+    return read_surface(path).welded()
+
+
 # --- Weights --------------------------------------------------------------------------------------
 
 
@@ -713,6 +719,7 @@ CASES = {
         Case("mesh .mtl", _make_obj_folder, lambda path: _load_mesh(path / "face.obj"), count=60),
         Case("mesh .ply", _mesh("face.ply"), _load_mesh, count=90),
         Case("mesh .ply text", _make_ply_text, _load_mesh),
+        Case("surface", _mesh("face.glb"), _read_surface, count=45),
         Case("tbgan", _make_tbgan, _read_tbgan, count=45),
         Case("rnet", _weights("rnet-graph"), _import("rnet"), count=21),
         Case("facenet", _weights("facenet"), _import("facenet"), count=21),

@@ -1,6 +1,11 @@
 import errno
+import json
 import logging
+import os
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +14,16 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from facejax.io.checkpoints import CheckpointError, Checkpoints
+from facejax.io import checkpoints as module
+from facejax.io.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    DamagedCheckpointError,
+    ForeignCheckpointError,
+    UnreadableCheckpointError,
+)
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _tree(seed=0):
@@ -109,7 +123,7 @@ def test_damage_is_named_and_the_step_before_is_used(saved, damage, caplog):
     assert meta["step"] == 2
     _assert_equal(tree, _tree(2))
     assert any("checkpoints/3 is damaged" in record.getMessage() for record in caplog.records)
-    with pytest.raises(CheckpointError, match="3 is damaged"):
+    with pytest.raises(DamagedCheckpointError, match="3 is damaged"):
         saved.restore(3)
 
 
@@ -125,7 +139,7 @@ def test_a_damaged_step_does_not_block_the_run_that_goes_on(saved):
 def test_all_damaged_is_an_error_not_a_fresh_start(saved):
     for step in (1, 2, 3):
         _remove_meta(saved.folder / str(step))
-    with pytest.raises(CheckpointError, match="all checkpoints .* damaged"):
+    with pytest.raises(DamagedCheckpointError, match="all checkpoints .* damaged"):
         saved.restore_latest()
 
 
@@ -133,7 +147,9 @@ def test_another_model_is_an_error_that_names_the_difference(saved):
     like = _tree()
     like["params"]["gen"]["dense"]["kernel"] = np.zeros((64, 16), np.float32)
     like["params"]["gen"]["bias"] = np.zeros(3, np.float32)
-    with pytest.raises(CheckpointError, match=r"gen/bias is missing.*\(64, 32\), wanted .*16\)"):
+    with pytest.raises(
+        ForeignCheckpointError, match=r"gen/bias is missing.*\(64, 32\), wanted .*16\)"
+    ):
         saved.restore_latest(like=like)
 
 
@@ -144,6 +160,221 @@ def test_left_over_temporary_folders_are_ignored_and_cleaned(saved):
     with saved:
         saved.save(4, _tree(4), {})
     assert not temporary.exists() and saved.steps() == [2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with the steps 1 and 2 of a tiny tree, to copy."""
+    folder = tmp_path_factory.mktemp("small") / "checkpoints"
+    with Checkpoints(folder) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, {"params": {"x": np.full(100, step, np.float32)}}, {})
+    return folder
+
+
+def _copied(small, tmp_path):
+    shutil.copytree(small, tmp_path / "checkpoints")
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+def _cut_file(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _empty_file(path):
+    path.write_bytes(b"")
+
+
+def _zero_file(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("damage", [_cut_file, _empty_file, _zero_file, pathlib.Path.unlink])
+def test_damage_to_any_file_is_damage_or_does_no_harm(small, tmp_path, damage):
+    files = sorted(p.relative_to(small) for p in (small / "2").rglob("*") if p.is_file())
+    seen = set()
+    for k, file in enumerate(files):
+        copy = _copied(small, tmp_path / str(k))
+        damage(copy.folder / file)
+        tree, meta = copy.restore_latest()
+        seen.add(meta["step"])
+        np.testing.assert_array_equal(tree["params"]["x"], np.full(100, meta["step"]))
+    assert seen == {1, 2}  # marks of orbax that nobody reads, and all else
+
+
+def _as_nobody(function):
+    """Runs a function as a user who owns nothing."""
+    if os.geteuid():
+        return function()
+    os.seteuid(65534)
+    try:
+        return function()
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are of POSIX")
+@pytest.mark.parametrize("place", ["2/params", "2/params/d", "2/meta", "2/meta/metadata", "2", "."])
+def test_what_this_user_may_not_read_is_not_called_damaged(small, tmp_path, place):
+    copy = _copied(small, tmp_path)
+    copy.restore_latest()  # imports all that is needed
+    for path in (tmp_path, *tmp_path.parents):
+        if not os.stat(path).st_mode & 0o005:
+            pytest.skip(f"{path} is closed to other users")
+    path = copy.folder / place
+    mode = path.stat().st_mode
+    path.chmod(0)
+    try:
+        with pytest.raises(UnreadableCheckpointError) as error:
+            _as_nobody(copy.restore_latest)
+        with pytest.raises(UnreadableCheckpointError):
+            _as_nobody(lambda: copy.save(2, {"params": {"x": np.zeros(3, np.float32)}}, {}))
+    finally:
+        path.chmod(mode)
+        copy.close()
+    text = str(error.value)
+    assert "Permission denied" in text and "let this user read" in text and "damaged" not in text
+    assert str(path) in text and "\n" not in text
+    assert sorted(p.name for p in copy.folder.iterdir()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+@pytest.mark.parametrize("layer", ["orbax", "meta", "later"])
+def test_a_disk_that_fails_is_not_called_damage(small, tmp_path, monkeypatch, number, layer):
+    from orbax import checkpoint as ocp
+
+    copy = _copied(small, tmp_path)
+
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number), "the file")
+
+    def wrapped(*args, **kwargs):
+        try:
+            fail()
+        except OSError as error:
+            raise ValueError("cannot restore") from error
+
+    def unknown(*args, **kwargs):
+        raise ValueError("cannot restore")  # and only reading the files tells why
+
+    if layer == "meta":
+        monkeypatch.setattr(pathlib.Path, "read_bytes", fail)
+    elif layer == "orbax":
+        monkeypatch.setattr(ocp.StandardCheckpointer, "restore", wrapped)
+    else:
+        monkeypatch.setattr(ocp.StandardCheckpointer, "restore", unknown)
+        monkeypatch.setattr(module, "open", fail, raising=False)
+    with pytest.raises(UnreadableCheckpointError, match=os.strerror(number)):
+        copy.restore_latest()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no more"),
+        ImportError("no module named zstd"),
+        ValueError("RESOURCE_EXHAUSTED: too many open files"),
+        RuntimeError("UNAVAILABLE: no answer"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_what_fails_outside_the_files_is_not_called_damage(small, tmp_path, monkeypatch, error):
+    from orbax import checkpoint as ocp
+
+    def fail(*args, **kwargs):
+        raise error
+
+    copy = _copied(small, tmp_path)
+    monkeypatch.setattr(ocp.StandardCheckpointer, "restore", fail)
+    with pytest.raises((CheckpointError, MemoryError, ImportError)) as found:
+        copy.restore_latest()
+    assert not isinstance(found.value, DamagedCheckpointError) and str(error) in str(found.value)
+
+
+def test_without_a_device_nothing_is_read_and_nothing_is_damaged(small):
+    code = f"""
+from facejax.host.machine import MachineError
+from facejax.io.checkpoints import Checkpoints
+try:
+    Checkpoints({str(small)!r}).restore_latest()
+except MachineError as error:
+    print(error)
+"""
+    environment = os.environ | {"JAX_PLATFORMS": "tpu_of_nobody"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert "JAX_PLATFORMS=tpu_of_nobody" in done.stdout and "damaged" not in done.stdout
+    assert done.stderr == ""
+
+
+def _edited_meta(folder, **changes):
+    path = folder / "meta" / "metadata"
+    meta = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(meta | {"meta_digest": module._meta_digest(meta)}))
+
+
+def test_a_newer_version_is_named_and_no_older_step_is_used_instead(small, tmp_path):
+    copy = _copied(small, tmp_path)
+    _edited_meta(copy.folder / "2", format=2, new_way_of_writing_digests=True)
+    with pytest.raises(ForeignCheckpointError, match="written by a newer version of facejax"):
+        copy.restore_latest()
+    with pytest.raises(ForeignCheckpointError):
+        copy.save(2, {"params": {"x": np.zeros(3, np.float32)}}, {})
+    copy.close()
+    assert copy.steps() == [1, 2]
+
+
+def _flax_msgpack(folder):
+    folder.mkdir()
+    (folder / "checkpoint").write_bytes(b"msgpack")
+
+
+def _other_orbax(folder):
+    from orbax import checkpoint as ocp
+
+    with ocp.CheckpointManager(folder.parent) as manager:
+        manager.save(int(folder.name), args=ocp.args.StandardSave({"x": np.zeros(3)}))
+
+
+def _bare_orbax(folder):
+    from orbax import checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder, {"x": np.zeros(3)})
+
+
+def _file(folder):
+    folder.write_text("3")
+
+
+@pytest.mark.parametrize("write", [_flax_msgpack, _other_orbax, _bare_orbax, _file])
+def test_a_step_of_another_program_is_not_called_damaged(small, tmp_path, write):
+    copy = _copied(small, tmp_path)
+    write(copy.folder / "3")
+    with pytest.raises(ForeignCheckpointError, match="3 is not one of facejax's"):
+        copy.restore_latest()
+
+
+def test_a_good_step_is_never_renamed(saved):
+    with saved, pytest.raises(CheckpointError, match="step 2 that is in order"):
+        saved.save(2, _tree(7), {})
+    assert sorted(p.name for p in saved.folder.iterdir()) == ["1", "2", "3"]
+    _assert_equal(Checkpoints(saved.folder).restore_latest(like=_tree())[0], _tree(3))
+
+
+def test_a_step_that_a_run_removes_while_it_is_read_is_passed_over(saved, monkeypatch):
+    real = Checkpoints.restore
+
+    def restore(self, step, **options):
+        if step == 3:
+            shutil.rmtree(self.folder / "3")
+            with Checkpoints(self.folder) as writer:
+                writer.save(5, _tree(5), {})
+        return real(self, step, **options)
+
+    monkeypatch.setattr(Checkpoints, "restore", restore)
+    assert saved.restore_latest()[1]["step"] == 5
 
 
 def test_device_arrays_on_another_number_of_devices(tmp_path):
@@ -194,6 +425,8 @@ def test_a_write_that_fails_in_the_background_is_reported_and_earlier_steps_stay
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert "\n" not in str(error.value) and "steps [1, 2, 3]" in str(error.value)
     _assert_equal(Checkpoints(saved.folder).restore_latest(like=_tree())[0], _tree(3))
+    saved.close()
+    assert sorted(p.name for p in saved.folder.iterdir()) == ["1", "2", "3"]
     with Checkpoints(saved.folder) as again:
         again.save(4, _tree(4), {})
     assert 4 in again.steps()

@@ -1,8 +1,8 @@
 import jax
 import numpy as np
 import pytest
-from absl import logging
 
+from facejax.host import cache
 from facejax.host.machine import cache_folder
 from facejax.morphable import load_morphable, load_npz, save_npz
 from facejax.morphable.storage import arrays_from_model
@@ -54,30 +54,29 @@ def test_file_with_foreign_shapes_is_explained(tmp_path, small_model):
         load_npz(tmp_path / "odd.npz")
 
 
-def test_damaged_cache_is_rebuilt_with_a_warning(monkeypatch, tmp_path):
+def test_damaged_cache_is_rebuilt_with_a_warning(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("FACEJAX_CACHE_DIR", str(tmp_path))
     settings = SMALL | dict(draws=10, n_id=4, n_alb=4)
     model = load_morphable("procedural", **settings)
     (path,) = cache_folder().glob("procedural-*.npz")
     path.write_bytes(path.read_bytes()[:1000])
-    warnings = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
     again = load_morphable("procedural", **settings)
-    assert len(warnings) == 1 and "damaged" in warnings[0]
+    assert len(caplog.messages) == 1 and f"damaged: {path}" in caplog.text
     assert again.topology.digest == model.topology.digest  # deterministic, too
     np.testing.assert_array_equal(again.id_basis, model.id_basis)
     load_morphable("procedural", **settings)
-    assert len(warnings) == 1
+    assert len(caplog.messages) == 1
 
 
-def test_unwritable_cache_only_warns(monkeypatch, tmp_path):
+def test_unwritable_cache_only_warns(monkeypatch, tmp_path, caplog):
     blocker = tmp_path / "file"
     blocker.write_text("")
     monkeypatch.setenv("FACEJAX_CACHE_DIR", str(blocker / "below"))
-    warnings = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
+    cache._say.cache_clear()
     model = load_morphable("procedural", **(SMALL | dict(draws=10, n_id=4, n_alb=4)))
-    assert model.num_id == 4 and "cannot cache" in warnings[0]
+    load_morphable("procedural", **(SMALL | dict(draws=10, n_id=5, n_alb=4)))
+    assert model.num_id == 4 and len(caplog.messages) == 1  # once per process
+    assert f"{blocker / 'below'}: cannot write there" in caplog.text
 
 
 def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):

@@ -23,7 +23,6 @@ from tests.oracles.hlo import count_operations, largest_constant, reduced_bytes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEMS = [name for name in find_systems() if (ROOT / f"configs/{name}.py").is_file()]
-FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 LARGEST = 2**20
 
 
@@ -72,7 +71,7 @@ def test_four_devices_add_up_gradients_statistics_and_metrics_and_nothing_else(n
         mine = step_arguments(system, plan, abstract_state(system), plan.stage.batch_size // 4)
         for phase in system.phases(plan.stage):
             step = parallel.wrap(system, plan.stage, phase.name)
-            text = step.lower(*arguments).compile(FAST).as_text()
+            text = step.lower(*arguments).compile().as_text()
             counts = count_operations(text)
             assert counts["all-reduces in loops"] == 0
             assert counts["collectives"] == text.count(" all-reduce(") > 0  # and no other kind
@@ -131,7 +130,7 @@ _SMALLER = {  # as large as the default in everything that a program could hold 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_no_program_of_a_default_holds_a_large_constant(name, tmp_path):
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-    environment["XLA_FLAGS"] = " ".join(f"--{k}={str(v).lower()}" for k, v in FAST.items())
+    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # one device
     done = subprocess.run(
         [sys.executable, "-c", _SCAN, name, str(tmp_path)], cwd=ROOT, env=environment,
         input=json.dumps(_SMALLER.get(name, {})), capture_output=True, text=True, check=False,

@@ -64,3 +64,12 @@ def test_checkpoints_that_were_not_kept_are_named():
     assert evaluation.removed_checkpoints({"images": 20_064, "origin": "a.pkl"}, 10.0) == []
     assert evaluation.removed_checkpoints({}, 10.0) == []
     assert evaluation._some(range(1, 20)) == "1, 2, 3, 4, ..., 18, 19"
+
+
+def test_figures_that_are_no_numbers_are_left_empty_and_said(run, caplog):
+    found = measure(run, lambda params, meta: {"a": {"x": float("nan"), "y": 2.0}})
+    assert [set(row) - {"step", "kimg"} for row in found["a"]] == [{"a/y"}] * 3
+    assert "left empty: a/x" in caplog.text
+    caplog.clear()
+    assert evaluation.finite_figures({"a": 1.0, "b": [np.inf]}, "it") == {"a": 1.0, "b": [None]}
+    assert "it: 1 figure(s) came out as no finite number" in caplog.text

@@ -183,13 +183,17 @@ def test_killed_twice_equals_never_killed(finished, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, tree, wanted_tree)
 
 
-@pytest.mark.parametrize("signum, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(finished, tmp_path, signum, code):
+SIGNALS = [(name, 128 + getattr(signal, name)) for name in ("SIGTERM", "SIGINT", "SIGHUP")
+           if hasattr(signal, name)]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, code", SIGNALS)
+def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(finished, tmp_path, name, code):
     process = _start(tmp_path, sleep_s=0.1)
     try:
         _wait_for_line(process, tmp_path, 9)
         time.sleep(0.11)  # inside a window of the averages
-        os.kill(process.pid, signum)
+        os.kill(process.pid, getattr(signal, name))
         output = process.communicate(timeout=60)[0]
     finally:
         process.kill()

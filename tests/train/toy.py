@@ -11,6 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from facejax.data.source import Source
+from facejax.host.files import atomic_path
 from facejax.nn.keys import example_normals
 from facejax.train import prerequisites, runs
 from facejax.train.optim import adam
@@ -141,7 +142,8 @@ class ToySystem:
         return {"reals": np.zeros((4, 4, 3), np.uint8)}
 
     def finish(self, params, workdir):
-        np.save(pathlib.Path(workdir) / "export.npy", np.asarray(params["gen"]["w0"]))
+        with atomic_path(pathlib.Path(workdir) / "export.npy") as path:
+            np.save(path, np.asarray(params["gen"]["w0"]))
 
     def closing_lines(self, workdir):
         return [f"Exports: {workdir}/export.npy"]

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 
+from facejax.commands import common
 from facejax.train.control import Interrupted
 from facejax.train.loop import train
 from facejax.train.parallel import Parallel, initialize
@@ -13,7 +14,7 @@ from facejax.train.runs import make_system, resolve
 from tests.train.toy import install, student_config, toy_config
 
 
-def main():
+def work():
     logging.getLogger("facejax").addHandler(logging.StreamHandler())
     logging.getLogger("facejax").setLevel(logging.INFO)
     workdir, overrides = sys.argv[1], json.loads(sys.argv[2])
@@ -29,8 +30,9 @@ def main():
         train(make_system(resolve(config, workdir)), config, workdir, parallel=parallel)
     except Interrupted as error:
         print(error, flush=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(common.whole_process(lambda: common.report_errors(work)))

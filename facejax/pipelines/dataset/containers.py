@@ -53,6 +53,10 @@ class Container(Protocol):
         """Stores a face, whole or not at all; called from several threads."""
         ...
 
+    def close(self) -> None:
+        """Ends writing: what was written is there for other processes and machines."""
+        ...
+
     def finish(self) -> None:
         """Called when none is missing; may be called again."""
         ...
@@ -123,6 +127,9 @@ class FolderContainer:
             for place, content in files.items():
                 with atomic_path(self.path(place, index)) as temporary:
                     temporary.write_bytes(content)
+
+    def close(self) -> None:
+        """See `Container`; every file is closed when it is written."""
 
     def finish(self) -> None:
         """Removes what killed processes left of files that they were writing."""

@@ -7,19 +7,22 @@ Layout of a folder:
     written.npy    [N] uint8, 1 where a face is there
 """
 
+import contextlib
 import hashlib
-import io
 import json
+import math
 import os
 import pathlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from facejax.data.source import Source, check_indices
-from facejax.host.files import atomic_path
+from facejax.host import machine
+from facejax.host.arrays import npy_header, read_npy
+from facejax.host.files import atomic_path, read_json
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import split_face
 
@@ -50,17 +53,35 @@ class PackedContainer:
         with self._lock:
             if name not in self._open:
                 shape, dtype = self._specs[name]
-                header = io.BytesIO()
-                value = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-                np.lib.format.write_array_header_1_0(header, value | {"shape": (self.num, *shape)})
-                start = len(header.getvalue())
+                header = npy_header(dtype, (self.num, *shape))
                 self.out.mkdir(parents=True, exist_ok=True)
-                file = os.open(self.out / f"{name}.npy", os.O_RDWR | os.O_CREAT, 0o644)
-                # every process that makes it writes the same bytes, so none has to be first
-                os.pwrite(file, header.getvalue(), 0)
-                os.ftruncate(file, start + self.num * dtype.itemsize * int(np.prod(shape)))
-                self._open[name] = file, start
+                path = self.out / f"{name}.npy"
+                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+                with _named(path):
+                    # every process that makes it writes the same bytes, so none has to be first
+                    _pwrite(file, header, 0)
+                    os.ftruncate(file, len(header) + self._bytes(name))
+                self._open[name] = file, len(header)
             return self._open[name]
+
+    def _bytes(self, name: str) -> int:
+        shape, dtype = self._specs[name]
+        return self.num * dtype.itemsize * math.prod(shape)
+
+    def check_space(self) -> None:
+        """Refuses a set that will not fit on the disk; what is written already counts.
+
+        Raises:
+          MachineError: there is no room.
+        """
+        needed = 0
+        for name in self._specs:
+            path = self.out / f"{name}.npy"
+            there = path.stat() if path.is_file() else None
+            # files have holes where faces are missing; blocks are of 512 bytes, where there are any
+            written = 512 * getattr(there, "st_blocks", 0) if there else 0
+            needed += max(0, self._bytes(name) - written)
+        machine.check_space(self.out, needed)
 
     def _put(self, name: str, index: int, array: np.ndarray) -> None:
         shape, dtype = self._specs[name]
@@ -72,9 +93,8 @@ class PackedContainer:
             )
         content = array.tobytes()
         file, start = self._file(name)
-        done = 0
-        while done < len(content):
-            done += os.pwrite(file, content[done:], start + index * len(content) + done)
+        with _named(self.out / f"{name}.npy"):
+            _pwrite(file, content, start + index * len(content))
 
     def share(self, num_shards: int, shard: int) -> np.ndarray:
         """See `Container`; shard, shard + num_shards, ..."""
@@ -83,9 +103,12 @@ class PackedContainer:
     def there(self) -> np.ndarray:
         """See `Container`."""
         try:
-            return np.load(self.out / "written.npy", allow_pickle=False) == 1
-        except (OSError, ValueError, EOFError):  # not there, or just being made
+            written = read_npy(self.out / "written.npy")
+        except FileNotFoundError:
             return np.zeros(self.num, bool)
+        except ValueError:  # another shard is just making it
+            return np.zeros(self.num, bool)
+        return written == 1
 
     def write(self, index: int, face: Mapping[str, np.ndarray]) -> None:
         """See `Container`."""
@@ -94,6 +117,13 @@ class PackedContainer:
                 for name, array in part.items():
                     self._put(name, index, array)
             self._put("written", index, np.uint8(1))
+
+    def close(self) -> None:
+        """See `Container`."""
+        with self._lock:
+            for file, _ in self._open.values():
+                os.close(file)
+            self._open = {}
 
     def finish(self) -> None:
         """Writes meta.json."""
@@ -113,7 +143,7 @@ class PackedContainer:
             }
         content = {"magic": MAGIC, "version": VERSION, "count": self.num, "arrays": arrays}
         with atomic_path(self.out / "meta.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def labels(self, index: int) -> dict[str, np.ndarray]:
         """See `Container`."""
@@ -127,6 +157,21 @@ class PackedContainer:
     def _row(self, index: int) -> dict[str, np.ndarray]:
         self._reader = self._reader or PackedFaces(self.out)
         return self._reader.row(index)
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Puts a file's name into errors of its descriptor."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _pwrite(file: int, content: bytes, offset: int) -> None:
+    done = 0
+    while done < len(content):
+        done += os.pwrite(file, content[done:], offset + done)
 
 
 class PackedFaces(Source):
@@ -148,16 +193,19 @@ class PackedFaces(Source):
         """
         folder = pathlib.Path(folder)
         path = folder / "meta.json"
-        try:
-            meta = json.loads(path.read_text())
-            if meta["magic"] != MAGIC or meta["version"] != VERSION:
-                raise ValueError(f"magic {meta['magic']!r}, version {meta['version']}")
-            specs: dict[str, dict[str, Any]] = meta["arrays"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        if not path.is_file():
             raise ValueError(
-                f"{folder} is no finished packed set of faces ({error}); make one with "
+                f"{path} is missing: {folder} is no finished packed set of faces; make one with "
                 "facejax make_dataset --container=packed, the same command again finishes it"
-            ) from error
+            )
+        meta = read_json(path)
+        known = isinstance(meta, dict) and isinstance(meta.get("arrays"), dict)
+        if not known or meta.get("magic") != MAGIC or meta.get("version") != VERSION:
+            raise ValueError(
+                f"{path} does not describe a packed set of faces: wanted magic {MAGIC!r}, version "
+                f"{VERSION}, and arrays"
+            )
+        specs: dict[str, dict[str, Any]] = meta["arrays"]
         self.meta = meta
         self._arrays = {}
         for name, spec in specs.items():

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from facejax.host.files import atomic_path
+from facejax.data.tfds import write_array_records
+from facejax.host.files import atomic_path, read_json
+from facejax.host.machine import MachineError
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import IMAGES, MAPS, png_bytes, split_face
 
@@ -29,7 +31,8 @@ class RecordContainer:
       per_file: faces in a file; FACES_PER_FILE by default.
 
     Raises:
-      ValueError: the name is no snake_case, or a package is missing.
+      ValueError: the name is no snake_case.
+      MachineError: a package is missing.
     """
 
     def __init__(
@@ -48,13 +51,14 @@ class RecordContainer:
             )
         try:
             import tensorflow_datasets as tfds
-            from array_record.python.array_record_module import ArrayRecordWriter
+            from array_record.python import array_record_module  # noqa: F401
         except ImportError as error:
-            raise ValueError(
-                f"--container=tfds needs tensorflow-datasets and array-record ({error}): pip "
-                "install array-record, or use --container=packed"
+            raise MachineError(
+                "--container=tfds needs tensorflow-datasets and array-record, and one of them "
+                f"cannot be imported ({error}): pip install tensorflow-datasets array-record, or "
+                "use --container=packed"
             ) from error
-        self._tfds, self._writer = tfds, ArrayRecordWriter
+        self._tfds = tfds
         self.name, self.num, self.clock = name, num, clock
         self.per_file = per_file or FACES_PER_FILE
         self.folder = out / VERSION
@@ -105,14 +109,14 @@ class RecordContainer:
                 return
             del self._blocks[block]
         with self.clock("disk"), atomic_path(self._file(block)) as temporary:
-            writer = self._writer(str(temporary), "group_size:1")
-            for i in sorted(records):
-                writer.write(records[i])
-            writer.close()
+            write_array_records(temporary, (records[i] for i in sorted(records)))
+
+    def close(self) -> None:
+        """See `Container`; every file is closed when it is written."""
 
     def finish(self) -> None:
         """Writes dataset_info.json and features.json."""
-        if (self.folder / "dataset_info.json").is_file():
+        if self._is_finished():
             return
         tfds = self._tfds
         blocks = -(-self.num // self.per_file)
@@ -121,13 +125,30 @@ class RecordContainer:
             shard_lengths=[len(self._faces(b)) for b in range(blocks)],
             num_bytes=sum(self._file(b).stat().st_size for b in range(blocks)),
         )
-        tfds.folder_dataset.write_metadata(
-            data_dir=str(self.folder),
-            features=self._features,
-            split_infos=[split],
-            version=VERSION,
-            check_data=False,
-        )
+        try:
+            tfds.folder_dataset.write_metadata(
+                data_dir=str(self.folder),
+                features=self._features,
+                split_infos=[split],
+                version=VERSION,
+                check_data=False,
+            )
+        except BaseException as error:
+            for path in self._metadata():
+                path.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+                error.filename = str(self.folder)
+            raise
+
+    def _metadata(self) -> list[pathlib.Path]:
+        return [self.folder / name for name in ("features.json", "dataset_info.json")]
+
+    def _is_finished(self) -> bool:
+        """Whether the metadata are there, and whole: TFDS writes them bit by bit."""
+        try:
+            return all(read_json(path) for path in self._metadata())
+        except (FileNotFoundError, ValueError):
+            return False
 
     def _example(self, index: int, labels_only: bool) -> dict[str, np.ndarray]:
         if labels_only not in self._sources:

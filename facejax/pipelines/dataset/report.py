@@ -132,6 +132,8 @@ class Statistics:
         self.num += 1
         for (name, (low, high)), value in zip(self._edges.items(), values, strict=True):
             value = np.asarray(value, np.float64).reshape(-1)
+            if not np.isfinite(value).all():
+                raise ValueError(f"a face of the set has {name} that are not finite")
             place = (value - low) / max(high - low, 1e-9) * _BINS
             bins = np.clip(place.astype(np.int64), 0, _BINS - 1)
             self._counts[name] += np.bincount(bins, minlength=_BINS)

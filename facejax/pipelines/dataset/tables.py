@@ -1,5 +1,6 @@
 """One row per face for all faces: labels.csv, labels.parquet, COCO keypoints."""
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -64,23 +65,32 @@ class TableWriter:
         self._buffer: list[np.ndarray] = []
 
     def __enter__(self) -> "TableWriter":
-        self._csv_path = atomic_path(self._out / "labels.csv")
-        self._file = open(self._csv_path.__enter__(), "w", newline="")
-        self._csv = csv.writer(self._file)
-        self._csv.writerow(self._columns)
-        if self._parquet:
-            import pyarrow
-            import pyarrow.parquet
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(atomic_path(self._out / "labels.csv"))
+            file = stack.enter_context(open(path, "w", newline="", encoding="utf-8"))
+            self._csv = csv.writer(file)
+            self._csv.writerow(self._columns)
+            if self._parquet:
+                import pyarrow
+                import pyarrow.parquet
 
-            fields = [
-                (c, pyarrow.int64() if c == "face" else pyarrow.float32()) for c in self._columns
-            ]
-            self._schema = pyarrow.schema(fields)
-            self._parquet_path = atomic_path(self._out / "labels.parquet")
-            self._writer = pyarrow.parquet.ParquetWriter(
-                self._parquet_path.__enter__(), self._schema
-            )
+                fields = [
+                    (c, pyarrow.int64() if c == "face" else pyarrow.float32())
+                    for c in self._columns
+                ]
+                self._schema = pyarrow.schema(fields)
+                path = stack.enter_context(atomic_path(self._out / "labels.parquet"))
+                self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
+                stack.push(self._end_parquet)
+            self._files = stack.pop_all()  # they end as they would here, errors included
         return self
+
+    def _end_parquet(self, kind, *unused) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            self._writer.close()
 
     def add(self, numbers: np.ndarray) -> None:
         """One row."""
@@ -101,13 +111,7 @@ class TableWriter:
             self._buffer.clear()
 
     def __exit__(self, *error) -> None:
-        self._file.close()
-        if self._parquet:
-            if error[0] is None:
-                self._flush()
-            self._writer.close()
-            self._parquet_path.__exit__(*error)
-        self._csv_path.__exit__(*error)
+        self._files.__exit__(*error)
 
 
 def write_coco(
@@ -139,9 +143,9 @@ def write_coco(
     }
     head = {"info": {"description": "made by facejax"}, "licenses": [], "categories": [category]}
     notes = path.with_suffix(".annotations.tmp")
-    with atomic_path(path) as temporary, open(temporary, "w") as out:
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as out:
         try:
-            with open(notes, "w") as annotations:
+            with open(notes, "w", encoding="utf-8") as annotations:
                 out.write(json.dumps(head)[:-1] + ', "images": [')
                 for k, (index, name, labels) in enumerate(faces):
                     comma = ",\n" if k else "\n"
@@ -149,7 +153,7 @@ def write_coco(
                     out.write(comma + json.dumps(image))
                     annotations.write(comma + json.dumps(_annotation(index, labels, size)))
             out.write('], "annotations": [')
-            with open(notes) as annotations:
+            with open(notes, encoding="utf-8") as annotations:
                 for line in annotations:
                     out.write(line)
             out.write("]}\n")

@@ -1,6 +1,7 @@
 """From numbers to a finished set: draws, renders and writes at the same time, and resumes."""
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -16,7 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from facejax.host.files import atomic_path
+from facejax.host.files import atomic_path, read_json
+from facejax.host.locks import LockError, folder_lock
 from facejax.morphable import MorphableModel
 from facejax.pipelines.dataset.containers import Clock, Container, FolderContainer, Schema
 from facejax.pipelines.dataset.draw import Drawer
@@ -31,6 +33,7 @@ from facejax.pipelines.dataset.tables import TableWriter, column_names, row, wri
 from facejax.systems.manifold.denoise import Denoisers
 
 _LAST = "statistics.png"
+_REPORT = "report"  # the lock of who writes the tables
 _log = logging.getLogger(__name__)
 CONTAINERS = ("folder", "packed", "tfds")
 
@@ -77,7 +80,7 @@ class FaceMaker:
             digest = h.hexdigest()
         backgrounds = self.draw.backgrounds
         return self.options.settings() | {
-            "background": "images" if backgrounds.files else backgrounds.kind,  # wherever they are
+            "background": "images" if backgrounds.names else backgrounds.kind,  # wherever they are
             "model": self.model.topology.name,
             "model_digest": self.model.topology.digest,
             "run_digest": digest,
@@ -97,6 +100,7 @@ class Summary:
     Attributes:
       written, found, missing: faces made now; there before, of this process's share; not there
         yet, of the whole set.
+      left_out: {background image: why} of those that were not used.
       seconds: wall time of making faces ('total'), in it of compiling ('compile') and of waiting
         for devices ('start', 'wait'); of the tables ('report'). Summed over threads: 'draw',
         'encode', 'disk'.
@@ -105,6 +109,7 @@ class Summary:
     written: int
     found: int
     missing: int
+    left_out: dict[str, str]
     seconds: dict[str, float]
 
 
@@ -121,8 +126,13 @@ def write_dataset(
     compress: bool = True,
     meshes: str = "",
     threads: int | None = None,
+    skip_bad: bool = False,
 ) -> Summary:
     """Makes what is missing of the faces 0 .. num - 1 of a set.
+
+    The identity of a set is its dataset.json: the settings, the face model, and the list of
+    background images that could be read when it was begun. Faces that are there are never made
+    again, nor refused because of what became of a background.
 
     In any case: dataset.json (settings, what is stored). When all faces are there: labels.csv (and
     labels.parquet where pyarrow is installed), contact_sheet.png, outputs.png, statistics.png and,
@@ -140,15 +150,34 @@ def write_dataset(
       compress: of the maps in 'folder'.
       meshes: 'glb', 'obj' or 'ply': also meshes/, of 'folder'; '' for none.
       threads: that draw and encode; by default one per processor.
+      skip_bad: do without background images that cannot be read. In a set that is begun they are
+        left out of its list; in one that goes on, faces that would get one draw another.
 
     Raises:
       ValueError: a wrong argument, the folder holds another set, an image of the background cannot
         be read.
+      LockError: another process makes the set, or the same share of it.
+      MachineError: there is no room.
     """
     _check(num, container, batch_size, num_shards, shard, coco, meshes)
     out = pathlib.Path(out)
+    threads = threads or os.cpu_count() or 1
+    parts = [f"shard-{k}-of-{num_shards}" for k in range(num_shards)] if num_shards > 1 else [""]
+    with folder_lock(out, "making faces", parts[shard], beside=[*parts, _REPORT]):
+        return _write_share(
+            maker, out, num, container, batch_size, num_shards, shard, coco, compress, meshes,
+            threads, skip_bad,
+        )  # fmt: skip
+
+
+def _write_share(
+    maker, out, num, container, batch_size, num_shards, shard, coco, compress, meshes, threads,
+    skip_bad,
+) -> Summary:  # fmt: skip
+    """`write_dataset` by the process that holds the lock of its share."""
     batch_size = -(-batch_size // maker.render.num_devices) * maker.render.num_devices
-    schema = _open_set(maker, out, num, {"container": container, "meshes": meshes}, batch_size)
+    layout = {"container": container, "meshes": meshes}
+    schema = _open_set(maker, out, num, layout, batch_size, skip_bad, threads)
     clock = Clock()
     if container == "folder":
         mesh = MeshWriter(maker.model, out, meshes) if meshes else None
@@ -159,19 +188,34 @@ def write_dataset(
         sink = RecordContainer(out, num, schema, clock)
     share = sink.share(num_shards, shard)
     todo = share[~sink.there()[share]]
+    backgrounds = maker.draw.backgrounds
     if len(todo):
+        if backgrounds.names and not backgrounds.checked:
+            backgrounds.check_resumed(skip_bad, threads)
+        if isinstance(sink, PackedContainer):
+            sink.check_space()
         (out / _LAST).unlink(missing_ok=True)  # tells of a set that is about to change
-    with clock("total"):
-        _make(maker, sink, todo, batch_size, threads or os.cpu_count() or 1, clock)
+    with clock("total"), contextlib.closing(sink):
+        _make(maker, sink, todo, batch_size, threads, clock)
     missing = int(num - sink.there().sum())
-    if not missing and not (out / _LAST).is_file():
-        with clock("report"):
-            sink.finish()
-            _report(maker, sink, out, num)
-    if not missing and coco:
+    if not missing:
+        try:
+            with folder_lock(out, "writing tables", _REPORT), clock("report"):
+                _finish(maker, sink, out, num, coco)
+        except LockError as error:  # the process of another shard was faster
+            _log.info("the tables are left to another process: %s", error)
+    left_out = backgrounds.left_out
+    return Summary(len(todo), len(share) - len(todo), missing, left_out, clock.seconds)
+
+
+def _finish(maker, sink, out, num, coco) -> None:
+    """What is written when all faces are there; what is there already is left."""
+    if not (out / _LAST).is_file():
+        sink.finish()
+        _report(maker, sink, out, num)
+    if coco:
         faces = ((i, f"images/{i:06d}.png", sink.labels(i)) for i in range(num))
         write_coco(out / "coco_keypoints.json", faces, maker.options.size)
-    return Summary(len(todo), len(share) - len(todo), missing, clock.seconds)
 
 
 def _check(num, container, batch_size, num_shards, shard, coco, meshes) -> None:
@@ -190,19 +234,29 @@ def _check(num, container, batch_size, num_shards, shard, coco, meshes) -> None:
 
 
 def _open_set(
-    maker: FaceMaker, out: pathlib.Path, num: int, layout: dict[str, str], batch: int
-) -> Schema:
+    maker: FaceMaker, out: pathlib.Path, num: int, layout: dict[str, str], batch: int,
+    skip_bad: bool, threads: int,
+) -> Schema:  # fmt: skip
     """The schema of a face; writes dataset.json, or checks that it describes the same set."""
+    path, backgrounds = out / "dataset.json", maker.draw.backgrounds
+    found = _read_set(path) if path.is_file() else None
+    if found is None:
+        if out.exists() and (
+            not out.is_dir() or any(not p.name.startswith(".") for p in out.iterdir())
+        ):
+            raise ValueError(f"{out} is there and is no set of faces: give another --out")
+        backgrounds.begin(skip_bad, threads)
+    elif backgrounds.names and found["background_images"]:
+        backgrounds.resume(
+            found["background_images"],
+            found.get("background_sizes"),
+            found["settings"].get("background_digest", ""),
+        )
     settings = maker.settings() | layout
     if layout["container"] != "folder":
         settings["num"] = num  # the size of its files
-    path = out / "dataset.json"
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text())
-            there = found["settings"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged ({error}): give another --out") from error
+    if found is not None:
+        there = found["settings"]
         changed = sorted(k for k in settings | there if settings.get(k) != there.get(k))
         if changed:
             raise ValueError(
@@ -212,27 +266,36 @@ def _open_set(
             )
         if found["num"] == num:
             return found["outputs"]
-        schema = found["outputs"]
-    else:
-        if out.exists() and (
-            not out.is_dir() or any(not p.name.startswith(".") for p in out.iterdir())
-        ):
-            raise ValueError(f"{out} is there and is no set of faces: give another --out")
-        schema = _schema(maker, batch)
-    topology, backgrounds = maker.model.topology, maker.draw.backgrounds
+    schema = found["outputs"] if found else _schema(maker, batch)
+    topology = maker.model.topology
     content = {
         "num": num,
         "settings": settings,
         "outputs": schema,
         "regions": list(maker.render.regions),
         "background_images": backgrounds.names,
+        "background_sizes": backgrounds.sizes,
         "exp_names": list(topology.exp_names),
         "source": topology.source,
         "licence": topology.licence,
     }
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return schema
+
+
+def _read_set(path: pathlib.Path) -> dict[str, Any]:
+    """The content of a dataset.json."""
+    found = read_json(path)
+    wanted = {"settings": dict, "num": int, "outputs": dict, "background_images": list}
+    if not isinstance(found, dict) or any(
+        not isinstance(found.get(key), kind) for key, kind in wanted.items()
+    ):
+        raise ValueError(
+            f"{path} does not describe a set of faces (wanted {', '.join(wanted)}): give another "
+            "--out"
+        )
+    return found
 
 
 def _schema(maker, batch) -> dict[str, dict[str, Any]]:

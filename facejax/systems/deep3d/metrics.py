@@ -13,12 +13,15 @@ import numpy as np
 
 from facejax.data.aflw2000 import (
     check_photos,
+    check_truth,
     photos_without_truth,
     read_aflw2000,
     read_detections,
 )
 from facejax.data.photo_folders import read_aligned
+from facejax.host.files import atomic_path
 from facejax.io.images import write_image
+from facejax.metrics import plausibility
 from facejax.metrics import reconstruction as measures
 from facejax.nn.batching import in_batches
 from facejax.recon.decoder import MM_PER_DM, decode, front_weights, parts_in_files, split
@@ -191,6 +194,10 @@ def aflw_figures(
       ValueError: see `facejax.data.aflw2000`; an image cannot be read or aligned.
     """
     photos = read_aflw2000(folder)
+    truth = np.stack([p.landmarks for p in photos])
+    check_truth(photos)
+    for remark in plausibility.copies_remark(truth, "annotations"):
+        _log.warning("%s: %s", folder, remark)
     given = read_detections(photos, points) if points else [p.landmarks for p in photos]
     check_photos(photos, given)
     predict = Predictor(system, params)
@@ -201,18 +208,21 @@ def aflw_figures(
             read_aligned(photo.image, marks, system.camera.size)[1]
             for photo, marks in zip(photos[some], given[some], strict=True)
         ]
+        for photo, a in zip(photos[some], aligned, strict=True):
+            size = (a.transform.height, a.transform.width)
+            plausibility.check_in_picture(photo.landmarks, size, str(photo.image))
         out = predict(np.stack([a.crop.astype(np.float32) / 255 for a in aligned]))
         for mesh in (m for m in ("rnet", "graph") if f"{m}_landmarks" in out):
             pairs = zip(aligned, out[f"{mesh}_landmarks"], strict=True)
             found.setdefault(mesh, []).extend(a.transform.to_photo(marks) for a, marks in pairs)
-    truth = np.stack([p.landmarks for p in photos])
     yaw_rad = np.array([p.yaw_rad for p in photos])
     predicted = {mesh: np.stack(each) for mesh, each in found.items()}
     if details:
         arrays = {"names": [p.image.stem for p in photos], "yaw_deg": np.degrees(yaw_rad)}
         for mesh, marks in predicted.items():
             arrays |= {mesh: marks, f"{mesh}_nme_percent": 100 * measures.nme(marks, truth)}
-        np.savez_compressed(details, truth=truth, **arrays)
+        with atomic_path(details) as path:
+            np.savez_compressed(path, truth=truth, **arrays)
     counts = faces_per_bin(yaw_rad)
     for name in (k for k, number in counts.items() if not number):
         _log.warning("%s: no face of %s degrees; 'overall' is without them", folder, name)

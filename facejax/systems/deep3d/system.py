@@ -14,6 +14,7 @@ from facejax import losses as face_losses
 from facejax.data.augment import random_affine, transform_landmarks, warp
 from facejax.data.models import model_of
 from facejax.data.synthetic_photos import example_shapes
+from facejax.host.shell import command_line
 from facejax.morphable.hierarchy import cached_hierarchy
 from facejax.nn.init import only_shapes
 from facejax.nn.keys import example_keys
@@ -438,9 +439,10 @@ class Deep3DSystem:
 
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """Where to look and what to type next."""
+        curves = command_line("tensorboard", "--logdir", workdir)
         return [
-            f"Pictures:  {workdir}/samples   curves: tensorboard --logdir {workdir}",
-            f"Measure:   facejax evaluate --workdir={workdir}",
+            f"Pictures:  {workdir / 'samples'}   curves: {curves}",
+            f"Measure:   {command_line('facejax', 'evaluate', f'--workdir={workdir}')}",
         ]
 
     def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import optax
 
 from facejax.data.models import model_of
 from facejax.data.synthetic_photos import example_shapes
+from facejax.host.shell import command_line
 from facejax.losses.identity import MARGINS
 from facejax.nn.precision import cast, check_dtype, uncast
 from facejax.systems.idnet import data, losses, networks
@@ -138,9 +139,10 @@ class IdentitySystem:
 
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """What to type next."""
+        use = ("--config=deep3d", f"--config.recognition.run={workdir}")
         return [
-            f"Measure:   facejax evaluate --workdir={workdir}",
-            f"Use:       facejax train --config=deep3d --config.recognition.run={workdir}",
+            f"Measure:   {command_line('facejax', 'evaluate', f'--workdir={workdir}')}",
+            f"Use:       {command_line('facejax', 'train', *use)}",
         ]
 
     def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:

@@ -128,33 +128,28 @@ def load_model(config):
 
 
 def _procedural_rows(config, target: str) -> np.ndarray:
-    from facejax.host.machine import cache_folder
+    from facejax.host.cache import cached
+    from facejax.host.files import atomic_path
     from facejax.morphable import procedural
 
     c = config.data
     key = [procedural.VERSION, 1, target, c.num_rows, config.data.seed, dict(c.model_options)]
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=10).hexdigest()
-    path = cache_folder(f"manifold-{target}-{digest}.npy")
-    if path.exists():
-        try:
-            return read_npy(path)
-        except ValueError:
-            pass  # damaged: drawn again below
-    model = load_model(config)
-    rng = np.random.default_rng([c.seed, TARGETS.index(target)])
-    if target == "shape":
-        size = [dict(c.model_options).get(k) or 128 for k in ("rows", "cols")]
-        rows = draw_shapes(model, *size, c.num_rows, rng)
-    else:
-        rows = draw_expressions(model.topology.exp_names, c.num_rows, rng)
-    from facejax.host.files import atomic_path
 
-    try:
+    def drawn() -> np.ndarray:
+        model = load_model(config)
+        rng = np.random.default_rng([c.seed, TARGETS.index(target)])
+        if target == "shape":
+            size = [dict(c.model_options).get(k) or 128 for k in ("rows", "cols")]
+            return draw_shapes(model, *size, c.num_rows, rng)
+        return draw_expressions(model.topology.exp_names, c.num_rows, rng)
+
+    def write(path, rows):
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.save(file, rows)
-    except OSError:
-        pass  # an unwritable cache only costs time
-    return rows
+
+    name = f"manifold-{target}-{digest}.npy"
+    return cached(name, f"{target} faces", drawn, read_npy, write)
 
 
 def split_rows(rows: np.ndarray, num_test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,14 @@
 """Noisy and clean pairs as files, in the layout of the original's generators."""
 
+import contextlib
 import pathlib
 
 import numpy as np
 
+from facejax.host import machine
+from facejax.host.arrays import RowWriter
+from facejax.host.files import atomic_path
+from facejax.host.locks import folder_lock
 from facejax.systems.manifold.data import Rows
 
 
@@ -28,26 +33,30 @@ def write_pairs(
 
     Raises:
       ValueError: repeats or sigma is not positive.
+      LockError: another process writes into the folder.
+      MachineError: there is no room.
     """
     if repeats < 1 or not np.all(np.asarray(sigma) > 0):
         raise ValueError(f"repeats and sigma must be positive, found {repeats} and {sigma}")
     base = pathlib.Path(folder) / f"dataset_{target}"
-    for part, (name, clean) in enumerate((("train", rows.train), ("test", rows.test))):
-        (base / name).mkdir(parents=True, exist_ok=True)
-        shape = (len(clean) * repeats, clean.shape[1])
-        files = {
-            kind: np.lib.format.open_memmap(
-                base / name / f"{kind}.npy", mode="w+", dtype=np.float64, shape=shape
-            )
-            for kind in ("noisy", "labels")
-        }
-        for face, vector in enumerate(clean):
-            rng = np.random.default_rng([seed, part, face])
-            part_rows = slice(face * repeats, (face + 1) * repeats)
-            files["labels"][part_rows] = vector
-            files["noisy"][part_rows] = vector + sparse_noise(rng, repeats, len(vector), sigma)
-        for file in files.values():
-            file.flush()
+    with folder_lock(folder, "writing pairs"):
+        parts = (("train", rows.train), ("test", rows.test))
+        machine.check_space(base, sum(2 * 8 * clean.size * repeats for _, clean in parts))
+        for part, (name, clean) in enumerate(parts):
+            shape = (len(clean) * repeats, clean.shape[1])
+            with contextlib.ExitStack() as stack:
+                noisy, labels = (
+                    stack.enter_context(RowWriter(path, np.float64, shape))
+                    for path in [
+                        stack.enter_context(atomic_path(base / name / f"{kind}.npy"))
+                        for kind in ("noisy", "labels")
+                    ]
+                )
+                for face, vector in enumerate(clean):
+                    rng = np.random.default_rng([seed, part, face])
+                    noise = sparse_noise(rng, repeats, len(vector), sigma)
+                    labels.append(np.broadcast_to(vector, noise.shape))
+                    noisy.append(vector + noise)
     return base
 
 

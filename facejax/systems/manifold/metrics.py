@@ -7,6 +7,7 @@ row.
 """
 
 import csv
+import logging
 import pathlib
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.host.files import atomic_path
+from facejax.metrics.plausibility import check_finite, shared_rows
 from facejax.systems.manifold import data, losses, networks
 from facejax.systems.manifold.diversity import (
     candidates,
@@ -25,8 +27,10 @@ from facejax.systems.manifold.diversity import (
     trace,
 )
 
+_log = logging.getLogger(__name__)
 _NOISY_ROWS = 20_000  # at most so many noisy vectors are measured, spread over the held-out rows
 _BATCH = 4096
+_UNIT_STD = (1e-2, 30.0)  # faces of a model vary by 1, expressions of a weight in 0 .. 1 by 0.05
 
 
 def wiener(train: np.ndarray, noisy: np.ndarray, power: float) -> np.ndarray:
@@ -44,14 +48,19 @@ def linear(train: np.ndarray, noisy: np.ndarray, power: float) -> np.ndarray:
 
 
 def denoiser(system, target: str, params):
-    """(rows [N, n], strength=1) -> [N, n] numpy, by the trained network of a target."""
+    """(rows [N, n], strength=1) -> [N, n] numpy, by the trained network of a target.
+
+    It raises a ValueError where the network makes anything that is not finite.
+    """
     net, scale = system.nets[target], jnp.asarray(system.scales[target])
     run = jax.jit(lambda p, strength: networks.denoise(net, params, scale, p, strength))
 
     def apply(rows: np.ndarray, strength: float = 1.0) -> np.ndarray:
         parts = [jnp.asarray(rows[i : i + _BATCH], jnp.float32)
                  for i in range(0, len(rows), _BATCH)]  # fmt: skip
-        return np.concatenate([np.asarray(run(p, strength)) for p in parts])
+        rows = np.concatenate([np.asarray(run(p, strength)) for p in parts])
+        check_finite(rows, f"denoised {target} coefficients")
+        return rows
 
     return apply
 
@@ -75,6 +84,17 @@ def _gram_mm(model, target: str) -> np.ndarray | None:
     return flat @ flat.T / model.num_vertices
 
 
+def _remark_unit(rows: np.ndarray, target: str) -> None:
+    """Says it where coefficients vary far more or less than those of the face model's people."""
+    spread = float(np.median(rows.std(axis=0)))
+    if not _UNIT_STD[0] <= spread <= _UNIT_STD[1]:
+        _log.warning(
+            "%s: the coefficients vary by %.3g of the face model's standard deviations (median, "
+            "wanted about 1): they are in another unit than data.model_path, and so are the mm",
+            target, spread,
+        )  # fmt: skip
+
+
 def denoising_figures(system, target: str, denoise, model) -> dict[str, dict[str, float]]:
     """Mean squared error and RMS vertex error of the network and of the baselines.
 
@@ -88,6 +108,12 @@ def denoising_figures(system, target: str, denoise, model) -> dict[str, dict[str
       {'mse': {method: value}, 'vertex_rms_mm': {method: value}}.
     """
     rows, c = system.rows[target], system.config.evaluate
+    shared = shared_rows(rows.train, rows.test)
+    if shared:
+        _log.warning(
+            "%s: %d of %d held-out rows stand among the training rows too: errors on them, of "
+            "'nearest' above all, say little", target, shared, len(rows.test),
+        )  # fmt: skip
     sigma = system.sigma(target)
     test = rows.test[:: -(-len(rows.test) * c.repeats // _NOISY_ROWS)]
     clean, noisy = corrupted(test, sigma, c.repeats, c.seed)
@@ -106,6 +132,7 @@ def denoising_figures(system, target: str, denoise, model) -> dict[str, dict[str
     out = {"mse": {k: float((e.astype(np.float64) ** 2).mean()) for k, e in errors.items()}}
     gram = _gram_mm(model, target)
     if gram is not None and len(gram) == clean.shape[1]:
+        _remark_unit(data.in_model_unit(system.config, model, target, rows.train), target)
         out["vertex_rms_mm"] = {}
         for k, e in errors.items():
             e = data.in_model_unit(system.config, model, target, e).astype(np.float64)
@@ -175,7 +202,7 @@ def evaluate(system, params: dict[str, Any], workdir: pathlib.Path) -> dict[str,
 
 
 def _write_table(path: pathlib.Path, tried: dict[str, list[dict[str, float]]]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         names = ["target", *next(iter(tried.values()))[0]]
         writer = csv.DictWriter(file, names)
         writer.writeheader()

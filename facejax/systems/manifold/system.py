@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from facejax.host.files import read_json_lines
+from facejax.host.shell import command_line
 from facejax.nn.keys import example_keys
 from facejax.nn.precision import cast, check_dtype, uncast
 from facejax.systems.manifold import data, losses, networks
@@ -48,6 +49,8 @@ class ManifoldSystem:
                 f"train.noise is {config.train.noise!r}, wanted 'fresh' (drawn for every step), "
                 "'fixed' (one draw per row) or 'stored' (noisy.npy of data.source='arrays')"
             )
+        if config.model.hidden < 1:
+            raise ValueError(f"model.hidden is {config.model.hidden}, wanted at least 1")
         self.lr_decay = LrDecay(s.lr_decay)
         # no average where the half life is 0, and the untrained parameters are forgotten at once
         self.ema = EmaSchedule(0.0, config.ema.half_life_kimg, ramp=0.1, least_images=0.0)
@@ -222,9 +225,11 @@ class ManifoldSystem:
 
     def closing_lines(self, workdir: pathlib.Path) -> list[str]:
         """What to type next."""
+        run = f"--workdir={workdir}"
+        use = command_line("facejax", "denoise", run, "--path=FILE.npz", "--out=OUT")
         return [
-            f"Measure:   facejax evaluate --workdir={workdir}",
-            f"Use:       facejax denoise --workdir={workdir} --path=FILE.npz --out=OUT",
+            f"Measure:   {command_line('facejax', 'evaluate', run)}",
+            f"Use:       {use}",
         ]
 
     def evaluate(self, params, meta, workdir: pathlib.Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from facejax.host.flags import COUNT, POSITIVE, number
 from facejax.train.verbs import Verb
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def _denoise_flags(p: argparse.ArgumentParser) -> None:
     add("mode", choices=_MODES, default="shape", help="(shape)")
     add("model", default="", help="BFM.mat of raw coefficients, for pictures")
     p.add_argument("--format", choices=("npz", "pkl"), default="npz", help="of the output (npz)")
-    p.add_argument("--strength", type=float, default=1.0, help="0 keeps, 1 replaces (1)")
-    p.add_argument("--times", type=int, default=1, help="how often to apply it (1)")
+    p.add_argument("--strength", type=number(float, 0), default=1.0, help="0 keeps, 1 replaces (1)")
+    p.add_argument("--times", type=POSITIVE, default=1, help="how often to apply it (1)")
     text = "also pictures before and after"
     add("visualize", type=boolean, nargs="?", const=True, default=False, help=text)
 
@@ -82,15 +83,20 @@ def _experiment_flags(
     add = _common_flags(p)
     add("out", default="model_evaluation", help="(model_evaluation)")
     add("mode", choices=_MODES, default=mode, help=f"({mode})")
-    add("size", type=int, default=size, help=f"number of faces ({size})")
-    add("seed", type=int, default=0, help="of all draws (0)")
+    add("size", type=number(int, 2), default=size, help=f"number of faces ({size})")
+    add("seed", type=COUNT, default=0, help="of all draws (0)")
     add("format", choices=("npz", "pkl"), default="npz", help="of the tables (npz)")
     return add
 
 
 def _strength_flags(add: Callable[..., argparse.Action]) -> None:
-    add("strength", type=float, default=1.0, help="of the denoising: 0 keeps, 1 replaces (1)")
-    add("times", type=int, default=1, help="how often it is applied (1)")
+    add(
+        "strength",
+        type=number(float, 0),
+        default=1.0,
+        help="of the denoising: 0 keeps, 1 replaces (1)",
+    )
+    add("times", type=POSITIVE, default=1, help="how often it is applied (1)")
 
 
 def _test_flags(p: argparse.ArgumentParser) -> None:
@@ -103,7 +109,7 @@ def _test_flags(p: argparse.ArgumentParser) -> None:
 
 def _scatter_flags(p: argparse.ArgumentParser) -> None:
     add = _experiment_flags(p, "both", 200)
-    add("range", type=float, default=10.0, help="width of uniform sampling, sd (10)")
+    add("range", type=number(float, 0), default=10.0, help="width of uniform sampling, sd (10)")
     add("visualize", type=boolean, nargs="?", const=True, default=False, help="pictures of all")
     add("legacy-scatter", action="store_true", help="plot uniform samples before denoising")
     _strength_flags(add)
@@ -111,8 +117,8 @@ def _scatter_flags(p: argparse.ArgumentParser) -> None:
 
 def _synthetic_flags(p: argparse.ArgumentParser) -> None:
     add = _experiment_flags(p, "both", 50)
-    add("shape_range", type=float, default=10.0, help="sd (10)")
-    add("exp_range", type=float, default=10.0, help="sd (10)")
+    add("shape_range", type=number(float, 0), default=10.0, help="sd (10)")
+    add("exp_range", type=number(float, 0), default=10.0, help="sd (10)")
     _strength_flags(add)
 
 
@@ -132,8 +138,11 @@ def _options(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _print_figures(found: dict[str, dict[str, float]]) -> None:
-    for target, figures in found.items():
-        print(f"{target}: " + ", ".join(f"{k} {v:.6g}" for k, v in figures.items()))
+    from facejax.train.evaluation import finite_figures
+
+    for target, figures in finite_figures(found, "the run").items():
+        words = (f"{k} {'-' if v is None else format(v, '.6g')}" for k, v in figures.items())
+        print(f"{target}: " + ", ".join(words))
 
 
 def _test(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
@@ -173,8 +182,10 @@ def _synthetic(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
 
 def _numerical(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
     from facejax.systems.manifold.experiments import numerical
+    from facejax.train.evaluation import finite_figures
 
-    print(json.dumps(numerical(_denoisers(run, args)), indent=2))
+    figures = finite_figures(numerical(_denoisers(run, args)), "the run")
+    print(json.dumps(figures, indent=2, allow_nan=False))
     return []
 
 

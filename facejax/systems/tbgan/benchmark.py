@@ -36,6 +36,7 @@ def speed_table(workdir: str | pathlib.Path) -> str:
             row["kimg"] += record["kimg"] - before
             row["seconds"] += (record["kimg"] - before) * record["sec/kimg"]
         before = record["kimg"]
+    rows = {k: row for k, row in rows.items() if row["kimg"] > 0 and row["seconds"] > 0}
     if not rows:
         raise ValueError(f"{path} holds no measured steps: train longer, or lower config.log_every")
     for row in rows.values():
@@ -45,7 +46,9 @@ def speed_table(workdir: str | pathlib.Path) -> str:
     table = format_table(list(rows.values()))
     precision = config.get("dtype", "float32")
     with atomic_path(workdir / "benchmark.json") as out:
-        out.write_text(json.dumps({"dtype": precision, "stages": list(rows.values())}) + "\n")
+        out.write_text(
+            json.dumps({"dtype": precision, "stages": list(rows.values())}) + "\n", encoding="utf-8"
+        )
     with atomic_path(workdir / "benchmark.txt") as out:
-        out.write_text(table + "\n")
+        out.write_text(table + "\n", encoding="utf-8")
     return table

@@ -94,7 +94,7 @@ def write_control(
     rows, out = measure_control(run, **options), pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "control.json") as path:
-        path.write_text(json.dumps(rows, indent=1) + "\n")
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     scale = [row["multiplier"] for row in rows]
     chance = 1.0 / run.system.net.label_size
     panels = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from facejax.geometry.camera import Camera
 from facejax.geometry.mesh import Mesh
+from facejax.host.files import atomic_path
 from facejax.image.resample import resize
 from facejax.io.images import add_text_labels, image_grid, to_uint8, write_image
 from facejax.nn.batching import in_batches, padded_batches
@@ -186,10 +187,8 @@ class Gallery:
 
         codec = self.source.codec
         decoded = {k: np.asarray(v) for k, v in codec.decode(maps[None]).items()} if codec else {}
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(
-            folder / f"{name}_maps.npz", network=maps, **{k: v[0] for k, v in decoded.items()}
-        )
+        with atomic_path(folder / f"{name}_maps.npz") as path:
+            np.savez_compressed(path, network=maps, **{k: v[0] for k, v in decoded.items()})
         for label, picture in zip(
             self.map_names(), self.map_pictures(maps[None], maps.shape[0]), strict=True
         ):

@@ -16,6 +16,8 @@ import numpy as np
 from facejax.data.folders import open_dataset
 from facejax.data.packed import PackedSource
 from facejax.host.files import reading
+from facejax.host.locks import check_new, new_folder
+from facejax.host.shell import command_line
 from facejax.io.checkpoints import Checkpoints
 from facejax.io.pickles import restricted_load
 from facejax.systems.tbgan.data import make_source
@@ -241,8 +243,7 @@ def import_run(
     path, out = pathlib.Path(path), pathlib.Path(out)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; wanted a network-*.pkl")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is not empty: choose another folder")
+    check_new(out)
     generator, discriminator, average = load_network_pickle(path)
     net = config_from_static_kwargs(generator["static_kwargs"])
     for other in (discriminator, average):
@@ -291,10 +292,11 @@ def import_run(
     }
     with path.open("rb") as file:
         meta["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    write_config(out, config)
-    with Checkpoints(out / "checkpoints") as checkpoints:
-        tree = {"params": {"gen": gen, "disc": disc}, "ema": {"gen": ema}}
-        checkpoints.save(0, tree, meta)
+    with new_folder(out, "importing weights") as partial:
+        write_config(partial, config)
+        with Checkpoints(partial / "checkpoints") as checkpoints:
+            tree = {"params": {"gen": gen, "disc": disc}, "ema": {"gen": ema}}
+            checkpoints.save(0, tree, meta)
     return meta
 
 
@@ -311,4 +313,5 @@ def closing_lines(meta: dict[str, Any], out: str | os.PathLike) -> list[str]:
             f"lod {meta['lod']:g}: training had not reached the last resolution; pictures are made "
             "at the stage that it had reached"
         )
-    return [*lines, f"Faces: facejax generate --workdir={out} --num=8 --out=faces"]
+    words = ("facejax", "generate", f"--workdir={os.fspath(out)}", "--num=8", "--out=faces")
+    return [*lines, f"Faces: {command_line(*words)}"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from facejax.data.source import check_indices
 from facejax.host.arrays import describe_array, read_npy, read_npz
+from facejax.host.files import atomic_path
 from facejax.io.images import image_grid, to_uint8, write_image
 from facejax.io.plots import line_plots
 from facejax.systems.tbgan.analysis import label_rows
@@ -130,10 +131,10 @@ def write_fit(
     if expression is not None:
         labels = label_rows(gallery, len(targets), expression)
     fit = fit_latents(run, targets, labels, steps=steps, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        out / "fit.npz", latents=fit.latents, labels=labels, network=fit.samples, losses=fit.losses
-    )
+    with atomic_path(out / "fit.npz") as path:
+        np.savez_compressed(
+            path, latents=fit.latents, labels=labels, network=fit.samples, losses=fit.losses
+        )
     tiles = [picture for m in (targets, fit.samples) for picture in _rows_of(gallery, m)]
     number = np.arange(len(fit.losses))
     curves = {f"face {k}": (number, fit.losses[:, k]) for k in range(len(targets))}

@@ -16,7 +16,7 @@ from facejax.data.synthetic_uv import MorphableUVSource
 from facejax.geometry.mesh import vertex_normals
 from facejax.image.resample import resize
 from facejax.io.images import to_uint8, write_image
-from facejax.metrics import uvmaps
+from facejax.metrics import plausibility, uvmaps
 from facejax.metrics.detector import face_detector
 from facejax.metrics.distribution import distribution_figures
 from facejax.nn.batching import in_batches
@@ -147,7 +147,7 @@ def evaluate(
       extractor: see `facejax.metrics.distribution.distribution_figures`.
 
     Raises:
-      ValueError: there are no real maps, or fewer than four.
+      ValueError: there are no real maps, or fewer than four; maps that are not finite.
     """
     if system.config.data.source == "black":
         raise ValueError(
@@ -170,6 +170,8 @@ def evaluate(
     labels = np.concatenate([np.asarray(b["labels"]) for b in batches])[:half]
     latents = gallery.latents(half, config.seed)
     fake = gallery.maps(gen, latents, labels)
+    plausibility.check_finite(fake, "maps that the generator makes")
+    plausibility.check_finite(real, "real maps")
     codec = source.codec
     encoding = codec.encoding if codec else "absolute"
     if codec:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 
+from facejax.host.shell import command_line
 from facejax.nn.keys import example_normals
 from facejax.nn.precision import check_dtype
 from facejax.systems.tbgan import data, losses, networks
@@ -217,11 +218,13 @@ class TBGANSystem:
             from facejax.systems.tbgan.benchmark import speed_table
 
             return [speed_table(workdir), f"also in {workdir}/benchmark.json and benchmark.txt"]
+        run = f"--workdir={workdir}"
+        curves = command_line("tensorboard", "--logdir", workdir)
         return [
-            f"Pictures:  {workdir}/samples   curves: tensorboard --logdir {workdir}",
-            f"3D heads:  {workdir}/export/*.glb (open in Blender or any glTF viewer), video beside",
-            f"More:      facejax generate --workdir={workdir} --num=8 --out=faces",
-            f"Measure:   facejax evaluate --workdir={workdir}",
+            f"Pictures:  {workdir / 'samples'}   curves: {curves}",
+            f"3D heads:  {workdir / 'export'}: .glb (for Blender or any glTF viewer), a video",
+            f"More:      {command_line('facejax', 'generate', run, '--num=8', '--out=faces')}",
+            f"Measure:   {command_line('facejax', 'evaluate', run)}",
         ]
 
     def reached(self, meta: dict[str, Any]) -> tuple[int, float]:

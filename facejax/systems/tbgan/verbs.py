@@ -4,6 +4,7 @@ import argparse
 import pathlib
 from typing import TYPE_CHECKING
 
+from facejax.host.flags import COUNT, POSITIVE, number
 from facejax.train.verbs import Verb
 
 if TYPE_CHECKING:
@@ -14,16 +15,16 @@ METRICS = "swd,ms_ssim,frechet,energy,faces"
 
 def _generate_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", required=True, help="folder that the files go to")
-    p.add_argument("--num", type=int, default=8, help="number of faces (8)")
-    p.add_argument("--seed", type=int, default=0, help="face k depends only on (seed, k) (0)")
+    p.add_argument("--num", type=POSITIVE, default=8, help="number of faces (8)")
+    p.add_argument("--seed", type=COUNT, default=0, help="face k depends only on (seed, k) (0)")
     p.add_argument("--expression", help="neutral, happy, ...; by default all in turn")
     p.add_argument("--format", default="glb", help="comma-separated: glb, obj, ply (glb)")
     p.add_argument("--interpolate", action="store_true", help="also a latent interpolation video")
     p.add_argument(
         "--expression-sweep", action="store_true", help="also a video of one face's expressions"
     )
-    p.add_argument("--frames", type=int, default=96, help="length of the interpolation (96)")
-    p.add_argument("--size", type=int, default=256, help="of the videos, pixels (256)")
+    p.add_argument("--frames", type=POSITIVE, default=96, help="length of the interpolation (96)")
+    p.add_argument("--size", type=number(int, 16), default=256, help="of the videos, pixels (256)")
 
 
 def _generate(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
@@ -92,7 +93,10 @@ def _progress(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
 def _fit(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
     from facejax.systems.tbgan.inversion import write_fit
 
-    index = [int(k) for k in args.index.split(",")]
+    try:
+        index = [int(k) for k in args.index.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--index={args.index}: wanted whole numbers: {error}") from None
     return write_fit(
         run, args.out, args.maps, index, expression=args.expression,
         steps=args.steps, seed=args.seed,
@@ -130,7 +134,7 @@ def _out(p: argparse.ArgumentParser) -> None:
 
 def _out_and_seed(p: argparse.ArgumentParser) -> None:
     _out(p)
-    p.add_argument("--seed", type=int, default=1000, help="of latents (1000)")
+    p.add_argument("--seed", type=COUNT, default=1000, help="of latents (1000)")
 
 
 def _grid_flags(p: argparse.ArgumentParser) -> None:
@@ -141,27 +145,29 @@ def _grid_flags(p: argparse.ArgumentParser) -> None:
 
 def _sweep_flags(p: argparse.ArgumentParser) -> None:
     _out_and_seed(p)
-    p.add_argument("--dim", type=int, default=3, help="component of the latent (3)")
-    p.add_argument("--frames", type=int, default=96, help="length (96)")
-    p.add_argument("--fps", type=float, default=24.0, help="frames per second (24)")
-    p.add_argument("--span", type=float, default=4.0, help="from -SPAN to SPAN (4)")
+    p.add_argument("--dim", type=COUNT, default=3, help="component of the latent (3)")
+    p.add_argument("--frames", type=POSITIVE, default=96, help="length (96)")
+    p.add_argument("--fps", type=number(float, 0.01), default=24.0, help="frames per second (24)")
+    p.add_argument("--span", type=number(float), default=4.0, help="from -SPAN to SPAN (4)")
     p.add_argument("--expression", help="of the face; by default the first")
-    p.add_argument("--pixels", type=int, default=256, help="size of the video (256)")
+    p.add_argument("--pixels", type=number(int, 16), default=256, help="size of the video (256)")
 
 
 def _meshes_flags(p: argparse.ArgumentParser) -> None:
     _out_and_seed(p)
-    p.add_argument("--frames", type=int, default=150, help="number of meshes (150)")
+    p.add_argument("--frames", type=POSITIVE, default=150, help="number of meshes (150)")
     p.add_argument("--format", choices=["obj", "glb", "ply"], default="obj")
-    p.add_argument("--smoothing", type=float, default=3.0, help="blur of the path, frames (3)")
-    p.add_argument("--amplify", type=float, default=1.0, help="factor on labels (1)")
+    p.add_argument(
+        "--smoothing", type=number(float, 0), default=3.0, help="blur of the path, frames (3)"
+    )
+    p.add_argument("--amplify", type=number(float), default=1.0, help="factor on labels (1)")
 
 
 def _progress_flags(p: argparse.ArgumentParser) -> None:
     _out(p)
-    p.add_argument("--seconds", type=float, default=20.0, help="length (20)")
-    p.add_argument("--fps", type=float, default=24.0, help="frames per second (24)")
-    p.add_argument("--time_warp", type=float, default=1.5, help="1 is steady (1.5)")
+    p.add_argument("--seconds", type=number(float, 0), default=20.0, help="length (20)")
+    p.add_argument("--fps", type=number(float, 0.01), default=24.0, help="frames per second (24)")
+    p.add_argument("--time_warp", type=number(float, 0.01), default=1.5, help="1 is steady (1.5)")
     p.add_argument("--name", default="fakes", help="which pictures of samples/ (fakes)")
 
 
@@ -170,13 +176,13 @@ def _fit_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--maps", help="npz of `facejax generate` or npy [N,r,r,C] in network units")
     p.add_argument("--index", default="0", help="else examples of the run's own data (0)")
     p.add_argument("--expression", help="label of the fits; by default that of the example")
-    p.add_argument("--steps", type=int, default=500, help="per learning rate (500)")
+    p.add_argument("--steps", type=POSITIVE, default=500, help="per learning rate (500)")
 
 
 def _control_flags(p: argparse.ArgumentParser) -> None:
     _out_and_seed(p)
     p.add_argument("--multipliers", default="0,0.25,0.5,0.75,1,1.5,2", help="of label_scale")
-    p.add_argument("--num", type=int, default=511, help="faces per multiplier (511)")
+    p.add_argument("--num", type=POSITIVE, default=511, help="faces per multiplier (511)")
 
 
 def _evaluate_all_flags(p: argparse.ArgumentParser) -> None:

@@ -123,7 +123,7 @@ def test_backgrounds(tmp_path, rng):
     write_image(tmp_path / "a/ramp.png", ramp)
     write_image(tmp_path / "b.png", np.ones((30, 30, 3)))
     images = Backgrounds(str(tmp_path), 20)
-    assert [p.name for p in images.files] == ["ramp.png", "b.png"]
+    assert images.names == ["a/ramp.png", "b.png"]
     drawn = [images.draw(np.random.default_rng(k)) for k in range(30)]
     assert {number for _, number in drawn} == {0, 1}
     for picture, number in drawn:
@@ -136,6 +136,75 @@ def test_backgrounds(tmp_path, rng):
     with pytest.raises(ValueError, match="b.png: not a readable image"):
         for k in range(30):
             images.draw(np.random.default_rng(k))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of three images of one colour each and one that is damaged."""
+    folder = tmp_path / "pictures"
+    for name, value in (("a", 0.1), ("b", 0.5), ("c", 0.9)):
+        write_image(folder / f"{name}.png", np.full((30, 30, 3), value))
+    (folder / "bad.png").write_bytes(b"no image")
+    return folder
+
+
+def drawn(backgrounds, count=40):
+    return [backgrounds.draw(np.random.default_rng(k)) for k in range(count)]
+
+
+def test_bad_backgrounds_are_found_before_the_first_face(pictures):
+    images = Backgrounds(str(pictures), 20)
+    with pytest.raises(ValueError, match=r"1 of 4 .*\(bad.png\): .*--skip_bad"):
+        images.begin(skip_bad=False)
+    images.begin(skip_bad=True, threads=2)
+    assert images.names == ["a.png", "b.png", "c.png"] and set(images.left_out) == {"bad.png"}
+    found = drawn(images)
+    assert {number for _, number in found} == {0, 1, 2}
+    (pictures / "bad.png").unlink()  # a set begun without it is the same
+    without = Backgrounds(str(pictures), 20)
+    without.begin(skip_bad=False)
+    assert without.digest == images.digest and not without.left_out
+    for (picture, number), (other, same) in zip(found, drawn(without), strict=True):
+        assert number == same and (picture == other).all()
+
+
+def test_a_set_that_goes_on_keeps_its_list_whatever_became_of_the_folder(pictures):
+    (pictures / "bad.png").unlink()
+    first = Backgrounds(str(pictures), 20)
+    first.begin(skip_bad=False)
+    wanted = drawn(first)
+    (pictures / "b.png").unlink()
+    write_image(pictures / "0_new.png", np.ones((30, 30, 3)))
+    again = Backgrounds(str(pictures), 20)
+    again.resume(first.names, first.sizes, first.digest)
+    assert again.names == first.names and again.digest == first.digest
+    with pytest.raises(ValueError, match="b.png is not there any more. Faces that are done are"):
+        again.check_resumed(skip_bad=False)
+    again.check_resumed(skip_bad=True)
+    for (picture, number), (other, new) in zip(wanted, drawn(again), strict=True):
+        assert new != 1 and (number == 1 or (new == number and (other == picture).all()))
+    write_image(pictures / "a.png", np.zeros((99, 30, 3)))
+    with pytest.raises(ValueError, match="2 of 3 .*a.png has changed since the set was begun"):
+        again.check_resumed(skip_bad=False)
+    (pictures / "c.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="3 of 3 .*Put the images back$"):
+        again.check_resumed(skip_bad=True)
+
+
+def test_a_set_of_an_older_version_kept_no_sizes(pictures):
+    (pictures / "bad.png").unlink()
+    first = Backgrounds(str(pictures), 20)
+    again = Backgrounds(str(pictures), 20)
+    again.resume(first.names, None, first.digest)
+    assert again.digest == first.digest
+    write_image(pictures / "a.png", np.zeros((99, 30, 3)))
+    again.resume(first.names, None, first.digest)
+    assert again.digest != first.digest  # other settings, as before
+    (pictures / "a.png").unlink()
+    again.resume(first.names, None, first.digest)
+    assert again.digest == first.digest
+    again.check_resumed(skip_bad=True)
+    assert set(again.left_out) == {"a.png"}
 
 
 @pytest.mark.parametrize(

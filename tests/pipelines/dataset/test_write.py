@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -14,13 +16,17 @@ import numpy as np
 import pytest
 
 from facejax.geometry.camera import Camera, project
-from facejax.io.images import read_image
+from facejax.host import machine
+from facejax.host.locks import LockError, folder_lock
+from facejax.host.machine import MachineError
+from facejax.io.images import read_image, write_image
 from facejax.io.meshes import load_mesh
 from facejax.morphable import decode_shape, landmarks, save_npz
 from facejax.pipelines.dataset import FaceMaker, Options, PackedFaces, records, write_dataset
 from facejax.pipelines.dataset.containers import Clock, FolderContainer
 from facejax.pipelines.dataset.records import RecordContainer
 from facejax.pipelines.dataset.render import triangle_regions
+from tests.disks import leftovers, short_files, small_disk
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SIZE, NUM, BATCH = 40, 9, 32
@@ -249,6 +255,124 @@ def test_after_kill_9_the_set_is_the_same(maker, model, tmp_path):
     assert (summary.found, summary.written) == (num, 0)
 
 
+@pytest.fixture
+def held(tmp_path):
+    """Holds locks in another thread: hold(folder, purpose, part)."""
+    ends, threads = threading.Event(), []
+
+    def hold(*arguments):
+        ready = threading.Event()
+
+        def work():
+            with folder_lock(*arguments):
+                ready.set()
+                ends.wait(60)
+
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+        ready.wait(60)
+
+    yield hold
+    ends.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_share_has_one_writer_and_shards_do_not_hinder_each_other(maker, tmp_path, held):
+    held(tmp_path / "a", "making faces", "shard-0-of-2")
+    do = dict(batch_size=BATCH)
+    for shards in (dict(), dict(num_shards=2, shard=0), dict(num_shards=3, shard=1)):
+        with pytest.raises(LockError, match="a is in use by this process .making faces"):
+            write_dataset(maker, tmp_path / "a", 2, **do, **shards)
+    assert write_dataset(maker, tmp_path / "a", 2, **do, num_shards=2, shard=1).missing == 1
+    held(tmp_path / "b", "making faces")
+    for shards in (dict(), dict(num_shards=2, shard=0)):
+        with pytest.raises(LockError, match="b is in use"):
+            write_dataset(maker, tmp_path / "b", 2, **do, **shards)
+    held(tmp_path / "c", "writing tables", "report")  # the process of the other shard is faster
+    write_dataset(maker, tmp_path / "c", 1, **do, num_shards=2, shard=0)
+    assert not (tmp_path / "c" / "labels.csv").exists()
+
+
+def test_a_background_that_goes_bad_loses_no_face(model, tmp_path):
+    folder, out = tmp_path / "pictures", tmp_path / "faces"
+    for k in range(4):
+        write_image(folder / f"{k}.png", np.full((30, 30, 3), 0.2 * k))
+    (folder / "bad.png").write_bytes(b"no image")
+    options = Options(size=SIZE, seed=5, background=str(folder))
+    maker = FaceMaker(model, options)
+    with pytest.raises(ValueError, match=r"1 of 5 .*\(bad.png\).*--skip_bad"):
+        write_dataset(maker, out, 8, batch_size=BATCH)
+    assert not out.exists()
+    first = write_dataset(maker, out, 8, batch_size=BATCH, skip_bad=True)
+    assert first.written == 8 and set(first.left_out) == {"bad.png"}
+    files = {p.name: p.read_bytes() for p in (out / "images").iterdir()}
+    # The user removes the picture, and one that was good: what is done is found.
+    (folder / "bad.png").unlink()
+    (folder / "2.png").unlink()
+    again = write_dataset(FaceMaker(model, options), out, 8, batch_size=BATCH)
+    assert (again.written, again.found) == (0, 8)
+    with pytest.raises(ValueError, match="2.png is not there any more. Faces that are done are"):
+        write_dataset(FaceMaker(model, options), out, 16, batch_size=BATCH)
+    more = write_dataset(FaceMaker(model, options), out, 16, batch_size=BATCH, skip_bad=True)
+    assert (more.written, more.found) == (8, 8) and set(more.left_out) == {"2.png"}
+    assert all((out / "images" / name).read_bytes() == old for name, old in files.items())
+    # Faces that had other pictures are those of a set that lost none.
+    write_image(folder / "2.png", np.full((30, 30, 3), 0.4))
+    write_dataset(FaceMaker(model, options), tmp_path / "whole", 16, batch_size=BATCH)
+    plain, whole = (FolderContainer(p, 16, Clock()) for p in (out, tmp_path / "whole"))
+    same = [i for i in range(16) if whole.labels(i)["background_image"] != 2]
+    assert 8 <= len(same) < 16
+    for i in same:
+        same_faces(plain.labels(i), whole.labels(i))
+
+
+MANY = 64 << 20
+MOMENTS = 20 if os.environ.get("FACEJAX_SLOW") else 1
+
+
+@pytest.mark.parametrize("container", ["folder", "packed", "tfds"])
+def test_a_full_disk_is_one_error_and_the_same_call_finishes(maker, tmp_path, container):
+    do = dict(container=container, batch_size=BATCH, threads=2)
+    with small_disk(tmp_path / "disk", MANY) as disk:
+        write_dataset(maker, disk.path / "faces", NUM, **do)
+        used, wanted = disk.used(), content_of(disk.path / "faces")
+    rng = random.Random(container)
+    for k in range(MOMENTS):
+        size = int(rng.uniform(0.02, 0.95) * used)
+        with small_disk(tmp_path / f"disk{k}", size) as disk:
+            out = disk.path / "faces"
+            with pytest.raises((OSError, MachineError)) as error:
+                write_dataset(maker, out, NUM, **do)
+            assert str(disk.path) in str(error.value), error.value
+            disk.resize(MANY)
+            write_dataset(maker, out, NUM, **do)
+            assert content_of(out) == wanted
+            assert leftovers(out) == []
+
+
+def content_of(folder):
+    """{name: bytes} of all files."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("container", ["folder", "packed"])
+def test_files_that_cannot_grow_are_one_error_that_names_one(maker, tmp_path, container):
+    do = dict(container=container, batch_size=BATCH, threads=2)
+    with short_files(6000), pytest.raises(OSError, match="File too large: .*faces") as error:
+        write_dataset(maker, tmp_path / "faces", NUM, **do)
+    assert "/." not in error.value.filename  # what the user knows, not a temporary name
+    write_dataset(maker, tmp_path / "faces", NUM, **do)
+    assert leftovers(tmp_path / "faces") == []
+
+
+def test_a_packed_set_that_will_not_fit_is_refused_first(maker, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "free_bytes", lambda path: 100_000)
+    with pytest.raises(MachineError, match=r"faces: [\d.]+ .iB are needed and 97.7 KiB are free"):
+        write_dataset(maker, tmp_path / "faces", NUM, container="packed", batch_size=BATCH)
+    assert not list((tmp_path / "faces").glob("*.npy"))
+
+
 def test_a_folder_of_something_else_is_refused(maker, model, tmp_path):
     write_dataset(maker, tmp_path / "a", 1, batch_size=BATCH)
     other = FaceMaker(model, Options(size=SIZE, seed=6))
@@ -259,7 +383,7 @@ def test_a_folder_of_something_else_is_refused(maker, model, tmp_path):
     with pytest.raises(ValueError, match="no set of faces"):
         write_dataset(maker, tmp_path / "b", 1)
     (tmp_path / "a" / "dataset.json").write_text("{")
-    with pytest.raises(ValueError, match="dataset.json is damaged"):
+    with pytest.raises(ValueError, match="dataset.json, line 1: damaged JSON"):
         write_dataset(maker, tmp_path / "a", 1)
     for change, message in (
         (dict(container="zip"), "one of"),

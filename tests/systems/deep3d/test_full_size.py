@@ -20,7 +20,6 @@ from tests.systems.stepping import make_step
 
 CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/deep3d.py"
 # a test's time is that of the compiler
-FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SIZES = (35_709, 8_928, 2_232, 558, 140)
 pytestmark = [
     pytest.mark.slow,
@@ -60,7 +59,7 @@ def test_a_step_at_the_published_sizes(preset, groups, count, files):
     batch = dict(system.source().batch(np.array([0]))) | {"index": np.zeros(1, np.int32)}
     scalars = traced_scalars(plan.scalars, 0)
     arguments = (state, frozen_trees(system), batch, scalars)
-    new, metrics = jax.jit(step).lower(*arguments).compile(FAST)(*arguments)
+    new, metrics = jax.jit(step).lower(*arguments).compile()(*arguments)
     assert all(np.isfinite(v) for v in metrics.values()), metrics
     assert not any(v for k, v in metrics.items() if k.endswith("/skipped"))
     for group, tree in state.params.items():

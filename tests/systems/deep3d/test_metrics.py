@@ -102,7 +102,38 @@ def test_bad_aflw2000_files_are_named(folder):
     fails(r"2.mat: found pt3d_68 of shape \(3, 21\)")
     savemat(path / "aflw" / "2.mat", dict(pt3d_68=np.zeros((3, 68)), Pose_Para=np.zeros((1, 7))))
     write_image(path / "aflw" / "2.jpg", np.zeros((*SIZE, 3), np.uint8))
-    fails("2.jpg: the five landmarks lie on one spot")
+    fails("2.jpg: its 68 landmarks span no area")
+
+
+def test_points_that_cannot_be_those_of_the_photos(folder, caplog):
+    path, points, _ = folder
+    predicted = answers(points, points)
+
+    def fails(match, **options):
+        with pytest.raises(ValueError, match=match):
+            metrics.aflw_figures(Oracle(), predicted, path / "aflw", **options)
+
+    def write(change, some=range(3)):
+        for k in some:
+            fields = dict(pt3d_68=change(points[k]).T, Pose_Para=np.zeros((1, 7)))
+            savemat(path / "aflw" / f"{k}.mat", fields)
+
+    five = {k: np.loadtxt(path / "five" / f"{k}.txt") for k in range(3)}
+    swapped = {k: p[[1, 0, 2, 4, 3]] for k, p in five.items()}
+    write_landmarks(path / "five" / "0.txt", swapped[0])
+    by = answers(points, [swapped[0], five[1], five[2]])
+    metrics.aflw_figures(Oracle(), by, path / "aflw", path / "five")
+    assert "with 1 of 3 photos" in caplog.text  # a detector fails at times
+    write_landmarks(path / "five" / "1.txt", swapped[1])
+    fails("0.txt: left and right are swapped.*2 of 3", points=path / "five")
+    write(lambda p: p * [1, -1] + [0, SIZE[0]])
+    fails("0.jpg: its true landmarks look wrong: .*y seems to run up")
+    write(lambda p: p + 500, [2])
+    write(lambda p: p, [0, 1])
+    fails("2.jpg: 0 of 68 landmarks lie in the picture of 110x90")
+    savemat(path / "aflw" / "1.mat", dict(pt3d_68=points[1].T, Pose_Para=np.full((1, 7), 30.0)))
+    write(lambda p: p, [2])
+    fails("look like degrees")
 
 
 def test_scans_of_the_truth_fit_in_any_frame(rng):

@@ -19,7 +19,6 @@ from tests.systems.stepping import make_step
 
 CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/deep3d.py"
 # a test's time is that of the compiler
-FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @functools.cache
@@ -72,7 +71,7 @@ def seen():
         out["colors"] = texture.visible_colors(ramp, face, size, jnp.ones((2, size, size)))
         return out | {"pixels": face.pixels, "normals": face.normals_posed}
 
-    compiled = look.lower(batch["coeffs"], batch).compile(FAST)
+    compiled = look.lower(batch["coeffs"], batch).compile()
     found = compiled(batch["coeffs"], batch), compiled(0 * batch["coeffs"], batch)
     return jax.tree.map(np.asarray, found)
 
@@ -120,7 +119,7 @@ def test_an_untrained_graph_net_returns_the_mesh_of_the_linear_model():
     system = smoke()
     params, aux = system.init(0)
     arguments = ({**params, **aux, **frozen_trees(system)}, drawn(system)["image"])
-    out = jax.jit(system.predict).lower(*arguments).compile(FAST)(*arguments)
+    out = jax.jit(system.predict).lower(*arguments).compile()(*arguments)
     np.testing.assert_allclose(out.refined.shape, out.face.shape, atol=1e-6)
     np.testing.assert_array_equal(out.coeffs, 0)  # zero heads: the frontal mean face
 
@@ -203,7 +202,7 @@ def test_a_step_of_every_published_recipe(preset):
         _, metrics = jax.eval_shape(step, *arguments)
         assert f"{group}/landmark_px" in metrics
         return
-    new, metrics = jax.jit(step).lower(*arguments).compile(FAST)(*arguments)
+    new, metrics = jax.jit(step).lower(*arguments).compile()(*arguments)
     assert all(np.isfinite(v) for v in metrics.values()), metrics
     assert metrics[f"{group}/grad_norm"] > 0 and metrics[f"{group}/skipped"] == 0
     root, mean = metrics[f"{group}/landmark_px"], metrics[f"{group}/landmark"]
@@ -213,7 +212,7 @@ def test_a_step_of_every_published_recipe(preset):
 
 def test_the_adversarial_variant_of_the_albedo():
     system, (state, frozen, batch, scalars), step = step_of("texture-gcn", weight=1e-3, width=1)
-    compiled = jax.jit(step).lower(state, frozen, batch, scalars).compile(FAST)
+    compiled = jax.jit(step).lower(state, frozen, batch, scalars).compile()
     new, metrics = compiled(state, frozen, batch, scalars)
     assert all(np.isfinite(v) for v in metrics.values()), metrics
     assert changed(state, new) == {"critic", "graph"}

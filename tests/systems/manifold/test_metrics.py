@@ -1,4 +1,7 @@
+import types
+
 import numpy as np
+import pytest
 
 from facejax.systems.manifold import diversity, gallery, metrics
 
@@ -76,3 +79,12 @@ def test_small_steps_of_the_best_denoiser_beat_normal_sampling(rng):
     plausible = [c for c in tried if c["inside_p99"] >= 0.95]
     assert diversity.choose(tried, 1e9, 0.95) == max(plausible, key=lambda c: c["trace"])
     assert diversity.choose(tried, 0.0, 1.1) == max(tried, key=lambda c: c["inside_p99"])
+
+
+def test_a_network_that_makes_no_numbers_has_no_figures(monkeypatch):
+    system = types.SimpleNamespace(nets={"shape": None}, scales={"shape": np.ones(2)})
+    monkeypatch.setattr(metrics.networks, "denoise", lambda net, params, scale, p, s: p / s)
+    denoise = metrics.denoiser(system, "shape", {})
+    np.testing.assert_array_equal(denoise(np.ones((3, 2)), 2.0), np.full((3, 2), 0.5))
+    with pytest.raises(ValueError, match="denoised shape coefficients: number 0"):
+        denoise(np.ones((3, 2)), 0.0)

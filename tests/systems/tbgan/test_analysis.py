@@ -118,11 +118,15 @@ def test_fit_recovers_generated_maps_and_faces_are_independent(run):
     alone = inversion.fit_latents(run, targets[:1], labels[:1], steps=60, rates=(0.1, 0.03))
     np.testing.assert_allclose(alone.losses[:5, 0], fit.losses[:5, 0], rtol=1e-3)
     spoiled = targets.copy()
-    spoiled[:, :2] += 5.0  # outside the mask: counts for nothing
+    spoiled[:, :2] = np.nan  # outside the mask: counts for nothing
     other = inversion.fit_latents(run, spoiled, labels, steps=3, rates=(0.1,))
     np.testing.assert_allclose(other.losses, fit.losses[:3], rtol=1e-4)
     with pytest.raises(ValueError, match="this run makes maps"):
         inversion.fit_latents(run, targets[:, ::2, ::2], labels)
+    with pytest.raises(ValueError, match="samples to be fitted: number 1 "):
+        inversion.fit_latents(
+            run, targets * np.where(np.arange(8) == 1, np.nan, 1)[:, None, None, None], labels
+        )
 
 
 def test_meshes_need_a_face_model_and_number_their_files(run, tmp_path, monkeypatch):
