@@ -44,8 +44,8 @@ class TFRecordSource(MultiResolutionTFRecords, Source):
             raise ValueError(f"{folder}: {channels} channels, wanted 3, 6 or 9")
         if self.codec.channels != channels:
             raise ValueError(
-                f"{folder}: {channels} channels, but the modalities {list(self.codec.slices())} "
-                f"have {self.codec.channels}"
+                f"{self.folder / 'codec.json'}: the records have {channels} channels, but the "
+                f"modalities {list(self.codec.slices())} have {self.codec.channels}"
             )
         self.names = [f"{i:08d}" for i in range(len(self))]
         self.label_names = tuple(f"label{k}" for k in range(self.labels.shape[1]))

@@ -252,8 +252,8 @@ class PackedSource(Source):
             self.codec = UVCodec.from_dict(self.meta["codec"], arrays)
         if self.codec.channels != self.meta["channels"]:
             raise ValueError(
-                f"{self.folder}: {self.meta['channels']} channels, but the modalities "
-                f"{list(self.codec.slices())} have {self.codec.channels}"
+                f"{self.folder / 'meta.json'}: {self.meta['channels']} channels, but the "
+                f"modalities {list(self.codec.slices())} have {self.codec.channels}"
             )
         self.labels = read_npy(self.folder / "labels.npy")
         self.label_names = tuple(self.meta["label_names"])

@@ -416,8 +416,15 @@ class TfdsSource(Source):
         with self._reading():
             builder = tfds.builder_from_directory(str(self.folder))
             self._data = builder.as_data_source(split="train")
-        self._key = "image" if "image" in builder.info.features else "maps"
-        resolution = builder.info.features[self._key].shape[0]
+            features = builder.info.features
+            self._key = "image" if "image" in features else "maps"
+            shape = tuple(features[self._key].shape) if self._key in features else ()
+        if len(shape) != 3 or not len(self._data) or "labels" not in features:
+            raise ValueError(
+                f"{self.folder / 'features.json'}: found {len(self._data)} examples with "
+                f"{sorted(features)}, wanted some with 'maps' or 'image' [R, R, C] and 'labels'"
+            )
+        self._shape, resolution = shape, shape[0]
         self.resolutions = tuple(1 << k for k in range(2, resolution.bit_length()))
         self.meta: dict[str, Any] = {
             "format": "tfds",
@@ -448,6 +455,8 @@ class TfdsSource(Source):
         indices = check_indices(indices, len(self))
         with self._reading():
             examples = self._data.__getitems__(indices.tolist())
+            if any(np.shape(e[self._key]) != self._shape for e in examples):
+                raise ValueError(f"an example that is not {list(self._shape)}: cut or damaged")
         maps = np.stack([e[self._key] for e in examples])
         if maps.dtype == np.uint8:
             maps = maps.astype(np.float32) / np.float32(127.5) - np.float32(1)

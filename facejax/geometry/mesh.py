@@ -113,6 +113,26 @@ class MeshTopology:
         return h.hexdigest()
 
 
+def check_corners(vertices: np.ndarray, triangles: np.ndarray) -> None:
+    """Refuses triangles with a corner that is not finite; vertices without a triangle do not count.
+
+    Args:
+      vertices: [V, 3].
+      triangles: [F, 3] into them.
+
+    Raises:
+      ValueError: names the first such vertex.
+    """
+    broken = ~np.isfinite(vertices).all(axis=-1)
+    broken[np.setdiff1d(np.flatnonzero(broken), triangles)] = False
+    if broken.any():
+        first = int(broken.argmax())
+        raise ValueError(
+            f"vertex {first} (counted from 0) is {vertices[first].tolist()}, {broken.sum()} of "
+            f"{len(vertices)} are not finite; mend the mesh first"
+        )
+
+
 @struct.dataclass
 class Mesh:
     """A surface with optional appearance; batch dims lead. Frame and units as in the module.

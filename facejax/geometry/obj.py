@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from facejax.geometry.mesh import check_corners
 from facejax.host.files import describe_content, read_text
 
 _COORDINATES = {"v": (3, 4, 6, 7), "vt": (1, 2, 3), "vn": (3,)}
@@ -89,13 +90,10 @@ def read_obj(path: str | os.PathLike) -> ObjFile:
     index = np.array(corners, np.int64).reshape(-1, 3, 3)
     _check_indices(path, index, lines, counts)
     vertices, colors = _vertices(rows["v"])
-    finite = np.isfinite(vertices).all(axis=1)
-    if not finite[index[..., 0]].all():
-        bad = np.flatnonzero(~finite[index[..., 0]].all(axis=1))
-        raise ValueError(
-            f"{path}, line {lines[bad[0]]}: the face has a vertex that is not finite "
-            f"({len(bad)} triangles have one); mend the mesh first"
-        )
+    try:
+        check_corners(vertices, index[..., 0])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     uv = np.array([(*row[:2], 0.0)[:2] for row in rows["vt"]], np.float64).reshape(-1, 2)
     return ObjFile(
         vertices, colors, uv, np.array(rows["vn"], np.float64).reshape(-1, 3),

@@ -31,7 +31,7 @@ def read_npy(path: str | os.PathLike, *, mmap: bool = False) -> np.ndarray:
         if mmap:
             return np.lib.format.open_memmap(path, mode="r")
         file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
+        return _checked_text(np.lib.format.read_array(file, allow_pickle=False))
 
 
 _INFLATED_BYTES, _INFLATED_TIMES = 128 << 20, 200
@@ -63,7 +63,7 @@ def read_npz(path: str | os.PathLike, names: Container[str] | None = None) -> di
                 with archive.open(info) as file:
                     _check_header(file, info.file_size)
                 with archive.open(info) as file:
-                    found[name] = np.lib.format.read_array(file, allow_pickle=False)
+                    found[name] = _checked_text(np.lib.format.read_array(file, allow_pickle=False))
             except ValueError as error:
                 raise ValueError(f"array {name!r}: {error}") from error
     return found
@@ -114,6 +114,15 @@ def _check_header(file: IO[bytes], size: int) -> None:
             f"{dtype}{list(shape)} needs {needed} bytes, found {size - file.tell()}: the file is "
             "cut or damaged"
         )
+
+
+def _checked_text(array: np.ndarray) -> np.ndarray:
+    """The array, if its texts are of letters that exist: Python raises SystemError for others."""
+    if array.dtype.kind == "U" and array.dtype.itemsize:
+        letters = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder + "u4")
+        if letters.size and letters.max() > 0x10FFFF:
+            raise ValueError("holds letters that do not exist: damaged")
+    return array
 
 
 def npy_header(dtype: np.dtype | str, shape: Sequence[int]) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from facejax.geometry.mesh import check_corners
 from facejax.host.files import read_json, reading
 from facejax.io.images import read_texture
 from facejax.io.materials import find_file
@@ -294,9 +295,7 @@ class _File:
         if np.linalg.det(linear) < 0:  # a mirror turns the triangles round
             triangles = triangles[:, ::-1]
         vertices = local @ linear.T + matrix[:3, 3]
-        bad = np.flatnonzero(~np.isfinite(vertices[triangles]).all(axis=(1, 2)))
-        if len(bad):
-            raise ValueError(f"{name}: {len(bad)} triangles have a corner that is not finite")
+        check_corners(vertices, triangles)
         read = {
             key: self.accessor(attributes[key], width).astype(np.float64)
             for key, width in (("NORMAL", 3), ("COLOR_0", 3))

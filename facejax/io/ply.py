@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from facejax.geometry.mesh import check_corners
 from facejax.host.files import reading
 
 _log = logging.getLogger(__name__)
@@ -229,12 +230,7 @@ def _surface(
         raise ValueError(
             f"found {count} vertices and no triangles; wanted a surface, not a point cloud"
         )
-    broken = ~np.isfinite(vertices[triangles]).all(axis=(1, 2))
-    if broken.any():
-        raise ValueError(
-            f"{broken.sum()} triangles have a corner that is not finite, the first is number "
-            f"{np.flatnonzero(broken)[0]} (from 0); mend the mesh first"
-        )
+    check_corners(vertices, triangles)
     colors = _columns(table, _COLORS)
     if colors is not None:
         kind = next(types["vertex", n[0]] for n in _COLORS if n[0] in table)

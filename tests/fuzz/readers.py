@@ -471,6 +471,12 @@ def _load_mesh(path):
     return load_mesh(path)
 
 
+def _read_surface(path):
+    from facejax.io.surfaces import read_surface
+
+    return read_surface(path).welded()
+
+
 # --- Weights --------------------------------------------------------------------------------------
 
 
@@ -681,9 +687,9 @@ CASES = {
         Case("bfm09", _make_sources, _read_sources, count=90),
         Case("saved", _make_saved, _load_morphable),
         Case("hierarchy", _make_hierarchy, _read_hierarchy),
-        Case("packed", _make_packed, _read_set, count=120),
+        Case("packed", _make_packed, _read_set, count=120, partners=(".npy", "names.json")),
         Case("tfrecords", _make_records, _read_set, count=120),
-        Case("tfds", _make_tfds, _read_tfds, count=60, partners=("array_record",)),
+        Case("tfds", _make_tfds, _read_tfds, count=60, partners=("array_record", "features.json")),
         Case("crops", _make_crops, _read_crops, count=60),
         Case("lists", _make_lists, _read_lists, pattern="*s.txt"),
         Case("photos", _make_photos, _read_photos, count=90),
@@ -713,6 +719,7 @@ CASES = {
         Case("mesh .mtl", _make_obj_folder, lambda path: _load_mesh(path / "face.obj"), count=60),
         Case("mesh .ply", _mesh("face.ply"), _load_mesh, count=90),
         Case("mesh .ply text", _make_ply_text, _load_mesh),
+        Case("surface", _mesh("face.glb"), _read_surface, count=45),
         Case("tbgan", _make_tbgan, _read_tbgan, count=45),
         Case("rnet", _weights("rnet-graph"), _import("rnet"), count=21),
         Case("facenet", _weights("facenet"), _import("facenet"), count=21),

@@ -93,3 +93,14 @@ def test_a_flipped_bit_is_found(tmp_path):
     (tmp_path / "a.npz").write_bytes(raw)
     with pytest.raises(ValueError, match="a.npz: .*CRC"):
         read_npz(tmp_path / "a.npz")
+
+
+def test_letters_that_do_not_exist(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.array(["ab", "c"]))
+    assert read_npz(tmp_path / "a.npz")["x"].tolist() == ["ab", "c"]
+    bad = np.array([0x110000, 5], "<u4").view("<U1")
+    np.save(tmp_path / "a.npy", bad)
+    np.savez(tmp_path / "a.npz", x=bad)
+    for read, name in ((read_npy, "a.npy"), (read_npz, "a.npz")):
+        with pytest.raises(ValueError, match=f"{name}: .*letters that do not exist"):
+            read(tmp_path / name)

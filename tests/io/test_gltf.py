@@ -11,6 +11,7 @@ import pytest
 from facejax.io.gltf import read_gltf
 from facejax.io.images import write_image
 from facejax.io.meshes import load_mesh
+from facejax.io.surfaces import read_surface
 
 POINTS = np.float32([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
 UV = np.float32([[0, 0], [1, 0], [1, 1], [0, 1]])
@@ -220,6 +221,8 @@ def test_several_meshes_are_named(tmp_path):
     assert [p.name for p in read_gltf(path)] == ["face", "eyes"]
     with pytest.raises(ValueError, match=r"found 2 meshes of triangles \(face, eyes\)"):
         load_mesh(path)
+    surface = read_surface(path)  # what is measured may have several parts
+    assert surface.vertices.shape == (8, 3) and surface.triangles.max() == 7
 
 
 def test_damage_is_said(tmp_path):

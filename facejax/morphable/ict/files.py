@@ -226,8 +226,8 @@ def _read_positions(path, num):
     """Positions [num, 3] of an OBJ that shares the topology of the neutral one."""
     if not path.is_file():
         raise ValueError(
-            f"{path} is missing, wanted the complete FaceXModel folder of ICT-FaceKit; "
-            "check out the repository again"
+            f"{path} is missing, which {INDEX_JSON} names; wanted the complete FaceXModel folder "
+            "of ICT-FaceKit: check out the repository again"
         )
     points = read_vertices(path)
     if len(points) != num or not np.isfinite(points).all():
