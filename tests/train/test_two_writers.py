@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ def _wait_for(path, process):
 
 
 def test_the_second_of_two_gets_one_line_and_the_first_is_as_if_alone(tmp_path):
-    first = start(tmp_path / "run", dict(sleep_s=0.1), tmp_path / "cache")
+    first = start(tmp_path / "run", dict(sleep_s=0.05), tmp_path / "cache")
     _wait_for(tmp_path / "run" / "metrics.jsonl", first)
     second = start(tmp_path / "run", {}, tmp_path / "cache")
     output = second.communicate(timeout=60)[0]
@@ -43,23 +42,13 @@ def test_the_second_of_two_gets_one_line_and_the_first_is_as_if_alone(tmp_path):
     assert "(training, since" in line and "Wait until it has ended" in line
     output = first.communicate(timeout=60)[0]
     assert first.returncode == 0, output
-    whole = toy_config(sleep_s=0.1)
+    whole = toy_config(sleep_s=0.05)
     train(ToySystem(whole), whole, tmp_path / "whole")
     found, wanted = outcome(tmp_path / "run"), outcome(tmp_path / "whole")
     assert found[1] == wanted[1]
     jax.tree.map(np.testing.assert_array_equal, found[0], wanted[0])
     names = sorted(p.name for p in (tmp_path / "run").rglob("*"))
     assert not [n for n in names if "damaged" in n or n.startswith(LOCK)]
-
-
-def test_a_run_whose_owner_was_killed_goes_on_at_once(tmp_path):
-    first = start(tmp_path / "run", dict(sleep_s=0.1), tmp_path / "cache")
-    _wait_for(tmp_path / "run" / "metrics.jsonl", first)
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
-    config = toy_config(sleep_s=0.1)
-    assert train(ToySystem(config), config, tmp_path / "run").step == 21
-    assert not (tmp_path / "run" / LOCK).exists()
 
 
 def test_two_processes_of_one_run_share_one_lock(tmp_path):
@@ -131,7 +120,9 @@ def _run(workdir):
     return train(make_system(resolve(config, workdir)), config, workdir)
 
 
-def test_a_damaged_prerequisite_in_the_cache_is_trained_again_and_replaced(known, tmp_path, caplog):
+def test_a_damaged_prerequisite_in_the_cache_is_trained_again_and_replaced(
+    known, tmp_path, caplog, monkeypatch
+):
     first = _run(tmp_path / "a")
     (kept,) = (tmp_path / "cache" / "runs").iterdir()
     (step,) = (kept / "checkpoints").iterdir()
@@ -145,13 +136,8 @@ def test_a_damaged_prerequisite_in_the_cache_is_trained_again_and_replaced(known
     _run(tmp_path / "c")
     assert "passed over" not in caplog.text
     assert [p.name for p in (tmp_path / "cache" / "runs").iterdir()] == [kept.name]
-
-
-def test_two_runs_that_keep_the_same_prerequisite_do_not_meet(known, tmp_path, monkeypatch):
-    _run(tmp_path / "a")
-    (kept,) = (tmp_path / "cache" / "runs").iterdir()
     copied = []
     monkeypatch.setattr(module, "_copy", lambda *paths: copied.append(paths))
     own = module.prerequisite_config(module.prerequisites(student_config())[0])
     module._keep(tmp_path / "a" / "prerequisites" / "teacher", kept, own, "teacher")
-    assert not copied  # it is there, with the same numbers
+    assert not copied  # of two runs that need the same, the second finds it there
