@@ -172,7 +172,7 @@ def read_detections(photos: list[AnnotatedPhoto], folder: str | os.PathLike) -> 
 
     Raises:
       ValueError: photos without a file, another number of points, files that disagree, or points
-        that look wrong in most photos (see `check_landmarks5`); in fewer they are logged.
+        in another order in most photos; what else looks wrong (`check_landmarks5`) is logged.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -197,16 +197,22 @@ def read_detections(photos: list[AnnotatedPhoto], folder: str | os.PathLike) -> 
 
 
 def _check_detections(files: list[pathlib.Path], found: list[np.ndarray]) -> None:
-    """Refuses points that look wrong in most photos; a few are said, as detectors fail at times."""
-    odd = {}
-    for file, points in zip(files, found, strict=True):
-        complaints = check_landmarks5(five_of(points))
-        if complaints:
-            odd[file] = "; ".join(complaints)
-    if not odd:
-        return
-    first = next(iter(odd))
-    text = f"{first}: {odd[first]} (so it is with {len(odd)} of {len(files)} photos)"
-    if len(odd) > len(files) / 2:
-        raise ValueError(f"{text}. Wanted pixels x y, y down, image left first")
-    _log.warning("%s. They are aligned by what their files say", text)
+    """Refuses points of which most are in another order; what else looks wrong is said.
+
+    A few fit no face in any order, or one that is turned: detectors fail at times.
+    """
+    five = [five_of(points) for points in found]
+    orders = {f: c for f, p in zip(files, five, strict=True) if (c := order_complaint(p))}
+    if len(orders) > len(files) / 2:
+        first = next(iter(orders))
+        raise ValueError(
+            f"{first}: {orders[first]} (so it is with {len(orders)} of {len(files)} photos). "
+            "Wanted pixels x y, y down, image left first"
+        )
+    odd = {f: c for f, p in zip(files, five, strict=True) if (c := check_landmarks5(p))}
+    if odd:
+        first = next(iter(odd))
+        _log.warning(
+            "%s: %s (so it is with %d of %d photos). They are aligned by what their files say",
+            first, "; ".join(odd[first]), len(odd), len(files),
+        )  # fmt: skip
