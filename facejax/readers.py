@@ -12,7 +12,6 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
-from facejax.host.arrays import read_npy
 from facejax.host.files import describe_content, is_visible, list_files, read_json, reading
 from facejax.host.shell import command_line
 
@@ -490,6 +489,8 @@ def _landmarks(path: pathlib.Path) -> Looked:
 
     if path.suffix.lower() not in SUFFIXES:
         return []
+    from facejax.host.arrays import read_npy
+
     if path.suffix.lower() == ".npy" and read_npy(path, mmap=True).ndim == 3:
         with contextlib.suppress(ValueError):  # then it may be the points of one face, [1, 68, 2]
             return _map(path)

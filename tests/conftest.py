@@ -5,6 +5,7 @@ The environment is set before jax is imported, so that tests that start subproce
 
 import os
 import pathlib
+import signal
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -30,6 +31,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def rng() -> np.random.Generator:
     """A numpy generator with a fixed seed."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def heard_signals():
+    """This process and its children hear what nohup and shells make background jobs ignore."""
+    ignored = [s for s in (signal.SIGINT, getattr(signal, "SIGHUP", None))
+               if s and signal.getsignal(s) == signal.SIG_IGN]  # fmt: skip
+    for s in ignored:
+        own = signal.default_int_handler if s == signal.SIGINT else signal.SIG_DFL
+        signal.signal(s, own)
+    yield
+    for s in ignored:
+        signal.signal(s, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True, scope="module")

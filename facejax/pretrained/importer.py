@@ -128,7 +128,7 @@ def load_weights(
         raise ValueError(
             f"{path}: found {found}, wanted {part or 'weights'} written by {command_line(*words)}"
         )
-    with reading(path, f"weights written by facejax import_weights --part={meta['part']}"):
+    with reading(path, f"the part {meta['part']!r} as facejax import_weights writes it"):
         tree: dict = {}
         for name, value in arrays.items():
             *parents, leaf = name.split("/")

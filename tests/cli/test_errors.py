@@ -99,7 +99,7 @@ def test_what_to_do_where_memory_is_short(capsys):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_signals_say_how_to_go_on(name, capsys):
+def test_signals_say_how_to_go_on(name, heard_signals, capsys):
     if not hasattr(signal, name):
         pytest.skip(f"this system has no {name}")
 

@@ -32,7 +32,7 @@ def test_tracebacks_are_asked_for(monkeypatch, value, shown):
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_a_signal_lets_the_work_clean_up(signum):
+def test_a_signal_lets_the_work_clean_up(signum, heard_signals):
     cleaned, before = [], signal.getsignal(signum)
     with pytest.raises(process.Stopped) as caught, process.stop_signals():
         try:

@@ -13,7 +13,7 @@ from facejax.morphable import Coefficients
 def finite_gradients(loss, *args):
     """The value, after a check that it is one finite number with finite gradients."""
     numbers = tuple(range(len(args)))
-    value, grads = jax.value_and_grad(loss, argnums=numbers)(*(jnp.asarray(a) for a in args))
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=numbers))(*args)
     assert value.shape == () and np.isfinite(value)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
     return float(value)
@@ -21,8 +21,8 @@ def finite_gradients(loss, *args):
 
 def mean_over_batch(loss, *args):
     """Checks that the loss of a batch is the mean of its examples' losses."""
-    each = [float(loss(*(jnp.asarray(a[k : k + 1]) for a in args))) for k in range(len(args[0]))]
-    np.testing.assert_allclose(loss(*map(jnp.asarray, args)), np.mean(each), rtol=1e-5)
+    each = jax.jit(jax.vmap(lambda *one: loss(*(a[None] for a in one))))(*args)
+    np.testing.assert_allclose(jax.jit(loss)(*args), np.mean(each), rtol=1e-5)
 
 
 @pytest.mark.parametrize("form", reconstruction.FORMS)

@@ -79,15 +79,12 @@ def test_a_log_that_cannot_grow_warns_once_and_the_work_goes_on(tmp_path, monkey
     seen = []
     handler = logging.Handler()
     handler.emit = lambda record: seen.append(record.getMessage())
-    logger.addHandler(handler)
-    try:
-        with train_logging.log_file(tmp_path / "log.txt"):
-            logger.warning("first")
-            with short_files((tmp_path / "log.txt").stat().st_size):
-                logger.warning("second")
-                logger.warning("third")
-    finally:
-        logger.removeHandler(handler)
+    monkeypatch.setattr(logger, "handlers", [handler])  # that of another test would print too
+    with train_logging.log_file(tmp_path / "log.txt"):
+        logger.warning("first")
+        with short_files((tmp_path / "log.txt").stat().st_size):
+            logger.warning("second")
+            logger.warning("third")
     ends = f"{tmp_path / 'log.txt'} ends here: {os.strerror(errno.EFBIG)}"
     assert sorted(seen) == sorted(["first", "second", "third", ends])
     assert (tmp_path / "log.txt").read_text().count("\n") == 1

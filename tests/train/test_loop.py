@@ -188,7 +188,9 @@ SIGNALS = [(name, 128 + getattr(signal, name)) for name in ("SIGTERM", "SIGINT",
 
 
 @pytest.mark.parametrize("name, code", SIGNALS)
-def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(finished, tmp_path, name, code):
+def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
+    finished, heard_signals, tmp_path, name, code
+):
     process = _start(tmp_path, sleep_s=0.1)
     try:
         _wait_for_line(process, tmp_path, 9)

@@ -11,6 +11,7 @@ import numpy as np
 
 from facejax.data.source import Source, check_indices
 from facejax.host.arrays import describe_array, read_npy
+from facejax.host.shell import command_line
 
 TARGETS = ("shape", "expression")
 SOURCES = ("procedural", "mat", "arrays")
@@ -174,10 +175,9 @@ def _read_arrays(folder: pathlib.Path, target: str) -> Rows:
     for part in ("train/labels", "train/noisy", "test/labels"):
         path = base / f"{part}.npy"
         if not path.is_file():
-            raise ValueError(
-                f"{path}: no such file; make it with data_prep/make_manifold_data.py --mode="
-                f"{target} --out={folder}"
-            )
+            mode = "exp" if target == "expression" else target
+            make = ("data_prep/make_manifold_data.py", f"--mode={mode}", f"--out={folder}")
+            raise ValueError(f"{path}: no such file; make it with {command_line(*make)}")
         array = read_npy(path)
         if array.dtype.kind not in "fiu" or array.ndim < 2 or not array.size:
             raise ValueError(f"{path}: found {describe_array(array)}, wanted numbers [faces, n]")
