@@ -85,8 +85,8 @@ def read_obj(path: str | os.PathLike) -> ObjFile:
             raise ValueError(f"{path}, line {line}: {error}") from error
     counts = [len(rows[key]) for key in ("v", "vt", "vn")]
     if not counts[0] or not corners:
-        what = describe_content(path) or f"found {counts[0]} vertices and {len(lines)} triangles"
-        raise ValueError(f"{path}: {what}; wanted a Wavefront OBJ of a surface")
+        found = f"found {counts[0]} vertices and no triangles; wanted a surface (Wavefront OBJ)"
+        raise ValueError(f"{path}: {describe_content(path) or found}")
     index = np.array(corners, np.int64).reshape(-1, 3, 3)
     _check_indices(path, index, lines, counts)
     vertices, colors = _vertices(rows["v"])

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from facejax.host.errors import nearest
 from facejax.host.shell import command_line
-from facejax.train.run_folder import read_config
+from facejax.train.config import load_config
+from facejax.train.run_folder import as_plain, flatten, read_config
 
 if TYPE_CHECKING:  # commands look systems up for --help, which must not wait for jax
     from facejax.train.system import Prerequisite, System
@@ -124,7 +125,39 @@ def read_run_config(folder: str | pathlib.Path, system: str | None = None) -> Co
         )
     if system is not None and config["system"] != system:
         raise ValueError(f"{folder} holds a run of {config['system']!r}, wanted {system!r}")
+    _check_kinds(pathlib.Path(folder) / "config.json", config)
     return ConfigDict(config)
+
+
+def _check_kinds(path: pathlib.Path, config: dict[str, Any]) -> None:
+    """Whether every value is of the kind that its key has: a section, a number, a text, a list.
+
+    Raises:
+      ValueError: the file was damaged or written by hand.
+    """
+    try:
+        usual = flatten(as_plain(load_config(str(config["system"]))))
+    except Exception:  # a file of the user, elsewhere or unfinished: then there is no comparison
+        return
+    found = flatten(as_plain(config))
+    for key, value in usual.items():
+        parts = key.split(".")
+        outer = [k for k in (".".join(parts[:n]) for n in range(1, len(parts))) if k in found]
+        inner = [k for k in found if k.startswith(f"{key}.")]
+        kinds = (_kind(value), _kind(found.get(key)))
+        if outer or (inner and value) or (None not in kinds and kinds[0] != kinds[1]):
+            odd = (outer or [key])[0]
+            raise ValueError(
+                f"{path}: {odd} is {found.get(odd, 'a section')!r}, and the configuration of "
+                f"{config['system']} has {'a section' if outer else repr(value)} there: damaged"
+            )
+
+
+def _kind(value: Any) -> str | None:
+    """'number', 'text' or 'list'; None for what says nothing."""
+    if isinstance(value, bool | int | float):
+        return "number"
+    return {str: "text", list: "list"}.get(type(value))
 
 
 def load_params(

@@ -76,7 +76,7 @@ def test_corners_of_all_kinds(tmp_path):
         ("v 1 2 3 4 5", "line 5: found 5 numbers"),
         ("vt", "line 5: found 0 numbers"),
         ("v nan 0 0\nf 1 2 5", r"vertex 4 \(counted from 0\) is \[nan.* 1 of 5 are not finite"),
-        ("", "found 4 vertices and 0 triangles"),
+        ("", "found 4 vertices and no triangles"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path, line, words):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from facejax.host.arrays import describe_array, read_npz
 from facejax.host.files import atomic_path
 from facejax.io.pandas_pickles import PICKLE_START, read_frame, write_frame
 from facejax.systems.manifold import networks
@@ -117,8 +118,6 @@ def read_table(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         names = {"sp": "Shape_Para", "ep": "Exp_Para", "tp": "Tex_Para"}
         arrays = {k: found[name][None] for k, name in names.items() if name in found}
     else:
-        from facejax.host.arrays import read_npz
-
         arrays = read_npz(path)
     table = {k: arrays[k] for k in ("sp", "ep", "tp") if k in arrays}
     if not table:
@@ -126,6 +125,9 @@ def read_table(path: str | pathlib.Path) -> dict[str, np.ndarray]:
             f"{path}: found {sorted(arrays)[:8]}, wanted 'sp' [N, n] (shape) and 'ep' [N, m] "
             "(expression)"
         )
+    for key, values in table.items():
+        if values.ndim < 2 or not values.size or values.dtype.kind not in "fiu":
+            raise ValueError(f"{path}: {key} is {describe_array(values)}, wanted numbers [N, n]")
     return {k: v.reshape(len(v), -1) for k, v in table.items()}
 
 
