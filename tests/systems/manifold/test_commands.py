@@ -199,8 +199,10 @@ def test_experiments_of_the_original(trained, tmp_path, capsys):
     assert (tmp_path / "synthetic_dataset/network_output/2.jpg").is_file()
     assert np.load(tmp_path / "synthetic_dataset/network_output/outputs.npz")["tp"].shape == (2, 24)
     capsys.readouterr()
-    assert experiments.main(["test", *base, "-size", "1"]) == 2
-    assert "size must be at least 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        experiments.main(["test", *base, "-size", "1"])
+    assert caught.value.code == 2
+    assert "found '1', wanted a whole number from 2" in capsys.readouterr().err
 
 
 def test_published_recipe_on_files_of_both_sets(tmp_path, rng):
