@@ -11,7 +11,6 @@ CASES = {
     "unreadable background": (["--background={dir}/bad"], "photo.jpg: not a readable image"),
     "size": (["--resolution=5"], "size is 5, wanted 16 to 4096"),
     "distance": (["--distance_mm=9,8"], "distance_mm is"),
-    "number": (["--num=0"], "num is 0"),
     "shard": (["--num_shards=4", "--shard=4"], "0 to 3"),
     "coco": (["--coco", "--container=packed"], "coco needs container 'folder'"),
     "manifold": (["--sampling=manifold"], "give --workdir"),
@@ -36,6 +35,13 @@ def test_one_message_and_exit_code_2(case, model, tmp_path, capsys):
     lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
     assert len(lines) == 1 and re.search(message, lines[0]), lines
     assert not (tmp_path / "out" / "labels").exists()
+
+
+def test_numbers_are_checked_by_their_flags(capsys):
+    with pytest.raises(SystemExit) as caught:
+        make_dataset.main(["--num=0"])
+    assert caught.value.code == 2
+    assert "found '0', wanted a whole number from 1" in capsys.readouterr().err
 
 
 def test_flags_of_the_original():
