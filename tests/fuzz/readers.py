@@ -422,6 +422,51 @@ def _read_generated(path):
     return _read_maps(path)
 
 
+def _face(index):
+    """The outputs of one face of `facejax make_dataset`."""
+    rng = np.random.default_rng(index)
+    images = {"image": (8, 8, 3), "mask": (8, 8), "regions": (8, 8)}
+    face = {k: rng.integers(0, 9, shape).astype(np.uint8) for k, shape in images.items()}
+    return face | {k: rng.normal(size=n).astype(np.float32) for k, n in (("depth_mm", (8, 8)),
+                                                                         ("id", 5))}  # fmt: skip
+
+
+def _make_faces(folder):
+    from facejax.pipelines.dataset.containers import Clock, FolderContainer
+
+    sink = FolderContainer(folder, 2, Clock())
+    for index in range(2):
+        sink.write(index, _face(index))
+    return folder
+
+
+def _read_faces(path):
+    from facejax.pipelines.dataset.containers import Clock, FolderContainer
+
+    sink = FolderContainer(path, 2, Clock())
+    return [sink.labels(index) | sink.pictures(index) for index in range(2)]
+
+
+def _make_packed_faces(folder):
+    from facejax.pipelines.dataset.containers import Clock
+    from facejax.pipelines.dataset.packed import PackedContainer
+
+    schema = {k: {"shape": v.shape, "dtype": str(v.dtype)} for k, v in _face(0).items()}
+    sink = PackedContainer(folder, 2, schema, Clock())
+    for index in range(2):
+        sink.write(index, _face(index))
+    sink.close()
+    sink.finish()
+    return folder
+
+
+def _read_packed_faces(path):
+    from facejax.pipelines.dataset import PackedFaces
+
+    source = PackedFaces(path, verify=True)
+    return source.batch(np.arange(len(source)))
+
+
 # --- Meshes ---------------------------------------------------------------------------------------
 
 
@@ -689,6 +734,10 @@ CASES = {
         Case("hierarchy", _make_hierarchy, _read_hierarchy),
         Case("packed", _make_packed, _read_set, count=120, partners=(".npy", "names.json")),
         Case("tfrecords", _make_records, _read_set, count=120),
+        Case("faces", _make_faces, _read_faces),
+        Case(
+            "faces packed", _make_packed_faces, _read_packed_faces, count=90, partners=(".npy",)
+        ),
         Case("tfds", _make_tfds, _read_tfds, count=60, partners=("array_record", "features.json")),
         Case("crops", _make_crops, _read_crops, count=60),
         Case("lists", _make_lists, _read_lists, pattern="*s.txt"),

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from facejax.host.files import atomic_path
+from facejax.host.arrays import read_npz
+from facejax.host.files import atomic_path, reading
 from facejax.pipelines.dataset.outputs import npz_bytes, png_bytes, split_face
 
 Schema = Mapping[str, Mapping[str, Any]]  # name: {'shape': [...], 'dtype': '...', ...}
@@ -139,8 +140,7 @@ class FolderContainer:
 
     def labels(self, index: int) -> dict[str, np.ndarray]:
         """See `Container`."""
-        with np.load(self.path("labels", index), allow_pickle=False) as arrays:
-            return dict(arrays)
+        return read_npz(self.path("labels", index))
 
     def pictures(self, index: int) -> dict[str, np.ndarray]:
         """See `Container`."""
@@ -148,7 +148,7 @@ class FolderContainer:
 
         out = {}
         for name, place in self._PLACES.items():
-            with Image.open(self.path(place, index)) as file:
+            path = self.path(place, index)
+            with reading(path, "a readable image"), Image.open(path) as file:
                 out[name] = np.asarray(file)
-        with np.load(self.path("maps", index), allow_pickle=False) as arrays:
-            return out | dict(arrays)
+        return out | read_npz(self.path("maps", index))

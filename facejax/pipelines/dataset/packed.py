@@ -15,14 +15,13 @@ import os
 import pathlib
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from facejax.data.source import Source, check_indices
 from facejax.host import machine
-from facejax.host.arrays import npy_header, read_npy
-from facejax.host.files import atomic_path, read_json
+from facejax.host.arrays import describe_array, npy_header, read_npy
+from facejax.host.files import atomic_path, is_file, read_json, reading
 from facejax.pipelines.dataset.containers import Clock, Schema
 from facejax.pipelines.dataset.outputs import split_face
 
@@ -205,19 +204,29 @@ class PackedFaces(Source):
                 f"{path} does not describe a packed set of faces: wanted magic {MAGIC!r}, version "
                 f"{VERSION}, and arrays"
             )
-        specs: dict[str, dict[str, Any]] = meta["arrays"]
         self.meta = meta
+        with reading(path, "the description of a packed set of faces"):
+            count, specs = int(meta["count"]), meta["arrays"]
+            files = {
+                name: (str(spec["file"]), int(spec["bytes"]), str(spec["sha256"]))
+                for name, spec in specs.items()
+            }
         self._arrays = {}
-        for name, spec in specs.items():
-            file = folder / spec["file"]
-            size = file.stat().st_size if file.is_file() else 0
-            if size != spec["bytes"]:
-                raise ValueError(f"{file} is damaged: {size} bytes, wanted {spec['bytes']}")
+        for name, (file_name, wanted, digest) in files.items():
+            file = folder / file_name
+            if not is_file(file):
+                raise ValueError(f"{file} is missing, which {path.name} names")
+            size = file.stat().st_size
+            if size != wanted:
+                raise ValueError(f"{file} is damaged: {size} bytes, wanted {wanted}")
             if verify:
                 with file.open("rb") as content:
-                    if hashlib.file_digest(content, "sha256").hexdigest() != spec["sha256"]:
+                    if hashlib.file_digest(content, "sha256").hexdigest() != digest:
                         raise ValueError(f"{file} is damaged: its SHA-256 differs from meta.json's")
-            self._arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+            array = read_npy(file, mmap=True)
+            if array.shape[:1] != (count,):
+                raise ValueError(f"{file}: found {describe_array(array)}, wanted {count} faces")
+            self._arrays[name] = array
 
     def __len__(self) -> int:
         return int(self.meta["count"])

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from facejax.host import machine
-from facejax.host.arrays import RowWriter
+from facejax.host.arrays import RowWriter, read_npy
 from facejax.host.files import atomic_path
 from facejax.host.locks import folder_lock
 from facejax.systems.manifold.data import Rows
@@ -73,7 +73,7 @@ def write_samples(folder: str | pathlib.Path, target: str, painter, num: int = 5
 
     base = pathlib.Path(folder) / f"dataset_{target}"
     arrays = {
-        kind: np.load(base / "train" / f"{name}.npy", mmap_mode="r")
+        kind: read_npy(base / "train" / f"{name}.npy", mmap=True)
         for kind, name in (("label", "labels"), ("noisy", "noisy"))
     }
     rows = np.linspace(0, len(arrays["label"]) - 1, num).astype(int)
