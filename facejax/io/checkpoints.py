@@ -60,8 +60,6 @@ class UnreadableCheckpointError(CheckpointError):
 class ForeignCheckpointError(CheckpointError):
     """A checkpoint of another model, another program, or a newer version of this one."""
 
-    exit_code = 1
-
 
 def _entry_name(key: Any) -> str:
     for attribute in ("name", "key", "idx"):
