@@ -169,13 +169,14 @@ def _cause(folder: pathlib.Path, where: str, error: Exception) -> Exception:
             return one
         if isinstance(one, OSError) and one.errno not in (None, *_ABSENT):
             return _unreadable(where, one.filename or folder, one.strerror)
-        if found := _OUTSIDE.search(str(one)):
-            return _unreadable(where, folder, f"{found[1]}, {_reason(one)}")
     try:
         _read_all(folder)
     except OSError as trouble:
         if trouble.errno not in _ABSENT:
             return _unreadable(where, trouble.filename or folder, trouble.strerror)
+    for one in _chain(error):
+        if found := _OUTSIDE.search(str(one)):
+            return _unreadable(where, folder, f"{found[1]}, {_reason(one)}")
     if not folder.is_dir():
         return CheckpointError(f"{where} was removed while it was read: repeat the command")
     try:
