@@ -264,7 +264,7 @@ class Face:
             [self.corner[0] + 2, self.corner[0] + 14, abs(lm[0, 0]) - 12, abs(lm[0, 0]) - 2],
             [self.corner[1] - 3, self.corner[1] + 2, lm[0, 1] - 26, lm[0, 1] + 4],
         )
-        under = smoothstep(self.y, line + 5, line - 6) * smoothstep(self.a, 13, 26)
+        under = smoothstep(self.y, line + 7, line - 10) * smoothstep(self.a, 10, 28)
         ahead = smoothstep(self.z, self._depth - 22, self._depth - 8)
         ahead = np.maximum(ahead, smoothstep(self.y, lm[3, 1], lm[4, 1]))
         return under * ahead * self._over_neck() * (1 - smoothstep(self.ears, 0.1, 0.5))

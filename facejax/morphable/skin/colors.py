@@ -28,9 +28,8 @@ def ramp(table: np.ndarray, t: jax.Array) -> jax.Array:
     """[..., C]: a table [K, C] over equal steps, interpolated linearly at t [...], 0 to 1."""
     last = len(table) - 1
     place = jnp.clip(t, 0.0, 1.0) * last
-    knots = jnp.arange(last + 1, dtype=jnp.float32)
-    hats = jnp.maximum(1.0 - jnp.abs(place[..., None] - knots), 0.0)
-    return hats @ jnp.asarray(table, jnp.float32)
+    hats = [jnp.maximum(1.0 - jnp.abs(place - k), 0.0) for k in range(last + 1)]
+    return jnp.stack(hats, axis=-1) @ jnp.asarray(table, jnp.float32)
 
 
 def skin_tone(melanin: jax.Array, blood: jax.Array, carotene: jax.Array):
@@ -62,9 +61,12 @@ def skin_tone(melanin: jax.Array, blood: jax.Array, carotene: jax.Array):
 
 def hair_tone(melanin: jax.Array, red: jax.Array, grey: jax.Array) -> jax.Array:
     """Hair in linear light, [..., 3], of coefficients [...]: `hair_melanin`, `_red`, `_grey`."""
-    color = ramp(linear(_HAIR), 1.0 - melanin)
-    color = color * (1.0 + red[..., None] * (_RED_HAIR.astype(np.float32) - 1.0))
-    return color + (linear(_GREY_HAIR) - color) * (0.95 * grey[..., None])
+    color, white = ramp(linear(_HAIR), 1.0 - melanin), 0.95 * grey**1.5
+    channels = []
+    for k in range(3):
+        own = color[..., k] * (1.0 + red * float(_RED_HAIR[k] - 1.0))
+        channels.append(own + (float(linear(_GREY_HAIR)[k]) - own) * white)
+    return jnp.stack(channels, axis=-1)
 
 
 def iris_tone(melanin: jax.Array, green: jax.Array) -> jax.Array:

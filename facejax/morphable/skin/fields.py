@@ -396,8 +396,8 @@ def _hair(face, points, texels):
     flow = flow + 0.8 * noise(points, 61, 26.0)[:, None]
     strand = 0.65 * noise(flow, 62, 2.2) + 0.55 * noise(flow, 63, 4.5) + 0.5 * noise(flow, 64, 13.0)
     order = rank(0.9 * noise(flow, 65, 1.5) + 0.45 * noise(points, 66, 1.1))
-    long = points * [1, 0.45, 1]
-    bristle = rank(0.85 * noise(long, 67, 1.25) + 0.5 * noise(points, 68, 2.8))
+    long = points * [1, 0.33, 1]
+    bristle = rank(0.92 * noise(long, 67, 1.0) + 0.35 * noise(points, 68, 3.2))
     out = dict(strand=strand, hair_depth=face.hair_depth() + 1.2 * strand)
     for number, level in enumerate((1 / 3, 2 / 3, 1.0), 1):
         soft = 0.22
@@ -423,8 +423,8 @@ def _lid_lines(head, face, texels):
     rim, lash = np.zeros((2, len(face.x)), np.float32)
     distance, index = cKDTree(points).query(face.points[near], distance_upper_bound=7)
     found = np.isfinite(distance)
-    strength = np.where(index < 120, 1.0, 0.55) * found
-    width = np.hypot(1.0, 0.5 * texels.blur)
+    strength = np.where(index < 120, 1.0, 0.5) * found
+    width = np.hypot(np.where(index < 120, 1.15, 0.8), 0.5 * texels.blur)
     rim[near] = strength * np.exp(-((np.where(found, distance, 0) / width) ** 2))
     lashes = strokes.lash_hairs(head, 71)
     for start in range(0, len(near), 200_000):
@@ -477,7 +477,7 @@ def _eye_patch(head: Head, texels: _Texels) -> Patch | None:
     vein = np.exp(-((web / 0.10) ** 2)) * smoothstep(radius, 1.15, 2.0)
     lm = head.landmarks
     corner = np.where(side == 1, 1, -1)[:, None] * [abs(lm[39, 0]), 0, 0] + [0, lm[39, 1], 0]
-    caruncle = bump(points[:, :2], corner[:, :2], (2.6, 2.2))
+    caruncle = bump(points[:, :2], corner[:, :2], (1.7, 1.4))
     return texels.patch(
         where,
         dict(radius=radius, x=offset[:, 0] / IRIS_MM, y=y, fibre=fibre, vein=vein,
