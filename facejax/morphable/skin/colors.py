@@ -11,7 +11,7 @@ _HAIR = np.array(
     [[24, 20, 19], [46, 34, 28], [78, 57, 42], [116, 86, 60], [160, 127, 88], [198, 170, 128]]
 )
 _RED_HAIR = np.array([1.55, 0.82, 0.50])  # factor of linear light at hair_red 1
-_GREY_HAIR = np.array([168, 166, 163])
+_GREY_HAIR = np.array([168, 163, 155])
 # sRGB of irises over equal steps of melanin; where there is none, structure gives blue or green
 _IRIS = np.array([[112, 142, 168], [124, 132, 112], [128, 100, 60], [86, 53, 33], [46, 29, 21]])
 _GREEN_IRIS = np.array([[116, 130, 108], [112, 118, 78], [124, 98, 56], [86, 53, 33], [46, 29, 21]])

@@ -419,7 +419,6 @@ def _lid_lines(head, face, texels):
     near = np.flatnonzero(
         (face.points > low).all(axis=1) & (face.points < high).all(axis=1) & texels.skin
     )
-    near = near[face.front[near] > 0.02]
     rim, lash = np.zeros((2, len(face.x)), np.float32)
     distance, index = cKDTree(points).query(face.points[near], distance_upper_bound=7)
     found = np.isfinite(distance)
@@ -533,5 +532,5 @@ def _teeth(points, upper):
     height = (y - edge) if upper else (edge - y)
     crown = 9.2 - 1.9 * (2 * place - 1) ** 2 - 0.25 * np.minimum(tooth, 4)
     enamel = smoothstep(height, crown + 0.5, crown - 0.3)
-    gap = np.exp(-((nearest / 0.32) ** 2)) * enamel * smoothstep(height, -0.5, 1.5)
+    gap = np.exp(-((nearest / 0.48) ** 2)) * enamel * smoothstep(height, -0.5, 1.5)
     return enamel, gap

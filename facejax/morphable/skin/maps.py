@@ -257,7 +257,7 @@ def _brow(patch, c, under, skin, hair):
         taper = 0.80 + 0.95 * reach - 1.42 * reach * reach
         half = (1.5 + 3.1 * c.brow_thickness) * jnp.maximum(taper, 0.15)
         across = _smoothstep(jnp.abs(t - middle) / half, 1.0 + soft, 1.0 - soft)
-        return across * _smoothstep(s, -0.02 - soft / 4, 0.10) * _smoothstep(s, 1.10, 0.92)
+        return across * _smoothstep(s, -0.04 - soft / 4, 0.24) * _smoothstep(s, 1.10, 0.92)
 
     one = patch["cover_1"] * inside(patch["s_1"], patch["t_1"], 0.35)
     two = patch["cover_2"] * inside(patch["s_2"], patch["t_2"], 0.35)
@@ -291,7 +291,7 @@ def _eye(patch, c, under, skin, hair):
     iris = [iris[:, k] * shade for k in range(3)]
     color = _blend(color, iris, _smoothstep(r, 1.07, 0.95))
     color = _blend(color, (0.004,) * 3, _smoothstep(r, pupil + 0.05, pupil - 0.05))
-    away = jnp.hypot(patch["x"] - 0.34, patch["y"] - 0.38)
+    away = jnp.hypot(patch["x"] - 0.30, patch["y"] - 0.16)
     color = _blend(color, (1.0,) * 3, 0.95 * c.catchlight * _smoothstep(away, 0.24, 0.12))
     return _cover(under, [*color, 0.06, 0.32], patch.cover)
 
@@ -308,7 +308,7 @@ def _inside(patch, c, under, skin, hair):
     rim = 0.45 * _PINK + 0.55 * skin * jnp.array([1.0, 0.72, 0.70])
     lash = skin * 0.25 + (_LASH - skin * 0.25) * (0.6 + 0.4 * c.lashes)
     tongue = patch["tongue"] * (1.0 + 0.10 * patch["rough"])
-    teeth = patch["enamel"] * (1.0 - 0.55 * patch["gap"])
+    teeth = patch["enamel"] * (1.0 - 0.7 * patch["gap"])
     color = [
         dim
         * (

@@ -142,8 +142,8 @@ def brow_hairs(frame: BrowFrame, seed: int) -> tuple[Curves, np.ndarray]:
     t = rng.uniform(-1, 1, num) * BROW_T * np.sqrt(rng.random(num)) ** 0.5
     roots = np.stack([s, t], axis=1)
     # steep at the nose, flat at the temple; above the middle they lean down, below it up
-    lean = np.interp(s, [-0.45, 0.0, 0.15, 0.45, 1.0], [1.75, 1.45, 1.05, 0.50, 0.05])
-    lean = lean - 0.055 * t * np.clip(s + 0.2, 0, 1) + rng.normal(0, 0.16, num)
+    lean = np.interp(s, [-0.45, 0.0, 0.15, 0.45, 1.0], [1.45, 1.25, 0.95, 0.50, 0.05])
+    lean = lean - 0.055 * t * np.clip(s + 0.2, 0, 1) + rng.normal(0, 0.20, num)
     bend = rng.normal(-0.35, 0.15, num) * np.clip(s + 0.3, 0, 1)
     length = np.interp(s, [-0.2, 0.2, 0.8, 1.1], [5.0, 8.0, 7.0, 4.5]) * rng.uniform(0.7, 1.15, num)
     step = np.linspace(0, 1, 40)
@@ -162,7 +162,7 @@ def lash_hairs(head: Head, seed: int) -> Curves:
     number = 0
     for lid, count, reach, sign in (("upper", 85, 6.0, 1), ("lower", 55, 3.0, -1)):
         for side, rim in zip((-1, 1), lid_rims(head)[lid], strict=True):
-            place = np.sort(rng.uniform(0.10, 0.985, count))
+            place = 0.10 + 0.885 * (np.arange(count) + rng.random(count)) / count
             at = np.arange(60) / 59
             root = np.stack([np.interp(place, at, rim[:, c]) for c in (0, 1)], axis=1)
             fan = np.interp(place, [0, 0.5, 1], [-0.45, 0.15, 0.85]) + rng.normal(0, 0.12, count)
