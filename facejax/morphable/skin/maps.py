@@ -34,8 +34,7 @@ class SkinMaps:
       albedo: [..., T, T, 3] sRGB in [0, 1]; no light in it, except for `SkinPaint.catchlight`.
       normal: [..., T, T, 3] unit, tangent space (x along u, y against v, z out; glTF's frame), as
         `render(normal_map_space='tangent')` takes it.
-      roughness: [..., T, T] in [0, 1], the square root of the width of a microfacet lobe (Burley
-        2012).
+      roughness: [..., T, T] in [0, 1]; a GGX lobe has alpha = roughness^2 (Burley 2012).
       specular: [..., T, T] in [0, 1]: reflection at normal incidence is 0.08 times it (Burley).
       occlusion: [T, T] in [0, 1], the share of the sky that the mean face at rest leaves open; not
         in the albedo: ambient light may be multiplied by it.

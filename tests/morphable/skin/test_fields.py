@@ -25,16 +25,10 @@ def test_parts_are_told_apart_by_masks_and_components(anatomy):
         assert sign * (height - anatomy.landmarks[[62, 66], 1].mean()) > 0
 
 
-def test_a_topology_that_names_its_parts_is_believed(head):
-    topology = head.topology
-    teeth = np.flatnonzero(topology.mesh.triangles.min(axis=1) > head.num_vertices - 64)
-    named = dataclasses.replace(head)
-    topology.parts = {"mouth": teeth}
-    try:
-        part = make_head(named).part
-    finally:
-        del topology.parts
-    assert (part[-60:] == PARTS.index("mouth")).all()
+def test_a_topology_that_names_its_parts_is_believed(head, monkeypatch):
+    last = np.flatnonzero(head.topology.mesh.triangles.min(axis=1) > head.num_vertices - 64)
+    monkeypatch.setattr(head.topology, "parts", {"mouth": last}, raising=False)
+    assert (make_head(head).part[-60:] == PARTS.index("mouth")).all()
 
 
 def test_frame_is_canonical_whatever_the_units_of_the_model(head, anatomy):
@@ -83,11 +77,9 @@ def test_both_sides_of_a_face_are_painted_alike(anatomy):
 
 def test_brow_coordinates_follow_the_landmarks(anatomy):
     frame = strokes.BrowFrame(anatomy)
-    s, t = frame.coordinates(np.abs(anatomy.landmarks[22:27, :2]) * [1, np.nan_to_num(1)])
+    s, t = frame.coordinates(anatomy.landmarks[22:27, :2])
     assert s[0] == pytest.approx(0, abs=0.02) and s[-1] == pytest.approx(1, abs=0.02)
-    assert (
-        (np.diff(s) > 0.1).all() and np.abs(t).max() < 1.0 or anatomy.landmarks[22:27, 1].min() < 0
-    )
+    assert (np.diff(s) > 0.1).all() and np.abs(t).max() < 0.5
 
 
 def test_hairs_have_roots_inside_the_frame_and_the_lashes_start_at_the_lids(anatomy):
