@@ -13,7 +13,7 @@ from facejax.geometry.sphere import fit_sphere
 from facejax.morphable.model import MorphableModel
 
 PUPIL_DISTANCE_MM = 63.0
-PARTS = ("skin", "eye", "mouth", "tongue", "upper_teeth", "lower_teeth", "socket", "lash")
+PARTS = ("skin", "eye", "mouth", "tongue", "upper_teeth", "lower_teeth", "lid", "lash")
 _MIRROR68 = np.array(
     [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47,
      46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60,
@@ -119,7 +119,7 @@ def _parts(topology, shape):
     )
     points = shape[topology.landmarks68]
     main = component[topology.landmarks68[30]]
-    part[(component == main) & inner] = PARTS.index("socket")
+    part[(component == main) & inner] = PARTS.index("lid")
     part[mouth] = PARTS.index("mouth")
     part[eye] = PARTS.index("eye")
     lip_line = points[[62, 66], 1].mean()

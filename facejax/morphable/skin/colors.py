@@ -6,12 +6,14 @@ import numpy as np
 
 from facejax.morphable.skin.spectra import BLOODS, TONES, skin_table
 
-# sRGB, black to light blond; equal steps of (1 - hair_melanin)
-_HAIR = np.array(
-    [[24, 20, 19], [46, 34, 28], [78, 57, 42], [116, 86, 60], [160, 127, 88], [198, 170, 128]]
-)
-_RED_HAIR = np.array([1.55, 0.82, 0.50])  # factor of linear light at hair_red 1
-_GREY_HAIR = np.array([168, 163, 155])
+# Absorption of the pigments of hair per unit of concentration (d'Eon et al. 2011, as in PBRT 4,
+# section 9.9), and the factor of its square root in the logarithm of the albedo of hair of an
+# azimuthal roughness of 0.3 (Chiang et al. 2016, equation 9).
+_EUMELANIN, _PHEOMELANIN = (0.419, 0.697, 1.37), (0.187, 0.4, 1.05)
+_ALBEDO = float(np.polyval([0.245, 5.574, -10.73, 2.532, -0.215, 5.969], 0.3))
+_LIGHTEST, _DARKEST, _REDDEST = 0.025, 2.4, 1.6  # concentrations
+_SURFACE = 0.006  # reflected before any pigment
+_GREY_HAIR = np.array([168, 163, 155])  # sRGB
 # sRGB of irises over equal steps of melanin; where there is none, structure gives blue or green
 _IRIS = np.array([[112, 142, 168], [124, 132, 112], [128, 100, 60], [86, 53, 33], [46, 29, 21]])
 _GREEN_IRIS = np.array([[116, 130, 108], [112, 118, 78], [124, 98, 56], [86, 53, 33], [46, 29, 21]])
@@ -61,11 +63,13 @@ def skin_tone(melanin: jax.Array, blood: jax.Array, carotene: jax.Array):
 
 def hair_tone(melanin: jax.Array, red: jax.Array, grey: jax.Array) -> jax.Array:
     """Hair in linear light, [..., 3], of coefficients [...]: `hair_melanin`, `_red`, `_grey`."""
-    color, white = ramp(linear(_HAIR), 1.0 - melanin), 0.95 * grey**1.5
+    eumelanin = _LIGHTEST * (_DARKEST / _LIGHTEST) ** melanin * (1.0 - 0.75 * red)
+    pheomelanin = _REDDEST * red * (0.3 + melanin)
     channels = []
     for k in range(3):
-        own = color[..., k] * (1.0 + red * float(_RED_HAIR[k] - 1.0))
-        channels.append(own + (float(linear(_GREY_HAIR)[k]) - own) * white)
+        absorption = eumelanin * _EUMELANIN[k] + pheomelanin * _PHEOMELANIN[k]
+        own = _SURFACE + jnp.exp(-_ALBEDO * jnp.sqrt(absorption))
+        channels.append(own + (float(linear(_GREY_HAIR)[k]) - own) * (0.95 * grey**1.5))
     return jnp.stack(channels, axis=-1)
 
 

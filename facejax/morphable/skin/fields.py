@@ -509,11 +509,11 @@ def _inside(head: Head, texels: _Texels) -> Patch | None:
     depth = lips[2] - points[:, 2]
     # light falls off behind the lips: pigment, not light, for no renderer shades a closed mouth
     dim = np.interp(depth, [2, 14, 34, 60], [1.0, 0.85, 0.30, 0.12])
-    dim = np.where(is_part["socket"] + is_part["lash"] > 0, 1.0, dim)
+    dim = np.where(is_part["lid"] + is_part["lash"] > 0, 1.0, dim)
     return texels.patch(
         where,
         dict(mouth=is_part["mouth"], tongue=is_part["tongue"], gum=teeth * (1 - enamel),
-             enamel=teeth * enamel, gap=gap, rim=is_part["socket"], lash=is_part["lash"], dim=dim,
+             enamel=teeth * enamel, gap=gap, rim=is_part["lid"], lash=is_part["lash"], dim=dim,
              rough=noise(points, 95, 2.4)),
     )  # fmt: skip
 

@@ -90,7 +90,7 @@ def lid_rims(head: Head) -> dict[str, np.ndarray]:
 def _skin_border(head):
     """[N, 3]: vertices of the skin that touch the rims of the eye sockets."""
     part = head.part[head.triangles]
-    mixed = (part == 0).any(axis=1) & (part == PARTS.index("socket")).any(axis=1)
+    mixed = (part == 0).any(axis=1) & (part == PARTS.index("lid")).any(axis=1)
     ids = np.unique(head.triangles[mixed])
     return head.vertices[ids[head.part[ids] == 0]]
 
