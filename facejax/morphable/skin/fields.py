@@ -526,8 +526,8 @@ def _inside(head: Head, texels: _Texels) -> Patch | None:
     return texels.patch(
         where,
         dict(mouth=is_part["mouth"], tongue=is_part["tongue"], gum=teeth * (1 - enamel),
-             enamel=teeth * enamel, gap=gap, rim=is_part["lid"], lash=is_part["lash"], hair=hair, dim=dim,
-             rough=noise(points, 95, 2.4)),
+             enamel=teeth * enamel, gap=gap, rim=is_part["lid"], lash=is_part["lash"], hair=hair,
+             dim=dim, rough=noise(points, 95, 2.4)),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ NAMES = tuple(SkinPaint.ranges())
 BASE = dict(melanin=0.25, hair_melanin=0.6, iris_melanin=0.1, scalp_hair=0.8, moles=0.0)
 # what a coefficient needs of the others
 NEEDS = dict(
-    makeup_hue=dict(makeup=1.0), hair_red=dict(hair_melanin=0.5),
+    makeup_hue=dict(makeup=1.0), hair_red=dict(hair_melanin=0.5, scalp_hair=1.0),
     brow_density=dict(hair_melanin=1.0), brow_thickness=dict(hair_melanin=1.0),
     brow_arch=dict(hair_melanin=1.0), brow_height=dict(hair_melanin=1.0),
     brow_gap=dict(hair_melanin=1.0), stubble=dict(hair_melanin=1.0),
