@@ -233,6 +233,13 @@ class _Texels:
         part, bary = part[mixed], self.bary[mixed]
         share = ((part[:, :, None] == part[:, None, :]) * bary[:, None, :]).sum(axis=-1)
         out[mixed] = part[np.arange(len(mixed)), share.argmax(axis=1)]
+        # masks know borders inside the skin better than the vertices that they were cut at
+        skin = (part == PARTS.index("skin")).any(axis=1)
+        for name, mask in (("eye", "eye"), ("mouth", "mouth_inside")):
+            number = PARTS.index(name)
+            own = mixed[skin & (part == number).any(axis=1)]
+            inside = self.mask(mask)[own] > 0.5
+            out[own] = np.where(inside, number, PARTS.index("skin"))
         return out
 
     def _frames(self, mesh):
