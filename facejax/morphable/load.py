@@ -29,11 +29,11 @@ def load_morphable(
     Models that take seconds to build are kept in a cache folder (`host.machine.cache_folder`).
 
     Args:
-      name_or_path: 'makehuman' or 'procedural' (always available); 'ict' with `path=`; or a path: a
-        file written by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it, face3d's `BFM.mat` or
-        Deep3D's `BFM_model_front.mat`.
-      **options: of `build_makehuman`, `build_procedural` or `build_ict` (sizes, number of components,
-        seed); none for files written by `save_npz` and for .mat files.
+      name_or_path: 'makehuman' or 'procedural' (always available); 'ict' with `path=`; or a
+        path: a file written by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it,
+        face3d's `BFM.mat` or Deep3D's `BFM_model_front.mat`.
+      **options: of `build_makehuman`, `build_procedural` or `build_ict` (sizes, number of
+        components, seed); none for files written by `save_npz` and for .mat files.
       on_host: numpy arrays; no device is touched.
 
     Returns:
