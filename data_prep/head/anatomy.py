@@ -19,10 +19,12 @@ from data_prep.head.cage import (
     UPPER_TEETH,
     Cage,
     eye_directions,
+    eye_quads,
 )  # fmt: skip
 from facejax.morphable.makehuman.subdivision import Refinement
 
 LID_GAP_MM = 0.35  # between the lids' inner side and the eyeball
+_SLACK_MM = 0.06  # less in expressions: what the mean misses the gap by is no reason to push
 _LID_NEAR_MM, _LID_FAR_MM = 1.5, 8.0  # above the eyeball: full hold, none
 _STRIP = 0.955  # of the eyeball's radius: the strip behind the lids ends inside of it
 _LIP_REACH_MM = 5.0
@@ -118,7 +120,7 @@ class Anatomy:
         self.cage = cage
         self.refinement = Refinement(cage.quads, cage.num_vertices)
         self._eye = _eye_cage()
-        self._near_eyes = cage.vertices_of(SKIN)
+        self._skin = cage.vertices_of(SKIN)
         self._movable = np.zeros(cage.num_vertices, bool)
         self._movable[cage.vertices_of(SKIN, MOUTH)] = True
         self._fine_skin = np.unique(self.refinement.quads[np.tile(cage.part == SKIN, 4)])
@@ -128,13 +130,12 @@ class Anatomy:
         p = self._with_smaller_mouth_parts(p)
         self.centers = np.stack([_eye_center(p[lid]) for lid in cage.lids])
         before = p.copy()
-        p = self._off_the_eyes(p, self.centers)
+        p = self._off_the_eyes(p, self.centers, LID_GAP_MM)
         p = self._with_followers(p, before)
         self.mean = self._flat_rim(self._with_eyes(p, self.centers), shape=True)
         self._closer = self._lips(self.mean)
-        skin = cage.vertices_of(SKIN)
         self._lids = [
-            Closer(self.mean, lid, skin, _LID_REACH_MM, upper=_BLINK_UPPER) for lid in cage.lids
+            Closer(self.mean, lid, self._skin, _LID_REACH_MM, _BLINK_UPPER) for lid in cage.lids
         ]
         self._inner, self._inner_weights = self._inner_parts(self.mean)
         self._hold, self._radial = self._lid_zone(self.mean)
@@ -180,13 +181,13 @@ class Anatomy:
         p[lash] += (p - before)[roots[lash]]
         return p
 
-    def _off_the_eyes(self, p, centers, share=1.0, rounds=4):
+    def _off_the_eyes(self, p, centers, gap_mm, rounds=4):
         """A shape [V, 3] whose fine skin lies outside of the eyeballs.
 
         Args:
           p: the shape.
           centers: [2, 3] of the eyeballs.
-          share: corrections are for this share of a movement: those of a whole are 1 / share.
+          gap_mm: between them and the skin.
           rounds: of the correction, whose effect on the fine surface is somewhat smaller.
         """
         for _ in range(rounds):
@@ -197,23 +198,22 @@ class Anatomy:
                 ]
                 away = fine[near] - center
                 length = np.linalg.norm(away, axis=1)
-                lack = np.maximum(EYE_RADIUS_MM + LID_GAP_MM - length, 0) * (away[:, 2] > -4)
+                lack = np.maximum(EYE_RADIUS_MM + gap_mm - length, 0) * (away[:, 2] > -4)
                 if not lack.any():
                     continue
-                p = self._push(p, fine[near], lack, center, 1 / share)
+                p = self._push(p, fine[near], lack, center)
         return p
 
-    def _push(self, p, where, lack, center, factor):
+    def _push(self, p, where, lack, center):
         """Moves the cage away from a centre by the largest lack nearby, fading along the skin."""
-        ids = self._near_eyes[
-            np.linalg.norm(p[self._near_eyes] - center, axis=1) < EYE_RADIUS_MM + 10
-        ]
+        away = np.linalg.norm(p[self._skin] - center, axis=1)
+        ids = self._skin[away < EYE_RADIUS_MM + 10]
         worst = np.flatnonzero(lack > 0)
         distance = np.linalg.norm(p[ids][:, None] - where[worst][None], axis=2)
         push = (lack[worst] * np.exp(-((distance / _PUSH_MM) ** 2))).max(axis=1)
         away = p[ids] - center
         p = p.copy()
-        p[ids] += factor * push[:, None] * away / np.linalg.norm(away, axis=1, keepdims=True)
+        p[ids] += push[:, None] * away / np.linalg.norm(away, axis=1, keepdims=True)
         return p
 
     def _lid_zone(self, p):
@@ -282,7 +282,8 @@ class Anatomy:
                 out[eye] = self._eye @ turn.T - self._eye
         raw = out.copy()
         for share in (0.5, 1.0):
-            moved = self._off_the_eyes(self.mean + share * out, self.centers + share * moves)
+            end, centers = self.mean + share * out, self.centers + share * moves
+            moved = self._off_the_eyes(end, centers, LID_GAP_MM - _SLACK_MM)
             out = (moved - self.mean) / share
         out[cage.vertices_of(UPPER_TEETH)] = 0
         out = self._with_followers(out, raw)
@@ -307,10 +308,8 @@ def _eye_center(edge, rounds=50):
 
 def _eye_cage():
     """[N, 3] mm: control points whose surface, refined once, has the eyeball's radius."""
-    from data_prep.head.cage import _eye_quads
-
     directions = eye_directions()
-    quads = _eye_quads(np.arange(len(directions)))
+    quads = eye_quads(np.arange(len(directions)))
     refinement = Refinement(quads, len(directions))
     ring = np.append(0, 1 + np.repeat(np.arange(len(EYE_RINGS_DEG)), EYE_SIDES))
     scale = np.ones(len(directions))
