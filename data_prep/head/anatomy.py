@@ -34,7 +34,7 @@ _LID_REACH_MM, _BLINK_UPPER, _BLINK_OVERLAP_MM = 4.0, 0.85, 0.1
 _MOUTH_PARTS = (
     (UPPER_TEETH, (0.88, 1.0, 0.95), (0.0, -2.0, -0.5)),
     (LOWER_TEETH, (0.88, 1.0, 0.95), (0.0, -1.5, -1.0)),
-    (TONGUE, (0.85, 0.7, 0.92), (0.0, -5.0, -2.0)),
+    (TONGUE, (0.8, 0.5, 0.85), (0.0, -8.0, -7.0)),
 )
 _FOLLOW_MM = 12.0  # width of the weights by which teeth and tongue follow the skin
 _PUSH_MM = 3.0  # reach of a correction along the skin
