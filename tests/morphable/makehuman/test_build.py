@@ -10,7 +10,7 @@ from facejax.morphable import decode_shape, load_morphable, load_npz, save_npz
 from facejax.morphable.makehuman.file import read_head
 from facejax.morphable.storage import content_digest
 
-DIGEST = "6c85f02e9f4886f0cd688eff5c6cfeea"
+DIGEST = "f06ef207df76dea0b0a3ece61b07c745"
 
 
 @pytest.fixture(scope="module")
