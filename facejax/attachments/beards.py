@@ -109,14 +109,14 @@ def make_beard(head: HeadSurface, lips: np.ndarray | None, number: int) -> Stran
     num = BEARD_ROWS * NODES // BEARD_NODES
     roots = surface_samples(head, num, rng, lambda p: grows(p) > 0)
     lower = np.clip((zones.mouth_y - roots[:, 1]) / (zones.mouth_y - zones.chin_y), 0, 1)
-    at_chin = lower * np.clip(1.3 - np.abs(roots[:, 0]) / (1.4 * zones.mouth_x), 0, 1)
+    at_chin = lower * np.clip(1.5 - np.abs(roots[:, 0]) / (1.8 * zones.mouth_x), 0, 1)
     length = style.length + (style.chin_length - style.length) * at_chin
     edge = np.clip(grows(roots) / (10 * u), 0.35, 1)
 
     def comb(p):
         above = (p[:, 1] > zones.mouth_y) & (np.abs(p[:, 0]) < zones.mouth_x + 5 * u)
         side = np.sign(p[:, 0]) * np.where(above, 1.1, 0.12)
-        forward = np.full(len(p), 0.15)
+        forward = np.full(len(p), 0.3)
         return unit_vectors(np.stack([side, np.full(len(p), -1.0), forward], axis=1))
 
     growth = Growth(

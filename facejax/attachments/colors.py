@@ -31,7 +31,8 @@ _EUMELANIN = (0.419, 0.697, 1.37)
 _PHEOMELANIN = (0.187, 0.4, 1.05)
 _ROUGHNESS = 0.3
 _ALBEDO = float(np.polyval([0.245, 5.574, -10.73, 2.532, -0.215, 5.969], _ROUGHNESS))
-_LIGHTEST, _DARKEST = 0.03, 3.2  # concentrations of eumelanin
+_LIGHTEST, _DARKEST, _REDDEST = 0.025, 2.4, 1.6  # concentrations
+_SURFACE = 0.006  # reflected before any pigment
 _SHADOWED = 0.8  # the shell under the strands, sRGB
 _WHITE = (0.62, 0.61, 0.59)  # grey strands, linear
 
@@ -51,11 +52,11 @@ def hair_color(melanin: jax.Array, redness: jax.Array) -> jax.Array:
     """
     melanin, redness = jnp.asarray(melanin)[..., None], jnp.asarray(redness)[..., None]
     eumelanin = _LIGHTEST * (_DARKEST / _LIGHTEST) ** melanin * (1 - 0.75 * redness)
-    pheomelanin = 1.6 * redness * (0.3 + melanin)
+    pheomelanin = _REDDEST * redness * (0.3 + melanin)
     shape = (1,) * (melanin.ndim - 1) + (3,)
     absorption = eumelanin * np.reshape(_EUMELANIN, shape)
     absorption = absorption + pheomelanin * np.reshape(_PHEOMELANIN, shape)
-    return jnp.exp(-_ALBEDO * jnp.sqrt(absorption))
+    return _SURFACE + jnp.exp(-_ALBEDO * jnp.sqrt(absorption))
 
 
 @functools.cache

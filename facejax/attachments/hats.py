@@ -16,7 +16,7 @@ class HatStyle:
 
     Attributes:
       name: of the style.
-      front, back: heights of the rim over the brows and over the top of the ears.
+      front, back: heights of the rim over the brows, in front and above the ears.
       clearance: between hat and skull, room for flattened hair.
       crown: how much higher the top is.
       flat: 1 for a crown with a flat top, 0 for a dome.
@@ -38,11 +38,11 @@ class HatStyle:
 
 
 HATS = (
-    HatStyle("none", 24, 14, 8, 0),
-    HatStyle("cap", 26, 10, 8, 10, visor=68, droop=14),
-    HatStyle("beanie", 18, -8, 6, 18, fold=34),
-    HatStyle("brim", 24, 8, 8, 34, flat=0.8, visor=52, all_round=52, droop=6),
-    HatStyle("bucket", 20, 2, 8, 14, flat=0.5, visor=42, all_round=42, droop=30),
+    HatStyle("none", 24, 10, 8, 0),
+    HatStyle("cap", 26, 8, 8, 10, visor=68, droop=14),
+    HatStyle("beanie", 18, -14, 6, 18, fold=34),
+    HatStyle("brim", 24, 12, 8, 24, flat=0.7, visor=52, all_round=52, droop=6),
+    HatStyle("bucket", 20, 8, 8, 14, flat=0.5, visor=42, all_round=42, droop=30),
 )
 HAT_NAMES = tuple(style.name for style in HATS)
 
@@ -50,9 +50,8 @@ HAT_NAMES = tuple(style.name for style in HATS)
 def rim_height(head: HeadSurface, style: HatStyle, p: np.ndarray) -> np.ndarray:
     """[...] mm over the rim's plane, negative below; p [..., 3]."""
     u = head.unit
-    ear = np.mean([head.points[e.top, 1] for e in head.ears])
     front_z, back_z = head.landmarks[27, 2], head.center[2]
-    front_y, back_y = head.brow_y + style.front * u, ear + style.back * u
+    front_y, back_y = head.brow_y + style.front * u, head.brow_y + style.back * u
     slope = (front_y - back_y) / (front_z - back_z)
     return p[..., 1] - (back_y + slope * (p[..., 2] - back_z))
 
@@ -90,6 +89,10 @@ def make_hat(head: HeadSurface, number: int) -> np.ndarray:
         [walls[..., 0], np.minimum(level + 12 * u * share, top), walls[..., 2]], -1
     )
     crown = crown + style.flat * (flattened - crown)
+    enclosed = head.cloud.push_out(crown.reshape(-1, 3), 0.8 * style.clearance * u)
+    crown = enclosed.reshape(crown.shape)
+    crown[:, -1] = crown[:, 0]
+    crown[0] = crown[0].mean(axis=0)
     rim = crown[-1]
     out = unit_vectors((rim - head.center) * [1, 0, 1])
     if style.fold:

@@ -160,18 +160,26 @@ class HeadSurface:
         if mask is not None and (mask > 0.5).any():
             return self.outer & (mask > 0.5)
         x, y, z = self.points.T
-        skull = self.outer & (y > self.brow_y + 25 * self.unit)
-        wide = np.abs(x[skull]).max() - 4.0 * self.unit
+        u = self.unit
+        skull = self.outer & (y > self.brow_y + 25 * u)
+        wide = np.abs(x[skull]).max() - 1.0 * u
         behind = z < self.landmarks[[0, 16], 2].mean()
-        level = (y > self.nose_base_y - 25 * self.unit) & (y < self.brow_y + 18 * self.unit)
-        return self.outer & behind & level & (np.abs(x) > wide)
+        level = (y > self.nose_base_y - 25 * u) & (y < self.brow_y + 8 * u)
+        out = self.outer & behind & level & (np.abs(x) > wide)
+        for side in (-1, 1):
+            own = out & (np.sign(x) == side)
+            if own.any():
+                tip = self.points[np.flatnonzero(own)[np.abs(x[own]).argmax()]]
+                far = np.hypot((y - tip[1]) / 34.0, (z - tip[2]) / 30.0) > u
+                out &= ~(own & far)
+        return out
 
     def _ear(self, side):
         ids = np.flatnonzero(self.is_ear & (np.sign(self.points[:, 0]) == side))
         if len(ids) < 5:
             raise ValueError("found no ears on the face model; wanted a mask 'ears' of vertices")
-        x, y, z = (self.points[ids] * [side, 1, 1]).T
-        upper = (y > np.quantile(y, 0.75)) & (z > np.median(z))
+        x, y, _ = (self.points[ids] * [side, 1, 1]).T
+        upper = y > np.quantile(y, 0.9)
         lower = y < np.quantile(y, 0.06)
         outward = x - 0.05 * y
         return Ear(
@@ -196,6 +204,14 @@ class HeadSurface:
 
         ids = np.flatnonzero(self.outer & (self.mobility < _STILL_MM) & ~self.is_ear)
         return ids, cKDTree(self.points[ids])
+
+    @functools.cached_property
+    def draped(self) -> Cloud:
+        """The outer surface as hair lies on it: over the ears, not around them."""
+        normals = self.normals.copy()
+        normals[self.is_ear] = 0
+        normals[self.is_ear, 0] = np.sign(self.points[self.is_ear, 0])
+        return Cloud(self.points[self.outer], normals[self.outer])
 
     @property
     def still_ids(self) -> np.ndarray:
@@ -246,7 +262,7 @@ class HeadSurface:
         back = (72.0 - q[..., 2]) / 120.0
         temple = 0.30 * smoothstep(np.abs(q[..., 0]), 14.0, 46.0) * smoothstep(q[..., 2], 0.0, 60.0)
         side = smoothstep(np.abs(q[..., 0]), 48.0, 66.0)
-        low = smoothstep(-q[..., 1], -66.0, -44.0)
+        low = smoothstep(-q[..., 1], -34.0, -12.0)
         return np.clip(back - temple, 0, None) + np.maximum(side, low)
 
     def rays(self, directions: np.ndarray) -> np.ndarray:

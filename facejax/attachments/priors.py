@@ -88,7 +88,7 @@ def sample_hair(
     african, asian, caucasian = ancestry.T
     hair = _choices(rng, _style_weights(age_years, masculinity, ancestry))
     fringed = rng.random(n) < 0.45
-    dark = 0.92 * african + 0.88 * asian + 0.55 * caucasian
+    dark = 0.92 * african + 0.88 * asian + 0.52 * caucasian
     spread = 0.05 + 0.17 * caucasian**2
     if skin_melanin is not None:
         dark = dark + 0.25 * caucasian * (np.asarray(skin_melanin) - 0.3)

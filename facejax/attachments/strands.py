@@ -223,7 +223,10 @@ def _off_the_shoulders(head, p, height, behind):
     low = smoothstep(-p[:, 1], -(head.chin_y + 10 * u), -(head.chin_y - 25 * u))
     lies = low * (1 - smoothstep(height, 8 * u, 40 * u))
     wide = smoothstep(np.abs(p[:, 0]), 70 * u, 105 * u)
-    inward = -1.6 * np.sign(p[:, 0]) * wide * low
+    # what hangs free beside the neck falls back to it
+    hangs = smoothstep(-p[:, 1], -(head.eye_y - 20 * u), -head.chin_y)
+    hangs = 0.35 * hangs * smoothstep(height, 10 * u, 32 * u)
+    inward = -np.sign(p[:, 0]) * (1.6 * wide * low + hangs)
     return np.stack([inward, 0 * low, 0.7 * behind * lies], axis=1)
 
 

@@ -170,8 +170,8 @@ def build_wardrobe(model: MorphableModel) -> Wardrobe:
     garments = [make_clothes(head, k) for k in range(len(CLOTHES))]
     bust = bust_cloud(garments[1])
     body = Cloud(
-        np.concatenate([head.cloud.points, bust.points]),
-        np.concatenate([head.cloud.normals, bust.normals]),
+        np.concatenate([head.draped.points, bust.points]),
+        np.concatenate([head.draped.normals, bust.normals]),
     )
     cuts, cut_of = [], np.zeros((len(STYLES), len(PARTINGS), 2), np.int32)
     for number, style in enumerate(STYLES):
@@ -407,7 +407,7 @@ def _strands(table, head, nodes, length, width, curl, cycles, lift, flatten):
     points = points + flatten[:, None] * (pressed - points)
     profile = jnp.minimum(1.0, t / 0.15) * (1 - jnp.clip((t - 0.6) / 0.4, 0, 1) ** 1.5)
     profile = jnp.where(own == m - 1, 0.0, profile) * jnp.clip(length * 4, 0, 1)
-    across = (width * profile)[:, None] * side
+    across = (width * profile * (1 - 0.8 * flatten))[:, None] * side
     edges = jnp.stack([points - across, points + across], axis=1).reshape(-1, 3)
     return keep_outside(edges, vertices, normals, jnp.repeat(guard, 2), _LEAST_MM)
 
@@ -450,7 +450,7 @@ def _hair(wardrobe, head, worn, numbers):
     table["guard"] = jnp.stack([row["guard"] for row in rows])[best]
     kept = _kept(rows[0]["order"], jnp.maximum(bare, worn.receding))
     rim = jnp.stack([row["rim"] for row in rows])[best][:, worn.hat]
-    flatten = jnp.where(worn.hat > 0, jnp.clip((rim + 14.0) / 12.0, 0.0, 1.0), 0.0)
+    flatten = jnp.where(worn.hat > 0, jnp.clip((rim + 20.0) / 14.0, 0.0, 1.0), 0.0)
     curl = curl + 7.0 * worn.curl
     cycles = jnp.maximum(cycles, jnp.where(worn.curl > 0, 0.25 * nodes, 0.0))
     length = jnp.clip(worn.length, 0.05, 1.0) * kept
