@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 
 from facejax.host.files import describe_content, is_visible, list_files, read_json, reading
+from facejax.host.hdf5 import SIGNATURE
 from facejax.host.shell import command_line
 
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
@@ -56,6 +57,10 @@ READERS = {
     "bfm_front": Reader(
         "face models", "Deep3D's BFM_model_front.mat",
         "facejax.morphable.bfm09:load_bfm_front", _MODEL,
+    ),
+    "bfm17": Reader(
+        "face models", "a Basel model of 2017 or 2019 (.h5), with face12.json beside it",
+        "facejax.morphable.bfm17:load_bfm17", _MODEL,
     ),
     "bfm09": Reader(
         "face models", "Basel 01_MorphableModel.mat, Exp_Pca.bin and their indices",
@@ -342,6 +347,8 @@ def _file(path: pathlib.Path) -> Looked:
         return _zip(path)
     if head[:1] == b"\x80":
         return _pickle(path)
+    if head.startswith(SIGNATURE) and path.suffix.lower() != ".mat":
+        return _hdf5(path)
     if path.suffix.lower() == ".mat":
         return _mat(path)
     if path.suffix.lower() == ".tfrecords":
@@ -459,6 +466,15 @@ def _mat(path: pathlib.Path) -> Looked:
     if words.startswith("the parameters of one picture"):
         return [("parameters", words)]
     raise ValueError(words)
+
+
+def _hdf5(path: pathlib.Path) -> Looked:
+    from facejax.morphable import load
+
+    kind, found = load.recognise(path)
+    if not kind:
+        raise ValueError(found)
+    return [(kind, found)]
 
 
 def _binary(path: pathlib.Path) -> Looked:

@@ -302,4 +302,4 @@ def abstract_variables(net, *inputs) -> dict:
     """
     inputs = [jax.ShapeDtypeStruct(x, jnp.float32) if isinstance(x, tuple) else x for x in inputs]
     tree = jax.eval_shape(net.init, jax.random.key(0), *inputs)
-    return {k: v for k, v in tree.items() if k in ("params", "batch_stats")}
+    return {k: v for k, v in tree.items() if k in ("params", "batch_stats", "spectral")}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.oracles import hdf5_files as hdf5
 from tests.oracles import mat_files
 from tests.oracles import tensorflow_files as tf
 from tests.oracles import torch_files as torch
@@ -122,6 +123,18 @@ def _make_front(folder):
     ones = np.ones(bfm.num_vertices, np.float32)
     write_bfm_front(folder / "front.mat", front_from_model(bfm, ones, ones))
     return folder / "front.mat"
+
+
+def _make_bfm17(folder):
+    arrays = hdf5.write_bfm17(folder / "model.h5", _rng())
+    (folder / "face12.json").write_text(json.dumps(hdf5.layout_of(arrays)))
+    return folder / "model.h5"
+
+
+def _read_bfm17(path):
+    from facejax.morphable.bfm17 import load_bfm17
+
+    return load_bfm17(path, reference=np.zeros((68, 3)))
 
 
 def _make_sources(folder):
@@ -729,6 +742,7 @@ CASES = {
         Case("ict folder", _make_ict_folder, _read_ict, count=60),
         Case("bfm", _make_bfm, _load_morphable),
         Case("bfm_front", _make_front, _load_morphable),
+        Case("bfm17", _make_bfm17, _read_bfm17, partners=("face12.json",)),
         Case("bfm09", _make_sources, _read_sources, count=90),
         Case("saved", _make_saved, _load_morphable),
         Case("hierarchy", _make_hierarchy, _read_hierarchy),
