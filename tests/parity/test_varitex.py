@@ -1,5 +1,6 @@
 """Parity with the published VariTex code: networks, sampling, losses, both steps, names, data."""
 
+import dataclasses
 import functools
 import json
 
@@ -10,10 +11,22 @@ import optax
 import pytest
 from flax import linen as nn
 
+from facejax.geometry.mesh import MeshTopology
+from facejax.host.hdf5 import read_hdf5
+from facejax.morphable import decode_shape
+from facejax.morphable.bfm17 import load_bfm17, read_layout
 from facejax.nn.resnet import _Block as EncoderBlock
 from facejax.nn.vgg import VGG19
 from facejax.pretrained.published import Format, abstract_variables, from_published, leaves
-from facejax.systems.varitex import losses, networks, published
+from facejax.render import rasterize
+from facejax.systems.varitex import (
+    geometry,
+    images,
+    losses,
+    networks,
+    preprocess,
+    published,
+)
 from facejax.systems.varitex.discriminator import Discriminator, PatchDiscriminator, halve
 from tests.parity.golden import case_files
 
@@ -177,7 +190,7 @@ def test_building_blocks(path, kind):
             checked.add(key)
             value, want = form.theirs(path, np.asarray(value)), case[key]
             # a bias in front of batch normalisation has no gradient: theirs is round-off
-            floor = 1e-4 if prefix == "grad/" and np.abs(want).max() < 1e-4 else 0.0
+            floor = 1e-3 if prefix == "grad/" and np.abs(want).max() < 1e-4 else 0.0
             np.testing.assert_allclose(
                 value, want, rtol=rel, atol=rel * np.abs(want).max() + floor, err_msg=key
             )
@@ -379,55 +392,49 @@ def test_the_generator_in_use(path):
                 got, want = nchw(getattr(out, key)), case[f"std{k}/{key}"]
                 matches(got, case[f"std{k}/{key}__stats"], 2e-5, name=key)
                 close(got[:, :, ::4, ::4] if got.ndim == 4 else got, want, name=key)
-        if k == 1:
-            once = out
     assert sum(k.startswith("std1/") and "__" not in k for k in case) == len(KEYS)
-    np.testing.assert_array_equal(nchw(once.mask_uv), case["mask_uv"])
+    np.testing.assert_array_equal(nchw(out.mask_uv), case["mask_uv"])
     again = net.apply(
-        variables, once.texture_person, once.latent_exterior, uv[::-1],
+        variables, out.texture_person, out.latent_exterior, uv[::-1],
         method=networks.Generator.interior_to_image,
     )  # fmt: skip
     got = nchw(again["image_out"])[:, :, ::4, ::4]
     close(got, case["interior2image_swappeduv/image_out"])
 
 
-class Stepwise(nn.Module):
+class Holder:
+    """What is added to the tensors on the way, and the tensors; hashed by identity."""
+
+    def __init__(self, added):
+        self.added, self.seen = added, {}
+
+    def __call__(self, name, value):
+        self.seen[name] = value + self.added[name] if name in self.added else value
+        return self.seen[name]
+
+
+class Watched(networks.Generator):
     """The generator's pass, part by part, with something added to every tensor on the way."""
 
-    net: networks.Generator
+    at: Holder | None = None
 
-    @nn.compact
-    def __call__(self, batch, noise, added):
-        net, train = self.net, True
-        nn.share_scope(self, net)
-        seen = {}
-
-        def at(name, value):
-            seen[name] = value + added[name] if name in added else value
-            return seen[name]
-
-        encoded = at("image_encoded", net.encode(batch["image_in_encode"], train))
-        mu, std = net.distribution(encoded)
+    def __call__(self, image, uv, noise, multiplier=1.0, train=False):
+        at = self.at
+        encoded = at("image_encoded", self.encode(image, train))
+        mu, std = self.distribution(encoded)
         mu, std = at("style_latent_mu", mu), at("style_latent_std", std)
-        code = at("style_latent", networks.sample_style(mu, std, noise))
-        interior, exterior = net.split(code)
+        code = at("style_latent", networks.sample_style(mu, std, noise, multiplier))
+        interior, exterior = self.split(code)
         interior, exterior = at("latent_interior", interior), at("latent_exterior", exterior)
-        texture = at("texture_person", net.texture(interior, train))
-        face, seen["mask_uv"] = networks.sample_texture(
-            texture, batch["uv_rendered"], net.mask_value
-        )
+        texture = at("texture_person", self.texture(interior, train))
+        face, at.seen["mask_uv"] = networks.sample_texture(texture, uv, self.mask_value)
         face = at("face_featureimage", face)
-        additive = at("additive_featureimage", net.additive(exterior, face, train))
+        additive = at("additive_featureimage", self.additive(exterior, face, train))
         full = at("full_featureimage", jnp.concatenate([face, additive], axis=-1))
-        image, segmentation = net.render(full, train)
+        image, segmentation = self.render(full, train)
         at("image_out", image)
         at("segmentation_predicted", segmentation)
-        return networks.Generated(**seen)
-
-
-def grad_floor(form, name):
-    """Biases in front of batch normalisation have no gradient, only round-off."""
-    return 1e-9
+        return networks.Generated(**at.seen)
 
 
 @pytest.mark.parametrize("path", OPTIONS)
@@ -456,14 +463,25 @@ def check_training_iteration(path):
     gen_form = published.generator_format(net)
     disc_form = published.discriminator_format(checkpoint.discriminator)
 
-    # the generator's step
-    def objective(gen_params):
-        return losses.generator_loss(
-            nets, cfg, {**params, "gen": gen_params}, aux, vgg, batch, eps[1]
-        )
+    # the generator's step, with the gradients that reach the tensors on the way
+    wanted = [k.removeprefix("G/grad/") for k in case if k.startswith("G/grad/")]
+    wanted = [k for k in wanted if not k.endswith("__stats")]
+    assert set(wanted) <= set(KEYS)
+    attributes = {k: getattr(net, k) for k in networks.Generator.__dataclass_fields__
+                  if k not in ("parent", "name")}  # fmt: skip
 
-    step = jax.jit(jax.value_and_grad(objective, has_aux=True))
-    (loss, (terms, new)), grads = step(params["gen"])
+    def objective(gen_params, added):
+        holder = Holder(added)
+        watching = dataclasses.replace(nets, generator=Watched(**attributes, at=holder))
+        loss, (terms, new) = losses.generator_loss(
+            watching, cfg, {**params, "gen": gen_params}, aux, vgg, batch, eps[1]
+        )
+        return loss, (terms, new, holder.seen)
+
+    shapes = jax.eval_shape(lambda: objective(params["gen"], {})[1][2])
+    added = {k: np.zeros(shapes[k].shape) for k in wanted}
+    step = jax.jit(jax.value_and_grad(objective, argnums=(0, 1), has_aux=True))
+    (loss, (terms, new, out)), (grads, reached) = step(params["gen"], added)
     close(np.atleast_1d(loss), case["G/loss"], 1e-5)
     logged = {
         "gan": "generator", "gan_features": "gan_features", "l2": "reconstruction_l2", "kl": "kl",
@@ -474,30 +492,8 @@ def check_training_iteration(path):
     unweighted = sum(terms[name] for name in logged)
     close(np.atleast_1d(unweighted), case["G/log/train/loss"], 1e-5)
 
-    # tensors on the way, and the gradients that reach them
-    wanted = [k.removeprefix("G/grad/") for k in case if k.startswith("G/grad/")]
-    wanted = [k for k in wanted if not k.endswith("__stats")]
-    assert set(wanted) <= set(KEYS)
-    stepwise = Stepwise(net)
-
-    def apply(gen_params, added):
-        variables = {"params": gen_params, "batch_stats": aux["gen_stats"]}
-        return stepwise.apply(variables, batch, eps[1], added, mutable=["batch_stats"])[0]
-
-    def watched(added):
-        out = apply(params["gen"], added)
-        both = [losses._judge(nets, params["disc"], aux["disc_spectral"], out.image_out,
-                              batch["image_in"], "float32")[:2]]  # fmt: skip
-        pair = [nets.vgg.apply(vgg, x) for x in (out.image_out, batch["image_in"])]
-        found = losses.generator_terms(out, batch, *both[0], tuple(pair), cfg)
-        return sum(getattr(cfg, k) * v for k, v in found.items()), out
-
-    shapes = jax.eval_shape(lambda: apply(params["gen"], {}))
-    added = {k: np.zeros(getattr(shapes, k).shape) for k in wanted}
-    (same, out), reached = jax.jit(jax.value_and_grad(watched, has_aux=True))(added)
-    close(same, loss, 1e-12)
     for key in KEYS:
-        got, want = nchw(getattr(out, key)), case[f"G/{key}"]
+        got, want = nchw(out[key]), case[f"G/{key}"]
         matches(got, case[f"G/{key}__stats"], 1e-5, name=key)
         close(got[:, :, 3::8, 3::8] if got.ndim == 4 else got, want, 1e-5, key)
     for key in wanted:
@@ -572,3 +568,122 @@ def check_params(case, prefix, tree, form, rate, idle):
         value = form.theirs(at, np.asarray(value))
         floor = 4 * rate * value.size if name in idle else 0.0
         matches(value, case[prefix + name], 1e-4, floor, prefix + name)
+
+
+# --- geometry and pictures -------------------------------------------------------------------
+
+
+@functools.cache
+def tiny_bfm(path):
+    """The model that a file of UV maps belongs to, and its arrays as they are."""
+    suffix = path.stem.removeprefix("bfm_uv")
+    file = path.with_name(f"bfm_tiny{suffix}.h5")
+    layout = path.with_name(f"face12_tiny{suffix}.json")
+    model = load_bfm17(file, uv=layout, reference=np.zeros((68, 3)))
+    return model, read_hdf5(file), read_layout(layout)
+
+
+@pytest.mark.parametrize("path", case_files("varitex", "bfm_uv*.npz"))
+def test_faces_and_their_uv_maps(path):
+    c = load(path)
+    model, arrays, (uv, uv_triangles) = tiny_bfm(path)
+    np.testing.assert_array_equal(c["faces"], arrays["shape/representer/cells"].T)
+    coeffs = [c[k] / np.asarray(std) for k, std in (("sp", model.id_std), ("ep", model.exp_std))]
+    vertices = decode_shape(model, *coeffs)
+    close(vertices, c["vertices"], 1e-5)
+    close(model.mean_shape, c["mean_vertices"], 1e-5)
+    close(geometry.rotation_of(c["theta_deg"]), c["R"], 1e-5)
+    posed = geometry.pose(c["vertices"], c["R"], c["t"], c["s"])
+    close(posed, c["posed_vertices"], 1e-5)
+    size = int(c["image_size"])
+    # in the order of the file, whichever way round the model's triangles are
+    mesh = MeshTopology(c["faces"], len(c["mean_vertices"]), uv=uv, uv_triangles=uv_triangles)
+    posed = c["posed_vertices"]
+    clip = np.asarray(geometry.clip_of(posed, size))
+    ndc = clip[..., :2] / clip[..., 3:] * [-1, 1]  # theirs runs left
+    close(ndc, c["verts_ndc"][..., :2], 1e-5)
+    close(clip[..., 3], c["verts_ndc"][..., 2], 1e-5)
+    fragments = rasterize(clip, mesh, (size, size))
+    found = np.asarray(fragments.triangle_id)
+    offset = len(mesh.triangles) * np.arange(len(found))[:, None, None]
+    wanted = np.where(c["pix_to_face"] >= 0, c["pix_to_face"] - offset, -1)
+    same = found == wanted
+    assert np.mean(~same) <= 1e-3
+    hit = same & (found >= 0)
+    bary = np.asarray(fragments.barycentric)
+    np.testing.assert_allclose(bary[hit], c["bary"][hit], atol=1e-4)
+    maps = np.asarray(geometry.uv_map(posed, mesh, size, v_up=True))
+    np.testing.assert_allclose(maps[same], c["uv_rendered"][same], atol=1e-4)
+    np.testing.assert_array_equal(maps[found < 0], -1.0)
+
+
+@pytest.mark.parametrize("path", case_files("varitex", "utils*.npz"))
+def test_utilities(path):
+    c = load(path)
+    for name, correction in (("corrected", "published"), ("plain", "none")):
+        for key in (k for k in c if k.startswith(f"interp/{name}")):
+            count = int(key.removeprefix(f"interp/{name}"))
+            got = images.interpolate_codes(c["interp/a"], c["interp/b"], count, correction)
+            close(got, c[key], 1e-6)
+    close(geometry.rotation_of(c["theta/deg"], False), c["theta/R_theta_all"], 1e-6)
+    close(geometry.rotation_of(c["theta/deg"]), c["theta/R_named"], 1e-6)
+    given = [c[f"rts/{k}"] for k in "vRts"]
+    close(geometry.pose(*given), c["rts/centered"], 1e-6)
+    close(geometry.pose(*given, centered=False), c["rts/plain"], 1e-6)
+    picture = images.from_network(nhwc(c["unnorm/x"]))
+    close(nchw(picture), c["unnorm/y"], 1e-6)
+    close(nchw(255 * picture), c["unnorm/y255"], 1e-6)
+    out, p = images.from_network(nhwc(c["mask/image_out"])), nhwc(c["mask/prob"])
+    for grey in (0, 1):
+        got = nchw(images.composite(out, p, float(grey)))[0]
+        close(got, c[f"mask/tensor2image_white{grey}"], 1e-6)
+    close(nchw(images.legacy_double_mask(out, p))[0], c["mask/inference_ffhq_chain"], 1e-6)
+
+
+# --- data ------------------------------------------------------------------------------------
+
+_SETTINGS = {  # of the reference run, by the first part of a name
+    "noaug_black": dict(background="min"),
+    "aug_black": dict(background="min"),
+    "noaug_gray": dict(background="gray"),
+    "keepbg": dict(background="keep"),
+}
+
+
+@pytest.mark.parametrize("path", case_files("varitex", "preprocess*.npz"))
+def test_preprocessing(path):
+    c = load(path)
+    photos, uv, labels = c["images_u8"], c["uv"], c["segmentation"]
+    published_way = dict(uv_resize="bilinear", mask_resize="bilinear", uv_quantize=True)
+    size = c["noaug_black/0/uv_rendered"].shape[0]
+    base = preprocess.Preprocess(size, photos.shape[1], **published_way)
+    read = base.load(c["read/source_u8"]).astype(int)
+    assert np.mean(np.abs(read - photos[0]) > 1) <= 1e-3
+    checked = 0
+    for name, setting in _SETTINGS.items():
+        how = dataclasses.replace(base, **setting)
+        drawn = c.get(f"{name}/affine_angle_tx_ty_scale_shx_shy_flip")
+        for k in range(len(photos)):
+            wanted = part(c, f"{name}/{k}/")
+            affine = None
+            if drawn is not None:
+                angle, x, y, scale, _, _, flip = drawn[k]
+                affine = preprocess.Affine(angle, (x, y), scale, bool(flip))
+            found = how.view(photos[k], uv[k], labels[k], affine)
+            found["image_in"] = found["image_in_encode"] = found["image"]
+            for key, want in wanted.items():
+                checked += 1
+                got = found[key]
+                got = np.moveaxis(got, -1, 0) if key != "uv_rendered" else got
+                assert got.shape == want.shape and got.dtype == want.dtype
+                if key.startswith("mask"):
+                    np.testing.assert_array_equal(got, want, err_msg=f"{name}/{k}/{key}")
+                elif key == "uv_rendered":
+                    off = np.abs(got - want).max(-1)
+                    assert np.mean(off > 1e-6) <= 0.02 and np.mean(off > 1e-5) <= 1e-3
+                elif key == "segmentation_mask":
+                    np.testing.assert_allclose(got, want, atol=1e-6)
+                else:  # within a grey level
+                    grey = 1.01 / (255 * images.STD)[:, None, None]
+                    assert np.mean((np.abs(got - want) > grey).any(0)) <= 1e-3, (name, k)
+    assert checked == sum("/" in k and k.split("/")[1].isdigit() for k in c)
