@@ -133,6 +133,7 @@ READERS = {
     "rnet": _part("R-Net: .pth, TensorFlow checkpoint or frozen graph", "rnet"),
     "facenet": _part("FaceNet: TensorFlow checkpoint or frozen graph", "facenet"),
     "arcface": _part("ArcFace (iresnet): .pth", "arcface"),
+    "vgg19": _part("VGG19 trained on ImageNet: .pth of torchvision", "vgg19"),
     "imagenet": _part("a ResNet trained on ImageNet: .pth or TensorFlow checkpoint", "imagenet"),
     "gcn": _part("a graph network of GCN_ResNet or 3D-Face-GCNs", "gcn"),
     "inception": Reader(
@@ -143,7 +144,7 @@ READERS = {
     "imported": Reader(
         "weights", "an .npz of facejax import_weights", "facejax.pretrained.importer:load_weights",
         "rnet: facejax reconstruct --weights={path}; rnet, imagenet: --config.model.init={path}; "
-        "facenet, arcface: --config.recognition.weights={path}",
+        "facenet, arcface: --config.recognition.weights={path}; vgg19: --config.vgg.weights={path}",
     ),
     "run": Reader(
         "runs", "a run folder of facejax train", "facejax.train.runs:load_run",

@@ -196,6 +196,15 @@ IMAGENET_TF = Format(
 )
 
 
+# VGG19 of torchvision: 'features.0.weight' is our conv0/kernel.
+VGG_TORCH = Format(
+    "VGG19 of torchvision",
+    lambda path: f"features.{path[1].removeprefix('conv')}.{_TORCH_LEAVES[path[-1]]}",
+    _from_torch,
+    _to_torch,
+    r"^(classifier\.|features\.(30|32|34)\.)",  # beyond relu5_1
+)
+
 # Graph net. Weights there are [in * K, out] with K running faster, biases [1, 1, out].
 _GRAPH_LEAVES = {
     "shortcut": {"kernel": "shortcut/weights"},

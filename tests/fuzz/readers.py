@@ -787,6 +787,7 @@ CASES = {
         Case("rnet", _weights("rnet-graph"), _import("rnet"), count=21),
         Case("facenet", _weights("facenet"), _import("facenet"), count=21),
         Case("arcface", _weights("arcface"), _import("arcface"), count=21),
+        Case("vgg19", _weights("vgg19"), _import("vgg19"), count=21),
         Case("imagenet", _weights("imagenet"), _import("imagenet"), count=21),
         Case("gcn", _weights("gcn"), _import("gcn"), count=21),
         Case("imported", _make_imported, _load_weights, count=45),
