@@ -118,6 +118,17 @@ READERS = {
         "facejax.systems.manifold.data:load_rows",
         "facejax train --config=manifold --config.data.source=arrays --config.data.path={path}",
     ),
+    "prepared": Reader(
+        "data", "photos prepared for VariTex: R.npy, t.npy, sp.npy, segmentation.npy, ...",
+        "facejax.systems.varitex.data:read_prepared",
+        "facejax train --config=varitex:paper --config.data.path={path} "
+        "--config.data.image_folder=FOLDER",
+    ),
+    "latents": Reader(
+        "data", "VariTex's latents.npy: means and deviations of codes",
+        "facejax.systems.varitex.importer:read_latents",
+        "facejax.systems.varitex.importer.read_latents({path!r}, latent)",
+    ),
     "mesh": Reader(
         "data", "a mesh: .obj, .ply, .glb or .gltf", "facejax.io.meshes:load_mesh",
         "facejax compare_shapes {path} FACE.obj --landmarks=FILE --face_landmarks=FILE",
@@ -129,6 +140,11 @@ READERS = {
     "tbgan": Reader(
         "weights", "TBGAN's network pickle", "facejax.systems.tbgan.importer:load_network_pickle",
         "facejax import_weights --system=tbgan --input={path} --out=FOLDER",
+    ),
+    "varitex": Reader(
+        "weights", "VariTex's Lightning checkpoint, with its opt.json",
+        "facejax.systems.varitex.importer:load_checkpoint",
+        "facejax import_weights --system=varitex --input={path} --out=FOLDER",
     ),
     "rnet": _part("R-Net: .pth, TensorFlow checkpoint or frozen graph", "rnet"),
     "facenet": _part("FaceNet: TensorFlow checkpoint or frozen graph", "facenet"),
@@ -212,7 +228,7 @@ Looked = list[tuple[str, str]]  # key of READERS, what it is in words or ''
 
 def _folder(path: pathlib.Path) -> Looked:
     looks: tuple[Callable[[pathlib.Path], Looked], ...] = (
-        _run, _model, _tfds, _data_set, _arrays, _bundle, _crops, _mats, _images,
+        _run, _model, _tfds, _data_set, _arrays, _prepared, _bundle, _crops, _mats, _images,
     )  # fmt: skip
     return next((found for look in looks if (found := look(path))), [])
 
@@ -283,6 +299,16 @@ def _data_set(path: pathlib.Path) -> Looked:
 def _arrays(path: pathlib.Path) -> Looked:
     found = [t for t in ("shape", "expression") if (path / f"dataset_{t}").is_dir()]
     return [("arrays", f"coefficient arrays: {', '.join(found)}")] if found else []
+
+
+def _prepared(path: pathlib.Path) -> Looked:
+    from facejax.systems.varitex.data import COEFFICIENTS, read_prepared
+
+    if not all((path / f"{name}.npy").is_file() for name in (*COEFFICIENTS, "segmentation")):
+        return []
+    found = read_prepared(path)
+    uv = "with UV maps" if "uv" in found.arrays else "without UV maps"
+    return [("prepared", f"{len(found.names)} photos prepared for VariTex, {uv}")]
 
 
 def _bundle(path: pathlib.Path) -> Looked:
@@ -386,6 +412,8 @@ def _networks(names) -> Looked:
     names = list(names)
     if any("Mixed_7c." in n for n in names) or any("mixed_10/" in n for n in names):
         return [("inception", "Inception-v3")]
+    if any(n.endswith("generator.fc_mu.weight") for n in names):
+        return [("varitex", f"VariTex's checkpoint, {len(names)} names")]
     return [(part, f"{READERS[part].what.split(':')[0]}, {len(names)} names")
             for part in parts_of(names)]  # fmt: skip
 
@@ -508,7 +536,10 @@ def _landmarks(path: pathlib.Path) -> Looked:
         return []
     from facejax.host.arrays import read_npy
 
-    if path.suffix.lower() == ".npy" and read_npy(path, mmap=True).ndim == 3:
+    shape = read_npy(path, mmap=True).shape if path.suffix.lower() == ".npy" else ()
+    if len(shape) == 3 and shape[1] == 2 and shape[2] > 4:
+        return [("latents", f"{shape[0]} codes of length {shape[2]}")]
+    if len(shape) == 3:
         with contextlib.suppress(ValueError):  # then it may be the points of one face, [1, 68, 2]
             return _map(path)
     return [("landmarks", f"{len(read_landmarks(path))} landmarks of a photo")]

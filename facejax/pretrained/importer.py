@@ -242,7 +242,7 @@ def parts_of(names: Iterable[str]) -> tuple[str, ...]:
         "arcface": torch and holds("prelu.weight"),
         "imagenet": (slim and not heads)
         or (torch and not holds("prelu.weight") and not holds("backbone.conv1.weight")),
-        "vgg19": holds("features.28.weight"),
+        "vgg19": holds("features.28.weight") or holds("slice5.28.weight"),
         "gcn": holds("gcn_mesh_decoder/fc/weights") or holds("mesh_decoder/fc/weights"),
     }
     return tuple(part for part in PARTS if found[part])
@@ -351,10 +351,11 @@ def _arcface(arrays):
 
 
 def _vgg19(arrays):
-    _, arrays = _scoped(arrays, "features.0.weight")
-    arrays = {n: v for n, v in arrays.items() if n.startswith(("features.", "classifier."))}
-    net = VGG19(_shape(arrays, "features.0.weight", 4)[0])
-    return net, pub.abstract_variables(net, (1, 32, 32, 3)), pub.VGG_TORCH, arrays
+    anchors = ("features.0.weight", "slice1.0.weight")
+    kind, arrays = _scoped(arrays, *anchors)
+    form = (pub.VGG_TORCH, pub.VGG_SLICES)[kind]
+    net = VGG19(_shape(arrays, anchors[kind], 4)[0])
+    return net, pub.abstract_variables(net, (1, 32, 32, 3)), form, arrays
 
 
 def _gcn(arrays):

@@ -196,7 +196,18 @@ IMAGENET_TF = Format(
 )
 
 
-# VGG19 of torchvision: 'features.0.weight' is our conv0/kernel.
+# VGG19 of torchvision: 'features.0.weight' is our conv0/kernel. Perceptual losses cut it into
+# slices: 'slice2.5.weight'.
+_SLICE_ENDS = (0, 5, 10, 19)
+
+
+def _vgg_slice(path: Path) -> str:
+    place = int(path[1].removeprefix("conv"))
+    number = 1 + sum(place > end for end in _SLICE_ENDS)
+    return f"slice{number}.{place}.{_TORCH_LEAVES[path[-1]]}"
+
+
+VGG_SLICES = Format("VGG19 within a perceptual loss", _vgg_slice, _from_torch, _to_torch)
 VGG_TORCH = Format(
     "VGG19 of torchvision",
     lambda path: f"features.{path[1].removeprefix('conv')}.{_TORCH_LEAVES[path[-1]]}",

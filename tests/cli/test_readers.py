@@ -68,7 +68,7 @@ def test_flags_of_the_table_exist():
     """Configuration keys and scripts that commands in the table name."""
     from facejax.train.run_folder import as_plain, flatten
 
-    keys = {k for name in ("tbgan", "deep3d", "manifold") for k in flatten(
+    keys = {k for name in ("tbgan", "deep3d", "manifold", "varitex") for k in flatten(
         as_plain(load_config(f"{ROOT}/configs/{name}.py")))}  # fmt: skip
     for reader in readers.READERS.values():
         words = reader.use.replace(",", " ").replace(";", " ").split()

@@ -13,6 +13,7 @@ import numpy as np
 
 from facejax.nn.vgg import VGG19
 from facejax.pretrained.published import (
+    VGG_SLICES,
     Format,
     abstract_variables,
     from_published,
@@ -160,16 +161,9 @@ def discriminator_format(net: Discriminator) -> Format:
     )  # fmt: skip
 
 
-def _vgg_name(path: Path) -> str:
-    place = int(path[1].removeprefix("conv"))
-    slices = sum(place > tap for tap in (0, 5, 10, 19)) + 1
-    return f"loss_vgg.vgg.slice{slices}.{place}.{_LEAVES[path[-1]]}"
-
-
 VGG_IN_CHECKPOINT = Format(
-    "VGG19 within a VariTex checkpoint", _vgg_name,
-    lambda path, value, shape: _transposed_back(value), lambda path, value: _transposed(value),
-    r"^(?!loss_vgg\.)",
+    "VGG19 within a VariTex checkpoint", lambda path: f"loss_vgg.vgg.{VGG_SLICES.name(path)}",
+    VGG_SLICES.ours, VGG_SLICES.theirs, r"^(?!loss_vgg\.)",
 )  # fmt: skip
 
 
