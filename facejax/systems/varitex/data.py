@@ -106,9 +106,7 @@ def _view(clip, mesh, color, inside, layout, size, background):
     fragments = rasterize(clip, mesh, (size, size))
     hit = (fragments.triangle_id >= 0)[..., None]
     picture = jnp.clip(interpolate(color, mesh, fragments), 0.0, 1.0)
-    on_face = hit & inside[jnp.maximum(fragments.triangle_id, 0)][..., None]
-    uv = interpolate(layout, mesh, fragments, domain="uv")
-    uv = jnp.where(on_face, jnp.clip(uv, -1.0, 1.0), -1.0)
+    uv = geometry.map_of(fragments, mesh, layout, inside)
     network = images.to_network(jnp.where(hit, picture, 0.0))
     if background == "min":
         level = jnp.where(hit, network, 0.0).min(axis=(1, 2, 3), keepdims=True)
@@ -130,7 +128,7 @@ def _heads(model, inside, drawn, *, size, background, v_up):
     color = shade(SphericalHarmonics.deep3d(drawn["light"]), albedo, normals)
     posed = geometry.pose(shape, drawn["R"], drawn["t"], drawn["s"])
     clip = geometry.clip_of(posed, size)
-    layout = jnp.asarray(geometry.layout_pm1(mesh, v_up))
+    layout = geometry.layout_pm1(mesh, v_up)
     arguments = (mesh, color, inside, layout, size, background)
     encode, _, _ = _view(clip, *arguments)
     image, uv, mask = _view(similar_clip(clip, drawn["affine"]), *arguments)
@@ -413,6 +411,13 @@ class PreparedPhotos(Source):
                 f"{prepared.folder}: found no uv.npy: name the face model of the coefficients as "
                 "data.model_path, then UV maps are drawn"
             )
+        for name in ("segmentation", "uv") if model is None else ("segmentation",):
+            side = prepared.arrays[name].shape[1]
+            if side != how.load_size:
+                raise ValueError(
+                    f"{prepared.folder / name}.npy has {side} pixels a side, data.load_size is "
+                    f"{how.load_size}: set it to {side}"
+                )
         self._prepared, self._images, self._how = prepared, pathlib.Path(image_folder), how
         self._rows, self._views, self._seed = prepared.splits[split], int(views), int(seed)
         self._letters, self._v_up = check_letters(transforms), bool(v_up)
@@ -448,11 +453,9 @@ class PreparedPhotos(Source):
         arrays = self._prepared.arrays
         if self._model is None:
             uv = np.asarray(arrays["uv"][row], np.float32)
-            size = self._how.load_size
-            if uv.shape[0] != size:
+            if not (np.abs(uv) <= 1.0).all():
                 raise ValueError(
-                    f"{self._prepared.folder}/uv.npy has {uv.shape[0]} pixels, wanted "
-                    f"data.load_size, which is {size}"
+                    f"{self._prepared.folder / 'uv.npy'}, row {row}: wanted values in [-1, 1]"
                 )
             return uv
         given = {k: np.asarray(arrays[k][row], np.float32) for k in ("sp", "ep", "R", "t", "s")}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from facejax.geometry.camera import Camera, to_clip
 from facejax.geometry.mesh import MeshTopology
 from facejax.geometry.rotations import euler_to_matrix
-from facejax.render import interpolate, rasterize
+from facejax.render import Fragments, interpolate, rasterize
 
 FOV_RAD = math.radians(30.0)
 NEAR, FAR = 0.5, 1000.0
@@ -100,7 +100,13 @@ def layout_pm1(topology: MeshTopology, v_up: bool = False) -> jax.Array:
     return 2.0 * jnp.stack([u, 1.0 - v if v_up else v], axis=-1) - 1.0
 
 
-def uv_map(posed: jax.Array, topology: MeshTopology, size: int, v_up: bool = False) -> jax.Array:
+def uv_map(
+    posed: jax.Array,
+    topology: MeshTopology,
+    size: int,
+    v_up: bool = False,
+    inside: jax.Array | None = None,
+) -> jax.Array:
     """Where on the texture each pixel lies, [..., size, size, 2] in [-1, 1]; background -1.
 
     Args:
@@ -108,8 +114,19 @@ def uv_map(posed: jax.Array, topology: MeshTopology, size: int, v_up: bool = Fal
       topology: with a UV layout.
       size: side of the image.
       v_up: see `layout_pm1`.
+      inside: [F] bool, triangles that the texture covers; the others hide what is behind them and
+        count as background. None: all.
     """
     fragments = rasterize(clip_of(posed, size), topology, (size, size))
-    found = interpolate(layout_pm1(topology, v_up), topology, fragments, domain="uv")
-    hit = (fragments.triangle_id >= 0)[..., None]
-    return jnp.where(hit, jnp.clip(found, -1.0, 1.0), -1.0)
+    return map_of(fragments, topology, layout_pm1(topology, v_up), inside)
+
+
+def map_of(
+    fragments: Fragments, topology: MeshTopology, layout: jax.Array, inside: jax.Array | None
+) -> jax.Array:
+    """The UV map of what each pixel sees; see `uv_map`, `layout` is `layout_pm1`'s."""
+    found = interpolate(layout, topology, fragments, domain="uv")
+    hit = fragments.triangle_id >= 0
+    if inside is not None:
+        hit &= jnp.asarray(inside)[jnp.maximum(fragments.triangle_id, 0)]
+    return jnp.where(hit[..., None], jnp.clip(found, -1.0, 1.0), -1.0)

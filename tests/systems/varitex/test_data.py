@@ -157,9 +157,14 @@ def test_wrong_files_are_named(prepared, rng):
     expect("segmentation", arrays["segmentation"] / 2.0, "segmentation.npy: found float64")
     expect("R", np.array([{}], object), "R.npy: .*Python objects")
     wide = arrays["uv"] * 1.5
-    expect("uv", wide, "wanted values in .-1, 1.", lambda: photos(folder).draw(np.arange(1)))
-    expect("uv", arrays["uv"][:, :8, :8], "uv.npy has 8 pixels, wanted data.load_size",
-           lambda: photos(folder).draw(np.arange(1)))  # fmt: skip
+    expect(
+        "uv",
+        wide,
+        "uv.npy, row 0: wanted values in .-1, 1.",
+        lambda: photos(folder).draw(np.arange(1)),
+    )
+    expect("uv", arrays["uv"][:, :8, :8], "uv.npy has 8 pixels a side, data.load_size is 24",
+           lambda: photos(folder))  # fmt: skip
     content = (folder / "sp.npy").read_bytes()
     (folder / "sp.npy").write_bytes(content[:-5])
     with pytest.raises(ValueError, match="sp.npy: .*cut or damaged"):
