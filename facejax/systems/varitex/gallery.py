@@ -7,7 +7,7 @@ import numpy as np
 
 from facejax.io.images import add_text_labels, image_grid, to_uint8
 from facejax.systems.varitex import data, images
-from facejax.systems.varitex.metrics import turned
+from facejax.systems.varitex.metrics import overlap, psnr, turned
 
 _YAWS_DEG = (-30.0, -15.0, 0.0, 15.0, 30.0)
 _PAD = 2
@@ -65,6 +65,22 @@ class Gallery:
             for yaw in _YAWS_DEG
         ]
         return seen, maps
+
+    def figures(self, trees) -> dict[str, float]:
+        """'psnr' in dB inside the head and 'iou' of its mask, means over the same people.
+
+        Args:
+          trees: see `pictures`.
+        """
+        seen, _ = self._views
+        picture = np.asarray(images.from_network(seen["image_in_encode"]))
+        code, _ = self._encode(trees, picture)
+        found = self._render(trees, code, seen["uv_rendered"])
+        image, mask = np.clip(found.image, 0.0, 1.0), seen["segmentation_mask"]
+        return {
+            "psnr": float(psnr(image, picture, mask).mean()),
+            "iou": float(overlap(np.asarray(found.probability), mask).mean()),
+        }
 
     def pictures(self, trees) -> dict[str, np.ndarray]:
         """'heads': what the networks see and make of held-out people. 'yaws': the same people

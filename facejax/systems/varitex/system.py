@@ -198,6 +198,10 @@ class VariTexSystem:
         del plan, step
         return self._gallery.pictures(params) if self._gallery.possible else {}
 
+    def validation(self, params) -> dict[str, float]:
+        """Reconstruction of the gallery's heads."""
+        return self._gallery.figures(params) if self._gallery.possible else {}
+
     def describe(self) -> list[dict[str, Any]]:
         """One row."""
         s, net = self.config.schedule, self.generator
