@@ -13,21 +13,24 @@ from facejax.train.progress import stage_starts
 from facejax.train.runs import find_systems, make_system
 from facejax.train.state import init_state
 from facejax.train.step import make_phase_step, traced_scalars
+from tests.conftest import SLOW
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEMS = [name for name in find_systems() if (ROOT / f"configs/{name}.py").is_file()]
+QUICK = ("idnet", "manifold")  # are computed always, the others with FACEJAX_SLOW=1 only
 
 
-def last_stage(name, dtype):
+def one_stage(name, dtype):
+    """The first stage, which compiles quickest; with FACEJAX_SLOW=1 the last one."""
     config = load_config(f"{name}:smoke")
     config.dtype = dtype
     system = make_system(config)
-    return system, system.plan(list(stage_starts(system).values())[-1])
+    return system, system.plan(list(stage_starts(system).values())[-1 if SLOW else 0])
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_losses_hardly_change_and_products_are_short(name):
-    system, plan = last_stage(name, "float32")
+    system, plan = one_stage(name, "float32")
     stage = plan.stage
     batch = system.source(stage).batch(np.arange(stage.batch_size), **dict(stage.static))
     batch["index"] = np.arange(stage.batch_size, dtype=np.int32)
@@ -40,7 +43,7 @@ def test_losses_hardly_change_and_products_are_short(name):
     phase = system.phases(stage)[0].name
     found = {}
     for dtype in ("float32", "bfloat16"):
-        system, plan = last_stage(name, dtype)
+        system, plan = one_stage(name, dtype)
         lowered = jax.jit(make_phase_step(system, plan.stage, phase)).lower(*arguments)
         text = lowered.as_text()
         products = re.findall(
@@ -48,10 +51,12 @@ def test_losses_hardly_change_and_products_are_short(name):
         )
         short = np.mean([p == "bf16" for p in products])
         assert (short > 0.3) if dtype == "bfloat16" else short == 0
+        if name not in QUICK and not SLOW:
+            continue
         state, metrics = lowered.compile()(*arguments)
         assert all(x.dtype == np.float32 for x in jax.tree.leaves(state.params))
         found[dtype] = {k: float(v) for k, v in metrics.items()}
-    for key, value in found["float32"].items():
+    for key, value in found.get("float32", {}).items():
         np.testing.assert_allclose(found["bfloat16"][key], value, rtol=0.1, atol=0.05, err_msg=key)
 
 
