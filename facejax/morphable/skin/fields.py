@@ -23,7 +23,7 @@ from facejax.morphable.skin.occlusion import ambient_occlusion
 from facejax.morphable.storage import write_arrays
 from facejax.morphable.texels import nearest_covered, texel_triangles
 
-VERSION = 1  # raise it with every change of the result: cached canvases of others are ignored
+VERSION = 2  # raise it with every change of the result: cached canvases of others are ignored
 IRIS_MM = 5.9  # radius of the iris in canonical millimetres
 FINE = 1024
 # fields of either sign are stored as value / limit in 8 bits; all others lie in [0, 1]
