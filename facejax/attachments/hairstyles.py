@@ -357,7 +357,7 @@ STYLES = (
         half_width=9.0, cap=38.0, cap_side=1.0, cap_ramp=38.0, cap_bump=3.0, curl=4.0, cycles=1.2,
         volume=25.0,
     ),
-    HairStyle("receding", _cropped(20, 15), half_width=4.2, cap=2.0, cap_ramp=16.0, bare=0.15),
+    HairStyle("receding", _cropped(20, 15), half_width=4.2, cap=2.0, cap_ramp=16.0, bare=0.22),
     HairStyle("horseshoe", _cropped(18, 17), half_width=4.2, cap=2.0, cap_ramp=12.0, bare=1.0),
     HairStyle(
         "messy",

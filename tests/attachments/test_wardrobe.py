@@ -237,6 +237,7 @@ def test_ribbons_face_outward(wardrobe, model):
         assert flux > 0.8, name
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_head_and_the_coefficients(wardrobe, model):
     mean = jnp.asarray(model.mean_shape)[None]
     worn = jax.tree.map(lambda a: jnp.asarray(a)[None], make_worn((), hair=11, glasses=1))
