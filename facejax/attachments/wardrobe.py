@@ -444,7 +444,8 @@ def _hair(wardrobe, head, worn, numbers):
     num = rows[0]["order"].shape[0]
     strand = jnp.arange(num) // nodes.astype(jnp.int32)
     turns = np.random.default_rng(19).uniform(0.25, 0.75, num).astype(np.float32)
-    fringe = jnp.clip((worn.fringe - jnp.asarray(turns)[strand]) / 0.03 + 0.5, 0.0, 1.0)
+    combed_forward = worn.fringe * jnp.clip(1.5 - worn.receding / 0.1, 0.0, 1.0)
+    fringe = jnp.clip((combed_forward - jnp.asarray(turns)[strand]) / 0.03 + 0.5, 0.0, 1.0)
     fringe = fringe[:, None]
     shares = [(1 - part) * (1 - fringe), (1 - part) * fringe, part * (1 - fringe), part * fringe]
     table = {
