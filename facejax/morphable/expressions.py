@@ -24,12 +24,12 @@ PRESETS = {
         "mouthStretch": 0.9, "mouthLowerDown": 0.5, "mouthFrown": 0.2,
     },
     "disgust": {
-        "noseSneer": 1.0, "mouthUpperUp": 0.6, "cheekSquint": 0.9, "eyeSquint": 0.8,
-        "browDown": 0.45, "mouthShrugLower": 0.5, "mouthFrown": 0.4,
+        "noseSneer": 1.0, "mouthUpperUp": 1.0, "cheekSquint": 1.0, "eyeSquint": 0.8,
+        "browDown": 0.6, "mouthFrown": 0.5, "jawOpen": 0.12,
     },
-    "anger": {
-        "browDown": 1.0, "eyeSquint": 0.3, "eyeWide": 0.3, "noseSneer": 0.6, "mouthUpperUp": 0.35,
-        "mouthLowerDown": 0.45, "mouthStretch": 0.35, "jawOpen": 0.10,
+    "anger": {  # with pressed lips it is taken for sadness
+        "browDown": 1.0, "noseSneer": 0.8, "eyeWide": 0.2, "jawOpen": 0.45, "mouthUpperUp": 0.7,
+        "mouthLowerDown": 0.8, "mouthStretch": 0.5,
     },
 }  # fmt: skip
 _SIDE = re.compile(r"(_L|_R|Left|Right)$")
