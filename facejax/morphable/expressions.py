@@ -11,8 +11,8 @@ from facejax.morphable.model import Coefficients, MorphableModel
 PRESETS = {
     "neutral": {},
     "happy": {
-        "mouthSmile": 1.0, "cheekSquint": 0.8, "mouthUpperUp": 0.4, "mouthLowerDown": 0.25,
-        "jawOpen": 0.06, "mouthDimple": 0.3, "eyeSquint": 0.25,
+        "mouthSmile": 1.0, "cheekSquint": 1.0, "mouthUpperUp": 0.6, "mouthLowerDown": 0.4,
+        "jawOpen": 0.12, "mouthDimple": 0.3, "eyeSquint": 0.3,
     },
     "sad": {
         "mouthFrown": 1.0, "browInnerUp": 1.0, "browDown": 0.25, "mouthShrugLower": 0.6,
