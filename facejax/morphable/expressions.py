@@ -32,6 +32,20 @@ PRESETS = {
         "mouthLowerDown": 0.8, "mouthStretch": 0.5,
     },
 }  # fmt: skip
+# mixes that read better on the simpler blendshapes of a model, by its name: an open mouth with
+# lowered brows is fear on the procedural head
+_OWN = {
+    "procedural": {
+        "disgust": {
+            "noseSneer": 1.0, "mouthUpperUp": 0.6, "cheekSquint": 0.9, "eyeSquint": 0.8,
+            "browDown": 0.45, "mouthShrugLower": 0.5, "mouthFrown": 0.4,
+        },
+        "anger": {
+            "browDown": 1.0, "eyeSquint": 0.3, "eyeWide": 0.3, "noseSneer": 0.6,
+            "mouthUpperUp": 0.35, "mouthLowerDown": 0.45, "mouthStretch": 0.35, "jawOpen": 0.10,
+        },
+    },
+}  # fmt: skip
 _SIDE = re.compile(r"(_L|_R|Left|Right)$")
 # shapes that are mixed in at random beside a preset; they fold nothing at the weights drawn
 _DETAILS = (
@@ -39,6 +53,11 @@ _DETAILS = (
     "mouthPress", "mouthShrugLower", "cheekPuff", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
     "browDown", "browInnerUp", "browOuterUp", "noseSneer", "jawLeft", "jawRight",
 )  # fmt: skip
+
+
+def _mixes(model: MorphableModel) -> dict[str, dict[str, float]]:
+    """`PRESETS`, with what a model has of its own."""
+    return PRESETS | _OWN.get(model.topology.name, {})
 
 
 def _members(model: MorphableModel, name: str) -> list[int]:
@@ -63,7 +82,7 @@ def expression_presets(model: MorphableModel) -> tuple[tuple[str, ...], np.ndarr
     """
     weights = np.zeros((len(PRESETS), model.num_exp), np.float32)
     missing = set()
-    for row, mix in enumerate(PRESETS.values()):
+    for row, mix in enumerate(_mixes(model).values()):
         for name, weight in mix.items():
             members = _members(model, name)
             weights[row, members] = weight
@@ -124,7 +143,7 @@ def _random_expression(model, rng):
     kind, strength = rng.integers(3), rng.uniform(0.3, 1.0)
     if kind == 1:
         mix = rng.choice(list(PRESETS)[1:])
-        for name, weight in PRESETS[mix].items():
+        for name, weight in _mixes(model)[mix].items():
             weights[_members(model, name)] = strength * weight
     elif kind == 2:
         for name in rng.choice(_DETAILS, size=rng.integers(1, 4), replace=False):
