@@ -87,6 +87,7 @@ _SMALLER = {  # as large as the default in everything that a program could hold 
     "tbgan": {"gallery.texture_size": 128},
     "idnet": {},
     "manifold": {},
+    "varitex": {},
 }
 
 
