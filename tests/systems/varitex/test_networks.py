@@ -15,7 +15,7 @@ from facejax.systems.varitex.discriminator import (
     init_discriminator,
 )
 
-SMALL = networks.Generator(32, 32, 3, 8, 2, 2, 3)
+SMALL = networks.Generator(32, 32, 3, 8, 2, 1, 2, 3)
 
 
 @pytest.fixture(scope="module")
