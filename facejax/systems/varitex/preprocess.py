@@ -10,7 +10,6 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import ndimage
 
 from facejax.systems.varitex import images
 
@@ -182,6 +181,8 @@ class Preprocess:
         Raises:
           ValueError: sizes disagree, or the UV map leaves [-1, 1].
         """
+        from scipy import ndimage
+
         uv = np.asarray(uv, np.float32)
         sides = image.shape[:2], uv.shape[:2], segmentation.shape[:2]
         if len(set(sides)) > 1:
