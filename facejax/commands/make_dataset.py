@@ -54,7 +54,10 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     g.add_argument("--frame_mm", type=_span, default=(260.0, 380.0), metavar="LEAST,MOST",
                    help="height of the picture at the head (260,380)")  # fmt: skip
     g.add_argument("--shift_mm", type=float, default=20.0, help="off the middle (20)")
-    g.add_argument("--background", default="plain", help="plain, gradient, or a folder of images")
+    g.add_argument("--background", default="scene",
+                   help="scene (drawn), plain, gradient, or a folder of images (scene)")  # fmt: skip
+    g.add_argument("--camera", choices=("photo", "ideal"), default="photo",
+                   help="ideal: no blur, noise, compression or things before the face")  # fmt: skip
     g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
 
     g.add_argument("--skip_bad", action="store_true",
@@ -113,6 +116,7 @@ def _run(args) -> int:
         frame_mm=args.frame_mm,
         shift_mm=args.shift_mm,
         background=args.background,
+        camera=args.camera,
         supersample=args.supersample,
         seed=args.seed,
     )

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any
 
 SAMPLING = ("normal", "uniform", "manifold")
+CAMERAS = ("photo", "ideal")
 MODES = {"shape": ("id",), "exp": ("exp",), "both": ("id", "exp")}
-_RECIPE = 2  # goes up when the same options give other faces
+_RECIPE = 3  # goes up when the same options give other faces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,10 @@ class Options:
       distance_mm: (least, most), from the camera to the middle of the head.
       frame_mm: (least, most) height of the picture at the head.
       shift_mm: largest offset of the head from the middle of the picture, to either side.
-      background: 'plain', 'gradient', or a folder of images.
+      background: 'scene' (drawn: studios, rooms, lights, gardens, patterns), 'plain', 'gradient', or
+        a folder of images.
+      camera: 'photo' (lens, noise, compression, things before the face, see
+        `facejax.data.photographs.PictureRanges`), or 'ideal': the same light, and none of these.
       supersample: samples per pixel along each axis, of the picture and its mask: 1, or 2 for
         smooth edges.
       seed: >= 0.
@@ -41,7 +45,8 @@ class Options:
     distance_mm: tuple[float, float] = (500.0, 1500.0)
     frame_mm: tuple[float, float] = (260.0, 380.0)
     shift_mm: float = 20.0
-    background: str = "plain"
+    background: str = "scene"
+    camera: str = "photo"
     supersample: int = 2
     seed: int = 0
 
@@ -59,7 +64,8 @@ class Options:
             ("distance_mm", _span(self.distance_mm, 400.0), "LEAST,MOST with 400 <= LEAST <= MOST"),
             ("frame_mm", _span(self.frame_mm, 20.0), "LEAST,MOST with 20 <= LEAST <= MOST"),
             ("shift_mm", 0 <= self.shift_mm <= 200, "0 to 200"),
-            ("background", bool(self.background), "'plain', 'gradient' or a folder of images"),
+            ("background", bool(self.background), "'scene', 'plain', 'gradient' or a folder"),
+            ("camera", self.camera in CAMERAS, f"one of {CAMERAS}"),
             ("supersample", self.supersample in (1, 2), "1 or 2"),
             ("seed", self.seed >= 0, "0 or more"),
         )

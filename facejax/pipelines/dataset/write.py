@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from facejax.data.photographs import HeadLook, Look
 from facejax.host.files import atomic_path, read_json
 from facejax.host.locks import LockError, folder_lock
 from facejax.morphable import MorphableModel
@@ -46,6 +47,7 @@ class FaceMaker:
       options: what to draw.
       run: a trained Face Manifold, for 'manifold' sampling.
       devices: that share a batch; all local ones by default.
+      look: what people look like; by default the face model alone.
 
     Attributes:
       draw: number -> drawn values, see `Drawer`.
@@ -58,10 +60,12 @@ class FaceMaker:
         options: Options,
         run: Denoisers | None = None,
         devices: Sequence[jax.Device] | None = None,
+        look: Look | None = None,
     ):
         self.model, self.options, self.run = model, options, run
-        self.draw = Drawer(model, options, run)
-        self.render = FaceRenderer(model, options, run, devices)
+        look = look or HeadLook(model)
+        self.draw = Drawer(model, options, run, look)
+        self.render = FaceRenderer(model, options, run, devices, look)
 
     def __call__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
         """Faces, each a dict of all `OUTPUTS`."""

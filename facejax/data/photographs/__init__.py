@@ -1,0 +1,32 @@
+"""What makes a rendered face a photograph: scene, lamps, lens, sensor, compression, things before it.
+
+Numbers are drawn on the host, by `draw_photo`, pure in the generator; pictures are made of them on
+the device, by `expose` and what it calls, traced. `Look` says what the camera sees: a head alone,
+or people with skin, hair and clothes.
+"""
+
+from facejax.data.photographs.lens import finish
+from facejax.data.photographs.light import diffuse_harmonics, draw_lights, stored_light
+from facejax.data.photographs.looks import HeadLook, Look, Surface
+from facejax.data.photographs.occluders import occluders
+from facejax.data.photographs.picture import Picture, draw_picture, take_picture
+from facejax.data.photographs.ranges import PictureRanges
+from facejax.data.photographs.scenes import SCENES, draw_scene, scene
+
+__all__ = [
+    "SCENES",
+    "HeadLook",
+    "Look",
+    "Picture",
+    "PictureRanges",
+    "Surface",
+    "diffuse_harmonics",
+    "draw_lights",
+    "draw_picture",
+    "draw_scene",
+    "finish",
+    "occluders",
+    "scene",
+    "stored_light",
+    "take_picture",
+]
