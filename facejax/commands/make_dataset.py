@@ -55,7 +55,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
                    help="height of the picture at the head (260,380)")  # fmt: skip
     g.add_argument("--shift_mm", type=float, default=20.0, help="off the middle (20)")
     g.add_argument("--background", default="scene",
-                   help="scene (drawn), plain, gradient, or a folder of images (scene)")  # fmt: skip
+                   help="scene, plain, gradient, or a folder of images (scene)")  # fmt: skip
     g.add_argument("--camera", choices=("photo", "ideal"), default="photo",
                    help="ideal: no blur, noise, compression or things before the face")  # fmt: skip
     g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")

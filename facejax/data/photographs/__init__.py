@@ -1,8 +1,8 @@
-"""What makes a rendered face a photograph: scene, lamps, lens, sensor, compression, things before it.
+"""What makes a rendered face a photograph: scene, lamps, lens, sensor, things before the face.
 
-Numbers are drawn on the host, by `draw_photo`, pure in the generator; pictures are made of them on
-the device, by `expose` and what it calls, traced. `Look` says what the camera sees: a head alone,
-or people with skin, hair and clothes.
+Numbers are drawn on the host, by `draw_picture`, pure in the generator; pictures are made of them
+on the device, by `take_picture`, traced. A `Look` says what the camera sees: a head alone, or
+people with skin, hair and clothes.
 """
 
 from facejax.data.photographs.lens import finish

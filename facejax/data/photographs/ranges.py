@@ -106,7 +106,7 @@ class PictureRanges:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, wanted {wanted}")
 
     def ideal(self) -> "PictureRanges":
-        """The same light and scenes through a camera without faults, and nothing before the face."""
+        """The same light and scenes, a camera without faults, and nothing before the face."""
         one = (1.0, 1.0)
         return dataclasses.replace(
             self, tint=0.0, tone_contrast=one, saturation=one, gamma=one, vignette=0.0, blur_px=0.0,

@@ -25,8 +25,8 @@ class Options:
       distance_mm: (least, most), from the camera to the middle of the head.
       frame_mm: (least, most) height of the picture at the head.
       shift_mm: largest offset of the head from the middle of the picture, to either side.
-      background: 'scene' (drawn: studios, rooms, lights, gardens, patterns), 'plain', 'gradient', or
-        a folder of images.
+      background: 'scene' (drawn: studios, rooms, lights, gardens, patterns), 'plain', 'gradient',
+        or a folder of images.
       camera: 'photo' (lens, noise, compression, things before the face, see
         `facejax.data.photographs.PictureRanges`), or 'ideal': the same light, and none of these.
       supersample: samples per pixel along each axis, of the picture and its mask: 1, or 2 for

@@ -13,8 +13,8 @@ OUTPUTS = {
     "image": "RGB, sRGB",
     "mask": "share of the pixel that shows the head and what it wears, 255 is all",
     "regions": "what the centre of the pixel shows, see 'regions' of dataset.json; 0 is background",
-    "depth_mm": "along the viewing axis, at the centre of the pixel, also behind occluders; 0 where "
-    "there is no head",
+    "depth_mm": "along the viewing axis, at the centre of the pixel; 0 where there is no head; "
+    "this and the next two also behind occluders",
     "normal": "unit, object space, outward; 0 where there is no head",
     "uv": "texture coordinates, v down; 0 where there is no head; only of models with UV",
     "id": "identity coefficients of the face model, unit variance",
