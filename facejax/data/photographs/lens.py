@@ -27,7 +27,7 @@ def draw_lens(rng: np.random.Generator, ranges) -> dict[str, np.ndarray]:
         "defocus": r.defocus * rng.uniform() ** 2,
         "blur_px": r.blur_px * rng.uniform() ** 2,
         "sharpness": rng.uniform(r.sharpness, 1.0) if loses else 1.0,
-        "noise": r.noise * rng.uniform(),
+        "noise": r.noise * rng.uniform() ** 2,
         "quality": rng.uniform(*r.quality) if squeezed else 0.0,
         "tone": [rng.uniform(*x) for x in (r.gamma, r.tone_contrast, r.saturation)],
         "vignette": r.vignette * rng.uniform(),

@@ -85,7 +85,7 @@ def _exposure(rng, sky, directions, colors, r):
     normals = np.array([[0, 0, 1], [0.5, 0, 0.87], [-0.5, 0, 0.87], [0, 0.5, 0.87]])
     light = _linear_light(normals, sky, directions, colors).mean(axis=0)
     level = light @ np.array(LUMA)
-    color = np.maximum(light / level, 0.05) ** -rng.uniform(0.6, 1.0)
+    color = np.maximum(light / level, 0.05) ** -rng.uniform(0.7, 1.0)
     color *= np.exp(r.tint * rng.standard_normal(3))
     exposure = 1.0 + r.brightness * rng.uniform(-1, 1)
     return exposure / max(level, 1e-3) * color / (color @ np.array(LUMA))

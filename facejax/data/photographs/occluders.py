@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.data.photographs.scenes import noise_field
+from facejax.data.photographs.scenes import dull_colors, noise_field
 from facejax.image.color import srgb_to_linear
 
 _COVER_GRIDS = (4, 16)  # cells along a side of the border's shape and of its texture
@@ -23,7 +23,7 @@ def draw_occluders(rng: np.random.Generator, ranges) -> dict[str, np.ndarray]:
       ellipse), sRGB; blob [9]: middle u v, half width and height (0 for none), angle (rad),
       roundness (2 an ellipse, more a box), sRGB; bars [7]: left, right, top, bottom, sRGB.
     """
-    cover = [rng.uniform() < ranges.covered, rng.uniform(1.0, 1.5), *rng.uniform(0, 0.9, 3)]
+    cover = [rng.uniform() < ranges.covered, rng.uniform(1.0, 1.5), *_thing_color(rng)]
     some = rng.uniform() < ranges.blobs
     blob = [
         *rng.uniform(0.1, 0.95, 2), *(some * rng.uniform(0.06, 0.22, 2)), rng.uniform(0, np.pi),
@@ -39,10 +39,10 @@ def draw_occluders(rng: np.random.Generator, ranges) -> dict[str, np.ndarray]:
 
 
 def _thing_color(rng):
-    """sRGB of a thing: skin, or anything."""
+    """sRGB of a thing: of skin or hair, or anything, mostly dull."""
     if rng.uniform() < 0.4:
-        return np.array([0.85, 0.65, 0.53]) * rng.uniform(0.3, 1.05)
-    return rng.uniform(0.02, 0.95, 3)
+        return np.array([0.85, 0.65, 0.53]) * rng.uniform(0.1, 1.05)
+    return dull_colors(rng, 1)[0]
 
 
 def occluders(
@@ -61,7 +61,7 @@ def occluders(
     for_shape, for_texture, for_blob = jax.random.split(key, 3)
     place = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2 / size) - 1
     x, y = place[None, :], place[:, None]
-    texture = 0.2 * noise_field(for_texture, _COVER_GRIDS[1], size)
+    texture = 0.12 * noise_field(for_texture, _COVER_GRIDS[1], size)
     share, color = _cover(numbers["cover"], for_shape, x, y, size), numbers["cover"][2:]
     color = srgb_to_linear(jnp.clip(color.reshape(1, 1, 3) + texture, 0.0, 1.0))
     blob = numbers["blob"]

@@ -27,7 +27,7 @@ class PictureRanges:
     Attributes:
       brightness: of the exposure around a good one, to either side, as a share.
       tint: of the white balance: standard deviation of each channel, as a share; the camera takes
-        two to ten tenths of the light's own colour away.
+        seven to ten tenths of the light's own colour away.
       tone_contrast: factor on the contrast of stored values.
       saturation: factor on the saturation of stored colours.
       gamma: exponent of stored values.
@@ -36,8 +36,8 @@ class PictureRanges:
         of a uniform number of the range, so that sharp pictures are the most frequent.
       sharpness: least share of the pixels along a side that a loss of resolution leaves; in
         `degraded` of the photos.
-      noise: standard deviation of the sensor's noise in the dark and, squared, its variance per
-        unit of light, in linear light; between nothing and that.
+      noise: largest standard deviation of the sensor's noise in the dark and, squared, its variance
+        per unit of light, in linear light; times the square of a uniform number.
       quality: of JPEG compression, in `degraded` of the photos.
       degraded: share of the photos that lose resolution, and, apart from them, that are compressed.
 
@@ -67,7 +67,7 @@ class PictureRanges:
     vignette: float = 0.25
     blur_px: float = 0.8
     sharpness: float = 0.35
-    noise: float = 0.03
+    noise: float = 0.025
     quality: tuple[float, float] = (25.0, 95.0)
     degraded: float = 0.5
     scenes: tuple[float, ...] = (2.0, 3.0, 1.5, 2.5, 1.5)

@@ -28,7 +28,7 @@ def draw_scene(rng: np.random.Generator, weights: tuple[float, ...]) -> dict[str
     """
     kind = rng.choice(len(SCENES), p=np.array(weights) / np.sum(weights))
     name = SCENES[kind]
-    colors = _dull_colors(rng, 4)
+    colors = dull_colors(rng, 4)
     if name == "outdoors":
         colors[0] = rng.uniform((0.35, 0.5, 0.7), (0.8, 0.9, 1.0))  # sky, high and low
         colors[1] = colors[0] + (1 - colors[0]) * rng.uniform(0.3, 0.9)
@@ -36,7 +36,7 @@ def draw_scene(rng: np.random.Generator, weights: tuple[float, ...]) -> dict[str
         colors[3] = rng.uniform((0.35, 0.45, 0.15), (0.85, 0.8, 0.55))
     middle = rng.uniform(0, 1, (_BOXES, 2))
     half = rng.uniform(0.02, 0.22, (_BOXES, 2))
-    paint = _dull_colors(rng, _BOXES)
+    paint = dull_colors(rng, _BOXES)
     bright = rng.uniform(size=_BOXES) < 0.25  # windows and lamps
     paint[bright] = rng.uniform(0.85, 1.0, (bright.sum(), 3))
     half[rng.integers(3, _BOXES + 1) :] = 0.0
@@ -45,7 +45,7 @@ def draw_scene(rng: np.random.Generator, weights: tuple[float, ...]) -> dict[str
         [
             rng.uniform(0, 1, (_DISCS, 2)),
             radius,
-            rng.uniform(0.3, 1.6, (_DISCS, 1)) * srgb_table(rng, _DISCS),
+            rng.uniform(0.3, 1.6, (_DISCS, 1)) * _lamp_colors(rng, _DISCS),
         ],
         axis=1,
     )
@@ -63,14 +63,14 @@ def draw_scene(rng: np.random.Generator, weights: tuple[float, ...]) -> dict[str
     return out | {"scene_kind": np.int32(kind)}
 
 
-def _dull_colors(rng, num):
+def dull_colors(rng: np.random.Generator, num: int) -> np.ndarray:
     """[num, 3] sRGB: any brightness, mostly little colour."""
     level = rng.uniform(0.05, 0.95, (num, 1))
     hue = rng.uniform(-1, 1, (num, 3))
     return np.clip(level + rng.uniform(0, 0.35, (num, 1)) ** 1.5 * hue, 0.02, 1.0)
 
 
-def srgb_table(rng: np.random.Generator, num: int) -> np.ndarray:
+def _lamp_colors(rng, num):
     """[num, 3] colours of lamps: warm, white, some of any hue."""
     warm = np.array([1.0, 0.75, 0.45]) + rng.uniform(-0.1, 0.2, (num, 3))
     return np.clip(
