@@ -66,7 +66,7 @@ class PhotoRanges(PictureRanges):
 
 @functools.partial(jax.jit, static_argnames=("look", "camera"))
 def _photos(model, tables, coeffs, looks, numbers, indices, seed, *, look, camera):
-    """Images, landmarks and skin masks of a batch; compiled once for a look."""
+    """'image', 'landmarks', 'mask' and 'coeffs' of a batch; compiled once for a look."""
     size = camera.size
     vertices = decode_shape(model, coeffs.id, coeffs.exp)
     surface = look.surface(tables, looks, vertices)
@@ -86,7 +86,14 @@ def _photos(model, tables, coeffs, looks, numbers, indices, seed, *, look, camer
     ranks = (3, jax.tree.map(lambda x: x.ndim - 1, numbers), 0)
     photo = platform.map_images(take_picture, (head, numbers, keys), ranks, platform.on_cpu())
     mask = seen.attributes[..., 0] * (1.0 - photo.covered)
-    return photo.image, decode(model, coeffs, camera).landmarks_px, mask
+    if surface.alb is not None:
+        coeffs = coeffs.replace(alb=surface.alb)
+    return {
+        "image": photo.image,
+        "landmarks": decode(model, coeffs, camera).landmarks_px,
+        "mask": mask,
+        "coeffs": join(coeffs),
+    }
 
 
 def _camera(model, coeffs, camera) -> Camera:
@@ -260,17 +267,11 @@ class SyntheticPhotoSource(Source):
           'image' [B, S, S, 3] in [0, 1], 'landmarks' [B, 68, 2] pixels with y UP, 'mask' [B, S, S]
           (visible skin, in [0, 1]), 'coeffs' [B, n] (`decoder.join`), 'identity' [B] int32.
         """
-        image, landmarks, mask = _photos(
+        photos = _photos(
             *tables, drawn["coeffs"], drawn["look"], drawn["picture"], drawn["example"],
             np.int32(self._seed), look=self._look, camera=self.camera,
         )  # fmt: skip
-        return {
-            "image": image,
-            "landmarks": landmarks,
-            "mask": mask,
-            "coeffs": join(drawn["coeffs"]),
-            "identity": drawn["identity"],
-        }
+        return photos | {"identity": drawn["identity"]}
 
 
 def _head_look(model: MorphableModel, ranges: PhotoRanges) -> Look:

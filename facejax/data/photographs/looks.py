@@ -48,6 +48,7 @@ class Surface:
       mesh: object space, mm, colours and textures in linear light. The head's vertices come first.
       roughness, specular, scatter, openness, textured: [..., N], as in `render.Material`.
       skin: [..., N] in [0, 1]: visible skin of the face, for the mask.
+      alb: [..., D_alb] albedo coefficients nearest to what is seen; None for those drawn.
     """
 
     mesh: Mesh
@@ -57,6 +58,7 @@ class Surface:
     openness: jax.Array
     skin: jax.Array
     textured: jax.Array | None = None
+    alb: jax.Array | None = None
 
     def material(self, direction: jax.Array, spread_mm: jax.Array, size: int) -> Material:
         """The material under a key lamp, with the shadows that it casts.

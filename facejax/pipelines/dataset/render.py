@@ -164,6 +164,8 @@ def _render_face(static, fixed, drawn):
     surface = static.look.surface(
         tables, look | {k: out[k] for k in ("id", "exp", "alb")}, vertices
     )
+    if surface.alb is not None:
+        out["alb"] = surface.alb
     camera = _camera(out)
     size = (static.size, static.size)
     maps, head = _look(surface, camera, picture, labels, static)
