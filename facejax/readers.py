@@ -44,6 +44,10 @@ def _part(what: str, part: str) -> Reader:
 
 
 READERS = {
+    "makehuman": Reader(
+        "face models", "the built-in head of real anatomy; needs no file",
+        "facejax.morphable.makehuman:build_makehuman", "--config.data.model=makehuman",
+    ),
     "procedural": Reader(
         "face models", "the built-in head; needs no file",
         "facejax.morphable.procedural:build_procedural", "--config.data.model=procedural",

@@ -12,12 +12,12 @@ import jax
 from facejax.host.arrays import npz_names
 from facejax.host.files import list_files, some_names
 from facejax.host.matlab import read_mat
-from facejax.morphable import bfm, bfm09, ict, procedural
+from facejax.morphable import bfm, bfm09, ict, makehuman, procedural
 from facejax.morphable.foreign import describe_foreign, describe_models_in
 from facejax.morphable.model import MorphableModel
-from facejax.morphable.storage import FORMAT, cached_model, load_npz
+from facejax.morphable.storage import FORMAT, cached_model, load_npz, model_from_arrays
 
-_NAMES = ("procedural", "ict")
+_NAMES = ("makehuman", "procedural", "ict")
 _MAT = {"bfm": bfm.load_bfm, "bfm_front": bfm09.load_bfm_front}
 
 
@@ -29,11 +29,11 @@ def load_morphable(
     Models that take seconds to build are kept in a cache folder (`host.machine.cache_folder`).
 
     Args:
-      name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written
-        by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it, face3d's `BFM.mat` or
+      name_or_path: 'makehuman' or 'procedural' (always available); 'ict' with `path=`; or a path: a
+        file written by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it, face3d's `BFM.mat` or
         Deep3D's `BFM_model_front.mat`.
-      **options: of `build_procedural` or `build_ict` (sizes, number of components, seed); none for
-        files written by `save_npz` and for .mat files.
+      **options: of `build_makehuman`, `build_procedural` or `build_ict` (sizes, number of components,
+        seed); none for files written by `save_npz` and for .mat files.
       on_host: numpy arrays; no device is touched.
 
     Returns:
@@ -47,6 +47,10 @@ def load_morphable(
 
 
 def _load(name: str, options: dict) -> MorphableModel:
+    if name == "makehuman":  # built faster than a cached file is read
+        return model_from_arrays(
+            makehuman.build_makehuman(**_arguments(name, makehuman.build_makehuman, options))
+        )
     if name == "procedural":
         values = _arguments("procedural", procedural.build_procedural, options)
         key = dict(version=procedural.VERSION, **values)
