@@ -39,7 +39,6 @@ from facejax.render import Lamps, platform, render
 
 HELD_OUT = 1_000_003  # seed of the photos that training does not see, beside that of the run
 _IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
-_SUPERSAMPLE = 2  # along each axis
 _SHADOW_SIZE = 48  # pixels of the shadow map
 
 
@@ -77,8 +76,8 @@ def _photos(model, tables, coeffs, looks, numbers, indices, seed, *, look, camer
     )
     seen = render(
         surface.mesh, view, lamps, (size, size),
-        background=np.zeros(3, np.float32), silhouette="none", color_space="raw",
-        clip_colors=False, supersample=_SUPERSAMPLE, attributes=surface.skin[..., None],
+        background=np.zeros(3, np.float32), silhouette="antialias", color_space="raw",
+        clip_colors=False, attributes=surface.skin[..., None],
         material=surface.material(key_lamp, numbers["shadow_mm"], _SHADOW_SIZE),
     )  # fmt: skip
     head = jnp.concatenate([seen.image, seen.mask[..., None]], axis=-1)

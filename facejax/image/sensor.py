@@ -75,19 +75,19 @@ def develop(
     linear: jax.Array,
     gain: jax.Array,
     *,
-    gamma: jax.Array = 1.0,
+    midtones: jax.Array = 0.0,
     contrast: jax.Array = 1.0,
     saturation: jax.Array = 1.0,
 ) -> jax.Array:
     """The sRGB picture of linear light: exposure and white balance, highlights, tone, colour.
 
-    Highlights from 0.75 on approach white slowly instead of being cut. With all arguments 1 and
-    nothing brighter than that, this is `linear_to_srgb`.
+    Highlights from 0.75 on approach white slowly instead of being cut. With nothing brighter than
+    that, a gain of 1 and the defaults, this is `linear_to_srgb`.
 
     Args:
       linear: [..., H, W, 3].
       gain: [..., 3] exposure times white balance of the channels, > 0.
-      gamma: [...] exponent of the stored values, > 0; above 1 darkens the middle.
+      midtones: [...] in [-1, 1]: added to a stored value of 0.5, times 0.25; black and white stay.
       contrast: [...] factor on the distance of stored values from 0.5.
       saturation: [...] factor on the distance of stored colours from grey; 0 gives a grey picture.
 
@@ -102,7 +102,7 @@ def develop(
     grey = (stored * weights).sum(axis=-1, keepdims=True)
     stored = grey + _per_image(saturation) * (stored - grey)
     stored = jnp.clip(0.5 + _per_image(contrast) * (stored - 0.5), 0.0, 1.0)
-    return jnp.where(stored > 0, jnp.maximum(stored, 1e-6) ** _per_image(gamma), 0.0)
+    return stored + _per_image(midtones) * stored * (1.0 - stored)
 
 
 def undevelop(stored: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ from facejax.render.topology import raster_topology
 
 _LIFT_MM, _BIAS_MM = 1.5, 2.5  # of a point along its normal and toward the lamp
 _ATTACHED = 0.15  # cosine below which a surface's own shading takes over from its shadow
-_TAPS = 8
+_TAPS = 6
 
 
 def _disk(num: int) -> np.ndarray:

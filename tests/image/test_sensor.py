@@ -47,5 +47,5 @@ def test_each_setting_does_what_its_name_says(rng):
     np.testing.assert_array_equal(grey[1], plain[1])
     flat = np.asarray(develop(light, jnp.ones((2, 3)), contrast=0.5))
     np.testing.assert_allclose(flat, 0.5 + 0.5 * (plain - 0.5), atol=1e-6)
-    darker = np.asarray(develop(light, jnp.ones((2, 3)), gamma=1.3))
-    np.testing.assert_allclose(darker, plain**1.3, rtol=1e-5)
+    darker = np.asarray(develop(light, jnp.ones((2, 3)), midtones=-0.4))
+    np.testing.assert_allclose(darker, plain - 0.4 * plain * (1 - plain), rtol=1e-5)

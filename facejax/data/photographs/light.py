@@ -41,7 +41,7 @@ def draw_lights(rng: np.random.Generator, ranges) -> dict[str, np.ndarray]:
       faces the camera would be about white.
     """
     r = ranges
-    share = r.contrast * rng.uniform(0.1, 1.0)
+    share = r.contrast * rng.uniform(0.2, 1.0)
     side = rng.choice([-1.0, 1.0])
     key = _direction(
         side * np.deg2rad(r.key_azimuth_deg) * rng.uniform(),

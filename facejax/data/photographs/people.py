@@ -19,6 +19,7 @@ from facejax.data.photographs.looks import Surface, mean_openness, part_material
 from facejax.geometry.mesh import Mesh, MeshTopology
 from facejax.image.color import srgb_to_linear
 from facejax.morphable import MorphableModel, sample_coefficients
+from facejax.morphable.makehuman import sample_attributes, sample_identity
 from facejax.morphable.skin import SkinPaint, canvas, paint, sample_skin
 from facejax.recon.decoder import skin_weights
 from facejax.render.scene import concatenate_meshes
@@ -41,13 +42,6 @@ _COLOR_NOISE = 0.1  # sRGB, of what the albedo basis does not explain
 _INDEPENDENT = 300  # colour values of a face that are, roughly
 
 
-def _attributes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Age [1] years, masculinity [1], ancestry [1, 3] of a person."""
-    age = 18 + 62 * rng.beta(1.3, 1.7, 1)
-    sex = np.clip(np.where(rng.random(1) < 0.5, 0.12, 0.88) + 0.12 * rng.standard_normal(1), 0, 1)
-    return age, sex, rng.dirichlet([0.7] * 3, 1)
-
-
 class PeopleLook:
     """A `Look` of random people: age, sex and ancestry decide what goes together, loosely.
 
@@ -68,6 +62,7 @@ class PeopleLook:
         texture_size: int = 256,
     ):
         self._model, self._scales = model, (id_scale, exp_scale)
+        self._of_people = model.topology.name == "makehuman"  # whose identities know of people
         self._canvas, self._wardrobe = canvas(model, texture_size), load_wardrobe(model)
         head = Mesh(
             np.asarray(model.mean_shape), model.topology.mesh,
@@ -85,8 +80,11 @@ class PeopleLook:
 
     def person(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Identity, skin, hair and glasses."""
-        age, sex, ancestry = _attributes(rng)
-        drawn = sample_coefficients(self._model, rng, 1, id_scale=self._scales[0], exp_scale=0.0)
+        age, sex, ancestry = sample_attributes(rng, 1)
+        if self._of_people:
+            identity = sample_identity(rng, age, sex, ancestry, self._model.num_id)
+        else:
+            identity = sample_coefficients(self._model, rng, 1, exp_scale=0.0).id
         worn = sample_worn(rng, age, sex, ancestry)
         skin = sample_skin(rng, age, sex, ancestry)
         bald = worn.hair == 0
@@ -98,7 +96,7 @@ class PeopleLook:
         worn = {f.name: getattr(worn, f.name)[0] for f in dataclasses.fields(worn)}
         about = np.concatenate([age, sex, ancestry[0]])
         return {
-            "id": np.float32(drawn.id[0]),
+            "id": np.float32(self._scales[0] * identity[0]),
             "alb": np.zeros(self._model.num_alb, np.float32),
             "about": about.astype(np.float32),
             "skin": values.astype(np.float32),

@@ -11,6 +11,8 @@ from facejax.data.photographs.occluders import draw_occluders, occluders
 from facejax.data.photographs.ranges import PictureRanges
 from facejax.data.photographs.scenes import draw_scene, scene
 
+_HALVED_FROM = 128  # pixels: scenes of larger pictures are drawn at half the size
+
 
 class Picture(NamedTuple):
     """A photo, and what of it lies before the face.
@@ -53,10 +55,10 @@ def take_picture(
     """
     size = head.shape[0]
     for_scene, for_things, for_grain = jax.random.split(key, 3)
-    if behind is None:
-        behind = scene(numbers, for_scene, size)
+    if behind is None:  # never quite in focus, hence at half the size
+        behind = scene(numbers, for_scene, size if size < _HALVED_FROM else -(-size // 2))
     # what is behind is exposed for itself: a dark room has its own lamps
-    behind = defocused(behind, numbers) / numbers["gain"].reshape(1, 1, 3)
+    behind = defocused(behind, numbers, size) / numbers["gain"].reshape(1, 1, 3)
     light = head[..., :3] + (1.0 - head[..., 3:]) * behind
     share, color = occluders(numbers, for_things, size)
     light = light + share * (color / numbers["gain"].reshape(1, 1, 3) - light)

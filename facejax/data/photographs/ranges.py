@@ -13,7 +13,7 @@ class PictureRanges:
 
     Attributes:
       contrast: largest share of the light on a face that comes from the key lamp, in [0, 1); the
-        share is drawn between a tenth of that and that. The sky (light from all sides) gives the
+        share is drawn between a fifth of that and that. The sky (light from all sides) gives the
         rest.
       key_azimuth_deg: of the key lamp to either side; 0 is behind the camera.
       key_height_deg: of the key lamp above the horizon.
@@ -30,7 +30,7 @@ class PictureRanges:
         seven to ten tenths of the light's own colour away.
       tone_contrast: factor on the contrast of stored values.
       saturation: factor on the saturation of stored colours.
-      gamma: exponent of stored values.
+      midtones: added to a stored value of 0.5, times 0.25; black and white stay.
       vignette: loss of light in the corners, as a share.
       blur_px: standard deviation of the lens blur, per 100 pixels of the picture's side; the square
         of a uniform number of the range, so that sharp pictures are the most frequent.
@@ -52,7 +52,7 @@ class PictureRanges:
       cut: share of the photos that end inside the picture: bars at one or two of its borders.
     """
 
-    contrast: float = 0.75
+    contrast: float = 0.8
     key_azimuth_deg: float = 100.0
     key_height_deg: tuple[float, float] = (-20.0, 70.0)
     fill: tuple[float, float] = (0.0, 0.4)
@@ -63,7 +63,7 @@ class PictureRanges:
     tint: float = 0.04
     tone_contrast: tuple[float, float] = (0.85, 1.2)
     saturation: tuple[float, float] = (0.6, 1.25)
-    gamma: tuple[float, float] = (0.85, 1.15)
+    midtones: tuple[float, float] = (-0.25, 0.25)
     vignette: float = 0.25
     blur_px: float = 0.8
     sharpness: float = 0.35
@@ -78,7 +78,7 @@ class PictureRanges:
 
     def __post_init__(self):
         spans = ("key_height_deg", "fill", "kelvin", "shadow_mm", "tone_contrast", "saturation")
-        for name in (*spans, "gamma", "quality"):
+        for name in (*spans, "midtones", "quality"):
             value = tuple(float(v) for v in getattr(self, name))
             object.__setattr__(self, name, value)  # configurations hold lists
             if len(value) != 2 or not value[0] <= value[1]:
@@ -88,7 +88,7 @@ class PictureRanges:
             ("contrast", 0 <= self.contrast < 1, "0 to 1, without 1"),
             ("kelvin", 1667 <= self.kelvin[0] and self.kelvin[1] <= 25000, "1667 to 25000"),
             ("brightness", 0 <= self.brightness < 1, "0 to 1, without 1"),
-            ("gamma", self.gamma[0] > 0, "positive numbers"),
+            ("midtones", -1 <= self.midtones[0] and self.midtones[1] <= 1, "-1 to 1"),
             ("sharpness", 0 < self.sharpness <= 1, "above 0, at most 1"),
             ("quality", 1 <= self.quality[0] and self.quality[1] <= 100, "1 to 100"),
             (
@@ -109,6 +109,6 @@ class PictureRanges:
         """The same light and scenes, a camera without faults, and nothing before the face."""
         one = (1.0, 1.0)
         return dataclasses.replace(
-            self, tint=0.0, tone_contrast=one, saturation=one, gamma=one, vignette=0.0, blur_px=0.0,
-            noise=0.0, degraded=0.0, covered=0.0, blobs=0.0, cut=0.0,
+            self, tint=0.0, tone_contrast=one, saturation=one, midtones=(0.0, 0.0), vignette=0.0,
+            blur_px=0.0, noise=0.0, degraded=0.0, covered=0.0, blobs=0.0, cut=0.0,
         )  # fmt: skip

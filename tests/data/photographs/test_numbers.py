@@ -33,7 +33,7 @@ def test_ranges_are_kept():
     ranges = PictureRanges(
         contrast=0.6, key_azimuth_deg=50, key_height_deg=(10, 40), shadow_mm=(3, 5), blur_px=0.4,
         sharpness=0.5, noise=0.02, quality=(40, 60), degraded=0.5, defocus=0.02, covered=0.3,
-        blobs=0.2, cut=0.1, scenes=(1, 0, 0, 2, 0), gamma=(0.9, 1.1), tone_contrast=(0.8, 0.9),
+        blobs=0.2, cut=0.1, scenes=(1, 0, 0, 2, 0), midtones=(-0.1, 0.1), tone_contrast=(0.8, 0.9),
         saturation=(0.2, 0.3), vignette=0.1,
     )  # fmt: skip
     found = drawn(ranges)
@@ -57,7 +57,7 @@ def test_ranges_are_kept():
     assert 0.05 < (found["bars"][:, :4].sum(1) > 0).mean() < 0.16
     names = np.array(SCENES)[found["scene_kind"]]
     assert set(names) == {"studio", "outdoors"} and 0.55 < (names == "outdoors").mean() < 0.78
-    for k, (low, high) in enumerate(((0.9, 1.1), (0.8, 0.9), (0.2, 0.3))):
+    for k, (low, high) in enumerate(((-0.1, 0.1), (0.8, 0.9), (0.2, 0.3))):
         assert low <= found["tone"][:, k].min() and found["tone"][:, k].max() <= high + 1e-6
 
 
@@ -69,7 +69,7 @@ def test_an_ideal_camera_has_no_faults_and_the_same_light():
     for key in ("blur_px", "noise", "quality", "vignette"):
         assert not ideal[key].any()
     assert not ideal["cover"][:, 0].any() and not ideal["blob"][:, 2].any()
-    np.testing.assert_array_equal(ideal["tone"], 1)
+    np.testing.assert_array_equal(ideal["tone"], [[0, 1, 1]] * 20)
     np.testing.assert_array_equal(ideal["sharpness"], 1)
 
 
@@ -120,7 +120,7 @@ def test_stored_light_reproduces_stored_skin(rng):
     "wrong",
     [
         dict(contrast=1.0), dict(kelvin=(100, 5000)), dict(quality=(0, 50)), dict(sharpness=0.0),
-        dict(scenes=(1, 2)), dict(gamma=(2, 1)), dict(covered=1.5), dict(noise=-1),
+        dict(scenes=(1, 2)), dict(midtones=(0.2, 0.1)), dict(covered=1.5), dict(noise=-1),
     ],
 )  # fmt: skip
 def test_bad_ranges(wrong):
@@ -129,5 +129,5 @@ def test_bad_ranges(wrong):
 
 
 def test_lists_of_configurations_are_taken():
-    ranges = PictureRanges(gamma=[0.9, 1.1], scenes=[1, 1, 1, 1, 1])
-    assert ranges.gamma == (0.9, 1.1) and hash(ranges) and dataclasses.asdict(ranges)
+    ranges = PictureRanges(midtones=[-0.1, 0.1], scenes=[1, 1, 1, 1, 1])
+    assert ranges.midtones == (-0.1, 0.1) and hash(ranges) and dataclasses.asdict(ranges)

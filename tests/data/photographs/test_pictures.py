@@ -56,7 +56,7 @@ def test_the_same_key_gives_the_same_picture_and_another_one_another(take, head)
     "fault",
     [
         dict(blur_px=4.0), dict(sharpness=0.3), dict(quality=15.0), dict(noise=0.08),
-        dict(vignette=0.5), dict(tone=[1.2, 1.0, 1.0]), dict(defocus=0.05), dict(gain=[2, 1, 0.5]),
+        dict(vignette=0.5), dict(tone=[-0.4, 1.0, 1.0]), dict(defocus=0.05), dict(gain=[2, 1, 0.5]),
     ],
     ids=lambda d: next(iter(d)),
 )  # fmt: skip
