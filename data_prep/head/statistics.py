@@ -1,4 +1,4 @@
-"""From a population to a statistical model: principal components and the regression on attributes."""
+"""From a population to a statistical model: components, and their regression on attributes."""
 
 from typing import NamedTuple
 

@@ -22,18 +22,18 @@ _MAT = {"bfm": bfm.load_bfm, "bfm_front": bfm09.load_bfm_front}
 
 
 def load_morphable(
-    name_or_path: str | os.PathLike, *, on_host: bool = False, **options
+    name_or_path: str | os.PathLike = "makehuman", *, on_host: bool = False, **options
 ) -> MorphableModel:
     """A face model, by name or from a file or folder that is recognised by its content.
 
     Models that take seconds to build are kept in a cache folder (`host.machine.cache_folder`).
 
     Args:
-      name_or_path: 'makehuman' or 'procedural' (always available); 'ict' with `path=`; or a path: a
-        file written by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it, face3d's `BFM.mat` or
-        Deep3D's `BFM_model_front.mat`.
-      **options: of `build_makehuman`, `build_procedural` or `build_ict` (sizes, number of components,
-        seed); none for files written by `save_npz` and for .mat files.
+      name_or_path: 'makehuman' or 'procedural' (always available); 'ict' with `path=`; or a
+        path: a file written by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it,
+        face3d's `BFM.mat` or Deep3D's `BFM_model_front.mat`.
+      **options: of `build_makehuman`, `build_procedural` or `build_ict` (sizes, number of
+        components, seed); none for files written by `save_npz` and for .mat files.
       on_host: numpy arrays; no device is touched.
 
     Returns:

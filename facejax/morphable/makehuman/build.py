@@ -3,7 +3,7 @@
 import numpy as np
 
 from facejax.morphable.makehuman.albedo import plain_albedo
-from facejax.morphable.makehuman.file import LICENCE_PATH, read_head
+from facejax.morphable.makehuman.file import LICENCE_PATH, NUM_ID, read_head
 from facejax.morphable.makehuman.subdivision import Refinement, refine_flat, triangulate
 from facejax.morphable.storage import pack_meta
 
@@ -11,12 +11,12 @@ MOUTH_PARTS = ("mouth", "upper_teeth", "lower_teeth", "tongue")
 INSIDE_PARTS = (*MOUTH_PARTS, "eye", "lid", "lash")
 
 
-def build_makehuman(subdivide: int = 1, num_id: int = 80, num_exp: int = 52) -> dict:
+def build_makehuman(subdivide: int = 1, num_id: int = NUM_ID, num_exp: int = 52) -> dict:
     """The arrays of a model file (`facejax.morphable.storage`) of the head.
 
     Args:
       subdivide: Catmull-Clark steps, 0 (4,826 vertices) or 1 (18,935 vertices).
-      num_id: identity components, the largest first.
+      num_id: identity components, the largest first, at most 105.
       num_exp: expressions, in the order of their names.
 
     Raises:

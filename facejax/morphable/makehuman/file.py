@@ -5,13 +5,13 @@
 | format | () str | 'facejax-head-1' |
 | mean | [V, 3] f4 | mm, the cage: control points of a Catmull-Clark surface |
 | identity | [D_id, V, 3] f2 | mm at coefficient 1, of falling size |
-| exp_names, exp_start | [D_exp] str, [D_exp + 1] i4 | expression k has the rows start k .. start k + 1 of |
-| exp_vertex, exp_offset | [N] u2, [N, 3] f2 | its vertices, and mm at weight 1; all others stay |
+| exp_names, exp_start | [D_exp] str, [D_exp + 1] i4 | expression k: rows start k to start k + 1 |
+| exp_vertex, exp_offset | [N] u2, [N, 3] f2 | vertices, and mm at weight 1; all others stay |
 | quads, quads_uv | [Q, 4] u2 | counter-clockwise from outside, into vertices and into |
 | uv, uv_vertex | [S, 2] f4, [S] u2 | v down; the vertex of each |
 | part_names, part | [P] str, [Q] u1 | 'skin', 'mouth', 'lid', 'eye', ... |
 | mask_names, masks | [M] str, [M, V] u1 | 0 to 255 |
-| landmarks68, landmarks5 | [2, 68], [2, 5] u2 | vertices of the cage, and of the cage refined once |
+| landmarks68, landmarks5 | [2, 68], [2, 5] u2 | vertices of the cage; of the refined cage |
 | attribute_names, attribute_weights | [F] str, [D_id, F] f4 | see `people` |
 | attribute_mean, attribute_covariance | [F], [F, F] f4 | of the attributes' features |
 | source | () str | where it comes from |
@@ -28,6 +28,7 @@ from facejax.host.files import reading
 FORMAT = "facejax-head-1"
 PATH = pathlib.Path(__file__).with_name("head.npz")
 LICENCE_PATH = pathlib.Path(__file__).with_name("LICENSE.txt")
+NUM_ID = 80  # components that are used where nothing else is asked for; the file holds more
 KEYS = (
     "format", "mean", "identity", "exp_names", "exp_start", "exp_vertex", "exp_offset", "quads",
     "quads_uv", "uv", "uv_vertex", "part_names", "part", "mask_names", "masks", "landmarks68",

@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from facejax.morphable.makehuman.file import read_head
+from facejax.morphable.makehuman.file import NUM_ID, read_head
 
 ANCESTRIES = ("african", "asian", "caucasian")  # of MakeHuman's targets
 FEATURES = ("masculinity", "youth", "old_age", "african", "asian")
@@ -43,15 +43,14 @@ class People:
 
 
 def sample_people(
-    rng: np.random.Generator, n: int, num_id: int | None = None, id_scale: float = 1.0
+    rng: np.random.Generator, n: int, num_id: int = NUM_ID, id_scale: float = 1.0
 ) -> People:
     """Draws people; a pure function of the generator's state.
 
     Args:
       rng: numpy generator.
       n: how many.
-      num_id: identity coefficients wanted, as of `load_morphable('makehuman', num_id=...)`; None
-        for all that the file holds.
+      num_id: identity coefficients wanted, as of `load_morphable('makehuman', num_id=...)`.
       id_scale: factor on the coefficients; 0 gives the mean identity.
 
     Raises:
@@ -79,7 +78,7 @@ def sample_identity(
     age_years: np.ndarray,
     masculinity: np.ndarray,
     ancestry: np.ndarray,
-    num_id: int | None = None,
+    num_id: int = NUM_ID,
 ) -> np.ndarray:
     """Identity coefficients of people of whom age, sex and ancestry are known.
 
@@ -95,7 +94,7 @@ def sample_identity(
       ValueError: see `sample_people`.
     """
     mean, weights, root = _regression()
-    if num_id is not None and not 0 <= num_id <= len(weights):
+    if not 0 <= num_id <= len(weights):
         raise ValueError(f"found num_id={num_id}, wanted 0..{len(weights)}")
     x = features(age_years, masculinity, ancestry) - mean
     known = x @ weights.T

@@ -1,4 +1,4 @@
-"""Catmull-Clark subdivision as a sparse matrix, so that it serves a mean, a basis and masks alike."""
+"""Catmull-Clark subdivision as a sparse matrix: it serves a mean, a basis and masks alike."""
 
 import numpy as np
 
