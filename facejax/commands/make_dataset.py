@@ -58,6 +58,8 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
                    help="scene, plain, gradient, or a folder of images (scene)")  # fmt: skip
     g.add_argument("--camera", choices=("photo", "ideal"), default="photo",
                    help="ideal: no blur, noise, compression or things before the face")  # fmt: skip
+    g.add_argument("--look", choices=("auto", "people", "head"), default="auto",
+                   help="people: painted skin, hair, clothes; head: the model as it is (auto)")  # fmt: skip
     g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
 
     g.add_argument("--skip_bad", action="store_true",
@@ -117,6 +119,7 @@ def _run(args) -> int:
         shift_mm=args.shift_mm,
         background=args.background,
         camera=args.camera,
+        look=args.look,
         supersample=args.supersample,
         seed=args.seed,
     )

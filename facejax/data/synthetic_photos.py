@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.data.photographs import (
-    HeadLook,
     Look,
     PictureRanges,
+    choose_look,
     draw_picture,
     stored_light,
     take_picture,
@@ -39,6 +39,7 @@ from facejax.render import Lamps, platform, render
 
 HELD_OUT = 1_000_003  # seed of the photos that training does not see, beside that of the run
 _IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
+_TEXTURE = 128  # texels of painted skin along a side
 _SHADOW_SIZE = 48  # pixels of the shadow map
 
 
@@ -153,7 +154,7 @@ class SyntheticPhotoSource(Source):
         *,
         num_identities: int | None = None,
         ranges: PhotoRanges = PhotoRanges(),
-        look: Callable[[MorphableModel, PhotoRanges], Look] | None = None,
+        look: str | Callable[[MorphableModel, PhotoRanges], Look] = "head",
     ):
         """Nothing is rendered yet.
 
@@ -164,7 +165,8 @@ class SyntheticPhotoSource(Source):
           seed: chooses the set, >= 0; sets of different seeds share no person.
           num_identities: how many people there are.
           ranges: how far photos differ.
-          look: makes what people look like of the model and the ranges; None shows the model alone.
+          look: what people look like, by name (`photographs.choose_look`), or what makes a look of
+            the model and the ranges.
         """
         if min(size, num_examples) < 1 or seed < 0:
             raise ValueError(
@@ -175,13 +177,20 @@ class SyntheticPhotoSource(Source):
         self._num_examples, self._seed = int(num_examples), int(seed)
         self.num_identities = int(num_identities or num_examples)
         self.camera = Deep3DCamera().resized(size)
-        self._look = (look or _head_look)(model, ranges)
+        if callable(look):
+            self._look = look(model, ranges)
+        else:  # colours of vertices are as fine as the crops
+            self._look = choose_look(
+                look, model, id_scale=ranges.id_scale, exp_scale=ranges.exp_scale,
+                alb_scale=ranges.alb_scale, texture_size=_TEXTURE, textured=False,
+            )  # fmt: skip
         self.meta: dict[str, Any] = {
             "source": "synthetic_photos",
             "size": size,
             "num_examples": self._num_examples,
             "num_identities": self.num_identities,
             "seed": self._seed,
+            "look": type(self._look).__name__,
             "model": model.topology.name,
             "model_digest": model.topology.digest,
             "ranges": {
@@ -271,12 +280,6 @@ class SyntheticPhotoSource(Source):
             np.int32(self._seed), look=self._look, camera=self.camera,
         )  # fmt: skip
         return photos | {"identity": drawn["identity"]}
-
-
-def _head_look(model: MorphableModel, ranges: PhotoRanges) -> Look:
-    """The model alone; colours of vertices are as fine as the crops."""
-    scales = ranges.id_scale, ranges.exp_scale, ranges.alb_scale
-    return HeadLook(model, *scales, textured=False)
 
 
 def _stacked(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

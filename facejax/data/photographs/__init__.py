@@ -9,17 +9,21 @@ from facejax.data.photographs.lens import finish
 from facejax.data.photographs.light import diffuse_harmonics, draw_lights, stored_light
 from facejax.data.photographs.looks import HeadLook, Look, Surface
 from facejax.data.photographs.occluders import occluders
+from facejax.data.photographs.people import LOOKS, PeopleLook, choose_look
 from facejax.data.photographs.picture import Picture, draw_picture, take_picture
 from facejax.data.photographs.ranges import PictureRanges
 from facejax.data.photographs.scenes import SCENES, draw_scene, scene
 
 __all__ = [
+    "LOOKS",
     "SCENES",
     "HeadLook",
     "Look",
+    "PeopleLook",
     "Picture",
     "PictureRanges",
     "Surface",
+    "choose_look",
     "diffuse_harmonics",
     "draw_lights",
     "draw_picture",

@@ -1,6 +1,7 @@
 """People for photographs: heads with painted skin, hair, clothes and what else they wear."""
 
 import dataclasses
+import logging
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from facejax.attachments import (
     material_ids,
     sample_worn,
 )
-from facejax.data.photographs.looks import Surface, mean_openness, part_materials
+from facejax.data.photographs.looks import HeadLook, Look, Surface, mean_openness, part_materials
 from facejax.geometry.mesh import Mesh, MeshTopology
 from facejax.image.color import srgb_to_linear
 from facejax.morphable import MorphableModel, sample_coefficients
@@ -34,12 +35,50 @@ _WORN = {
     "metal": (0.25, 0.6, 0.0),
     "cloth": (0.9, 0.02, 0.0),
 }
+_log = logging.getLogger(__name__)
 _SPECULAR_UNIT = 0.08  # of painted specular maps: Burley 2012
 _SKIN_FIELDS = tuple(f.name for f in dataclasses.fields(SkinPaint))
 _DAILY = ("hat", "hat_color", "clothes", "clothes_color", "collar_color")  # change with the photo
 _WORN_PREFIX = "worn_"
 _COLOR_NOISE = 0.1  # sRGB, of what the albedo basis does not explain
 _INDEPENDENT = 300  # colour values of a face that are, roughly
+
+
+LOOKS = ("auto", "people", "head")
+
+
+def choose_look(
+    name: str,
+    model: MorphableModel,
+    *,
+    id_scale: float = 1.0,
+    exp_scale: float = 1.0,
+    alb_scale: float = 1.0,
+    texture_size: int = 256,
+    textured: bool = True,
+) -> Look:
+    """A look by its name.
+
+    Args:
+      name: 'people', 'head' (the face model as it is), or 'auto': people if the model can.
+      model: the face model.
+      id_scale, exp_scale, alb_scale: factors on coefficients; the last of 'head' alone.
+      texture_size: texels of painted skin along a side.
+      textured: whether 'head' takes the model's texture, where it has one.
+
+    Raises:
+      ValueError: another name, or people of a model without UVs, 68 landmarks or ears.
+    """
+    if name not in LOOKS:
+        raise ValueError(f"found the look {name!r}, wanted one of {LOOKS}")
+    if name != "head":
+        try:
+            return PeopleLook(model, id_scale, exp_scale, texture_size)
+        except ValueError as error:
+            if name == "people":
+                raise
+            _log.info("faces of %s are shown as they are: %s", model.topology.name, error)
+    return HeadLook(model, id_scale, exp_scale, alb_scale, textured)
 
 
 class PeopleLook:

@@ -10,16 +10,20 @@ licence; the physical constants of `spectra` are published measurements and name
 
 from facejax.morphable.skin.coefficients import SkinPaint, sample_skin
 from facejax.morphable.skin.fields import VERSION, Canvas, Patch, canvas
+from facejax.morphable.skin.linear import LinearAlbedo, at_vertices, linear_albedo
 from facejax.morphable.skin.maps import SkinMaps, hair_color, paint
 
 __all__ = [
     "VERSION",
     "Canvas",
+    "LinearAlbedo",
     "Patch",
     "SkinMaps",
     "SkinPaint",
+    "at_vertices",
     "canvas",
     "hair_color",
+    "linear_albedo",
     "paint",
     "sample_skin",
 ]

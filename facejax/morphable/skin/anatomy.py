@@ -13,7 +13,7 @@ from facejax.geometry.sphere import fit_sphere
 from facejax.morphable.model import MorphableModel
 
 PUPIL_DISTANCE_MM = 63.0
-PARTS = ("skin", "eye", "mouth", "tongue", "upper_teeth", "lower_teeth", "socket", "lash")
+PARTS = ("skin", "eye", "mouth", "tongue", "upper_teeth", "lower_teeth", "lid", "lash")
 _MIRROR68 = np.array(
     [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47,
      46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60,
@@ -119,7 +119,7 @@ def _parts(topology, shape):
     )
     points = shape[topology.landmarks68]
     main = component[topology.landmarks68[30]]
-    part[(component == main) & inner] = PARTS.index("socket")
+    part[(component == main) & inner] = PARTS.index("lid")
     part[mouth] = PARTS.index("mouth")
     part[eye] = PARTS.index("eye")
     lip_line = points[[62, 66], 1].mean()
@@ -185,7 +185,7 @@ class Face:
             ears = bump(np.stack([self.a, self.y, self.z], 1), side, (9, 20, 14))
             ears = ears * smoothstep(self.a, abs(lm[0, 0]) - 3, abs(lm[0, 0]) + 5)
         self.ears = ears
-        self._depth = depth
+        self.depth = depth
 
     def cheeks(self):
         middle = (0.95 * self.outer[0], 0.52 * self.corner[1])
@@ -236,7 +236,7 @@ class Face:
         forehead = bump(self.xy, (0, self.hair_y - 12), (36, 14))
         cheek = bump(self.ay, (self.outer[0] + 6, 0.4 * self.corner[1]), (13, 14))
         spots = bump(self.ay, temple, (12, 18)) + forehead + cheek
-        return np.clip(spots, 0, 1) * smoothstep(self.z, self._depth - 30, self._depth)
+        return np.clip(spots, 0, 1) * smoothstep(self.z, self.depth - 30, self.depth)
 
     def moustache(self):
         lm = self.head.landmarks
@@ -264,8 +264,8 @@ class Face:
             [self.corner[0] + 2, self.corner[0] + 14, abs(lm[0, 0]) - 12, abs(lm[0, 0]) - 2],
             [self.corner[1] - 3, self.corner[1] + 2, lm[0, 1] - 26, lm[0, 1] + 4],
         )
-        under = smoothstep(self.y, line + 5, line - 6) * smoothstep(self.a, 13, 26)
-        ahead = smoothstep(self.z, self._depth - 22, self._depth - 8)
+        under = smoothstep(self.y, line + 7, line - 10) * smoothstep(self.a, 10, 28)
+        ahead = smoothstep(self.z, self.depth - 22, self.depth - 8)
         ahead = np.maximum(ahead, smoothstep(self.y, lm[3, 1], lm[4, 1]))
         return under * ahead * self._over_neck() * (1 - smoothstep(self.ears, 0.1, 0.5))
 
@@ -273,7 +273,7 @@ class Face:
         """1 on the face, fading below the jaw."""
         lm = self.head.landmarks
         jaw = np.interp(self.a, np.abs(lm[8:17, 0]), lm[8:17, 1])
-        behind = smoothstep(self.z, self._depth - 55, self._depth - 30)
+        behind = smoothstep(self.z, self.depth - 55, self.depth - 30)
         return smoothstep(self.y, jaw - 34, jaw - 8) * behind
 
     def neck(self):
@@ -283,7 +283,7 @@ class Face:
     def hair_depth(self) -> np.ndarray:
         """[N] mm inside the hairline of the scalp, negative outside it."""
         x, y, a = self.x, self.y, self.a
-        back = -(self.z - self._depth) - 8  # behind the front of the ears
+        back = -(self.z - self.depth) - 8  # behind the front of the ears
         front_line = self.hair_y - 0.006 * a**2 + 2 * np.cos(0.09 * x)
         ear = self.head.landmarks[0, 1]
         side = np.interp(
@@ -302,5 +302,5 @@ class Face:
 
     def crown(self) -> np.ndarray:
         top = self.head.vertices[:, 1].max()
-        middle = np.array([0, top - 6, self._depth - 48])
+        middle = np.array([0, top - 6, self.depth - 48])
         return bump(self.points, middle, (34, 22, 36))

@@ -197,7 +197,7 @@ def sample_skin(
     shaved = chance(0.12 * bald, 1.0)
     values = dict(
         melanin=melanin,
-        blood=0.5 + normal(0.14),
+        blood=0.60 + normal(0.14),
         carotene=0.25 * asian + normal(0.30),
         redness=0.40 + 0.15 * old + normal(0.17),
         mottle=0.35 + 0.30 * old + normal(0.15),

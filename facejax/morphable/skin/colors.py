@@ -6,12 +6,14 @@ import numpy as np
 
 from facejax.morphable.skin.spectra import BLOODS, TONES, skin_table
 
-# sRGB, black to light blond; equal steps of (1 - hair_melanin)
-_HAIR = np.array(
-    [[24, 20, 19], [46, 34, 28], [78, 57, 42], [116, 86, 60], [160, 127, 88], [198, 170, 128]]
-)
-_RED_HAIR = np.array([1.55, 0.82, 0.50])  # factor of linear light at hair_red 1
-_GREY_HAIR = np.array([168, 166, 163])
+# Absorption of the pigments of hair per unit of concentration (d'Eon et al. 2011, as in PBRT 4,
+# section 9.9), and the factor of its square root in the logarithm of the albedo of hair of an
+# azimuthal roughness of 0.3 (Chiang et al. 2016, equation 9).
+_EUMELANIN, _PHEOMELANIN = (0.419, 0.697, 1.37), (0.187, 0.4, 1.05)
+_ALBEDO = float(np.polyval([0.245, 5.574, -10.73, 2.532, -0.215, 5.969], 0.3))
+_LIGHTEST, _DARKEST, _REDDEST = 0.025, 2.4, 1.6  # concentrations
+_SURFACE = 0.006  # reflected before any pigment
+_GREY_HAIR = np.array([168, 163, 155])  # sRGB
 # sRGB of irises over equal steps of melanin; where there is none, structure gives blue or green
 _IRIS = np.array([[112, 142, 168], [124, 132, 112], [128, 100, 60], [86, 53, 33], [46, 29, 21]])
 _GREEN_IRIS = np.array([[116, 130, 108], [112, 118, 78], [124, 98, 56], [86, 53, 33], [46, 29, 21]])
@@ -28,9 +30,8 @@ def ramp(table: np.ndarray, t: jax.Array) -> jax.Array:
     """[..., C]: a table [K, C] over equal steps, interpolated linearly at t [...], 0 to 1."""
     last = len(table) - 1
     place = jnp.clip(t, 0.0, 1.0) * last
-    knots = jnp.arange(last + 1, dtype=jnp.float32)
-    hats = jnp.maximum(1.0 - jnp.abs(place[..., None] - knots), 0.0)
-    return hats @ jnp.asarray(table, jnp.float32)
+    hats = [jnp.maximum(1.0 - jnp.abs(place - k), 0.0) for k in range(last + 1)]
+    return jnp.stack(hats, axis=-1) @ jnp.asarray(table, jnp.float32)
 
 
 def skin_tone(melanin: jax.Array, blood: jax.Array, carotene: jax.Array):
@@ -62,9 +63,14 @@ def skin_tone(melanin: jax.Array, blood: jax.Array, carotene: jax.Array):
 
 def hair_tone(melanin: jax.Array, red: jax.Array, grey: jax.Array) -> jax.Array:
     """Hair in linear light, [..., 3], of coefficients [...]: `hair_melanin`, `_red`, `_grey`."""
-    color = ramp(linear(_HAIR), 1.0 - melanin)
-    color = color * (1.0 + red[..., None] * (_RED_HAIR.astype(np.float32) - 1.0))
-    return color + (linear(_GREY_HAIR) - color) * (0.95 * grey[..., None])
+    eumelanin = _LIGHTEST * (_DARKEST / _LIGHTEST) ** melanin * (1.0 - 0.75 * red)
+    pheomelanin = _REDDEST * red * (0.3 + melanin)
+    channels = []
+    for k in range(3):
+        absorption = eumelanin * _EUMELANIN[k] + pheomelanin * _PHEOMELANIN[k]
+        own = _SURFACE + jnp.exp(-_ALBEDO * jnp.sqrt(absorption))
+        channels.append(own + (float(linear(_GREY_HAIR)[k]) - own) * (0.95 * grey**1.5))
+    return jnp.stack(channels, axis=-1)
 
 
 def iris_tone(melanin: jax.Array, green: jax.Array) -> jax.Array:

@@ -168,7 +168,7 @@ class _Texels:
         self.points = self.vertex_values(head.vertices)
         normals = self.vertex_values(head.normals)
         self.normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-        self.part = head.part[self.corners].max(axis=1)
+        self.part = self._parts()
         self.skin = self.part == PARTS.index("skin")
         row, column = np.divmod(self.at, fine)
         self.owner = (row // self.ratio) * size + column // self.ratio
@@ -185,6 +185,10 @@ class _Texels:
             weight = self.bary[:, k].reshape(-1, *(1,) * (values.ndim - 1))
             out = out + weight * values[self.corners[:, k]].astype(np.float32)
         return out
+
+    def broad_noise(self, seed: int, wavelength: float) -> np.ndarray:
+        """Noise of waves longer than the edges of the mesh, made at its vertices: cheap."""
+        return self.vertex_values(noise(self.head.vertices, seed, wavelength))
 
     def mask(self, name: str) -> np.ndarray:
         return self.vertex_values(self.head.mask(name))
@@ -220,6 +224,16 @@ class _Texels:
             np.stack(rows)[:, source].astype(np.float32),
             tuple(fields),
         )
+
+    def _parts(self):
+        """Part of each texel: that which most of the weight of its corners belongs to."""
+        part = self.head.part[self.corners]
+        out = part[:, 0].copy()
+        mixed = np.flatnonzero((part != part[:, :1]).any(axis=1))
+        part, bary = part[mixed], self.bary[mixed]
+        share = ((part[:, :, None] == part[:, None, :]) * bary[:, None, :]).sum(axis=-1)
+        out[mixed] = part[np.arange(len(mixed)), share.argmax(axis=1)]
+        return out
 
     def _frames(self, mesh):
         """Per triangle: 3D vectors that turn slopes along u and v into gradients; tangents."""
@@ -286,7 +300,7 @@ def _skin_fields(head: Head, texels: _Texels) -> dict[str, np.ndarray]:
         fields[name] *= free
     fields["lips"] = lips
     fields["nostril"] = np.clip(texels.mask("nostril") * 1.2, 0, 1) * skin
-    fields["blotch"] = noise(points, 2, 24.0)
+    fields["blotch"] = texels.broad_noise(2, 24.0)
     fields["mottle"] = 0.75 * noise(points, 3, 8.0) + 0.65 * noise(points, 4, 3.6)
     pores = 0.7 * noise(points, 5, 1.9) + 0.6 * noise(points, 6, 1.1)
     if texels.fine > FINE:
@@ -299,8 +313,9 @@ def _skin_fields(head: Head, texels: _Texels) -> dict[str, np.ndarray]:
         reliefs[name] = -{"fold_lines": 0.9, "neck_lines": 0.5}.get(name, 0.35) * values
     fields |= _marks(head, face, points, texels)
     reliefs["moles"] = 0.45 * fields["moles_3"]
-    fields |= _hair(face, points, texels)
-    reliefs["hair"] = 0.10 * fields["strand"]
+    beard = fields["moustache"] + fields["chin_beard"] + fields["jaw_beard"]
+    fields |= _hair(face, points, texels, beard)
+    reliefs["hair"] = 0.10 * (fields["strand"] - fields.pop("whiskers"))
     fields |= _lid_lines(head, face, texels)
     for name in RELIEFS:
         fields[f"{name}_x"], fields[f"{name}_y"] = texels.slopes(reliefs[name] * skin)
@@ -323,7 +338,7 @@ def _lips(head, face, lips):
 
 
 def _creases(face, texels):
-    wander = np.stack([noise(face.points, s, 11.0) for s in (21, 22)], axis=1) * 0.55
+    wander = 0.55 * np.stack([texels.broad_noise(s, 11.0) for s in (21, 22)], axis=1)
     out = {}
     for name, lines in strokes.age_lines(face).items():
         wide = dict(fold_lines=1.5, neck_lines=1.3).get(name, 0.9)
@@ -338,74 +353,69 @@ def _creases(face, texels):
 
 def _marks(head, face, points, texels):
     """Freckles, spots of age and moles: levels of cover, each with the marks of those before."""
+    from scipy.spatial import cKDTree
+
     areas = Face(head, head.vertices, head.normals, head.masks.get("ears"))
     skin = (head.part == 0) * (1 - np.clip(2 * head.mask("lips"), 0, 1))
-    anywhere = skin * smoothstep(head.vertices[:, 2], face._depth - 45, face._depth)
+    anywhere = skin * smoothstep(head.vertices[:, 2], face.depth - 45, face.depth)
     anywhere = anywhere * smoothstep(-areas.hair_depth(), 0, 4)
     kinds = dict(
         freckles=(areas.freckled() ** 1.3 * skin, 900, (0.45, 1.15), (0.3, 1.0)),
         age_spots=(areas.weathered() * anywhere, 70, (1.0, 3.2), (0.35, 1.0)),
         moles=(anywhere * (0.4 + areas.front), 24, (0.6, 1.35), (0.15, 0.45, 1.0)),
     )
-    uneven = noise(points, 41, 2.6)
+    near = np.flatnonzero(texels.skin & (points[:, 2] > face.depth - 50))
+    tree = cKDTree(points[near], balanced_tree=False, compact_nodes=False)
+    uneven = 0.18 * noise(points[near], 41, 2.6)
     out = {}
     for seed, (name, (weight, count, radii, levels)) in enumerate(kinds.items(), 50):
         center = scatter(head.vertices, head.triangles, weight, count, seed)
         rng = np.random.default_rng(seed)
         radius = radii[0] + (radii[1] - radii[0]) * rng.random(count) ** 2
         strong = rng.uniform(0.45, 1.0, count)
+        balls = tree.query_ball_point(center, 1.8 * radius[: len(center)])
+        mark = np.repeat(np.arange(len(balls)), [len(ball) for ball in balls])
+        texel = np.array([i for ball in balls for i in ball], np.int64)
+        distance = np.linalg.norm(points[near[texel]] - center[mark], axis=1)
+        cover = smoothstep(distance / radius[mark] + uneven[texel], 1.35, 0.55) * strong[mark]
         for number, level in enumerate(levels, 1):
-            own = slice(int(round(level * count)))
-            out[f"{name}_{number}"] = _spots(
-                points, texels, center[own], radius[own], strong[own], 0.18 * uneven
-            )
+            own = mark < level * count
+            values = np.zeros(len(points), np.float32)
+            np.maximum.at(values, near[texel[own]], cover[own])
+            out[f"{name}_{number}"] = values
     return out
 
 
-def _spots(points, texels, center, radius, strong, uneven):
-    """[N]: soft discs about points of the surface."""
-    from scipy.spatial import cKDTree
-
-    out = np.zeros(len(points), np.float32)
-    if not len(center):
-        return out
-    reach = 1.8 * radius.max()
-    near = np.flatnonzero(texels.skin)
-    low, high = center.min(axis=0) - reach, center.max(axis=0) + reach
-    near = near[((points[near] > low) & (points[near] < high)).all(axis=1)]
-    distance, index = cKDTree(center).query(
-        points[near], k=min(2, len(center)), distance_upper_bound=reach
-    )
-    distance, index = distance.reshape(len(near), -1), index.reshape(len(near), -1)
-    found = np.isfinite(distance)
-    index = np.where(found, index, 0)
-    ratio = np.where(found, distance, 0) / radius[index] + uneven[near][:, None]
-    cover = np.where(found, smoothstep(ratio, 1.35, 0.55) * strong[index], 0)
-    out[near] = cover.max(axis=1)
-    return out
-
-
-def _hair(face, points, texels):
+def _hair(face, points, texels, beard):
     """Levels of cover by short hair of the scalp and of the beard, and the tone of the strands."""
-    skin = texels.skin
-    crown = np.array([0, face.head.vertices[:, 1].max() - 14, face._depth - 52])
-    away = points - crown
-    around = np.arctan2(away[:, 0], away[:, 2]) * 60
-    down = np.arccos(np.clip(away[:, 1] / np.linalg.norm(away, axis=1), -1, 1)) * 60
-    flow = np.stack([np.cos(around / 60) * 60, np.sin(around / 60) * 60, down * 0.16], axis=1)
-    flow = flow + 0.8 * noise(points, 61, 26.0)[:, None]
+    depth = face.hair_depth()
+    scalp = np.flatnonzero(texels.skin & (depth > -14))  # as far as a hairline may come down
+    at = points[scalp]
+    crown = np.array([0, face.head.vertices[:, 1].max() - 14, face.depth - 52])
+    away = at - crown
+    around = np.arctan2(away[:, 0], away[:, 2])
+    down = np.arccos(np.clip(away[:, 1] / np.linalg.norm(away, axis=1), -1, 1))
+    flow = 60 * np.stack([np.cos(around), np.sin(around), 0.16 * down], axis=1)
+    flow = flow + 0.8 * texels.broad_noise(61, 26.0)[scalp][:, None]
     strand = 0.65 * noise(flow, 62, 2.2) + 0.55 * noise(flow, 63, 4.5) + 0.5 * noise(flow, 64, 13.0)
-    order = rank(0.9 * noise(flow, 65, 1.5) + 0.45 * noise(points, 66, 1.1))
-    long = points * [1, 0.45, 1]
-    bristle = rank(0.85 * noise(long, 67, 1.25) + 0.5 * noise(points, 68, 2.8))
-    out = dict(strand=strand, hair_depth=face.hair_depth() + 1.2 * strand)
+    order = rank(0.9 * noise(flow, 65, 1.5) + 0.45 * noise(at, 66, 1.1))
+    chin = np.flatnonzero(beard > 0.004)
+    at = points[chin] * [1, 0.33, 1]  # whiskers point down
+    bristle = rank(0.92 * noise(at, 67, 1.0) + 0.35 * noise(points[chin], 68, 3.2))
+
+    def spread(where, values):
+        out = np.zeros(len(points), np.float32)
+        out[where] = values
+        return out
+
+    out = dict(strand=spread(scalp, strand))
+    out["hair_depth"] = depth + 1.2 * out["strand"]
+    out["whiskers"] = spread(chin, bristle)
     for number, level in enumerate((1 / 3, 2 / 3, 1.0), 1):
-        soft = 0.22
-        for name, values in (("hair", order), ("bristle", bristle)):
-            cover = (
-                smoothstep(values, level + soft, level - soft) if level < 1 else 1 - 0.2 * values
-            )
-            out[f"{name}_{number}"] = cover * skin
+        for name, where, values in (("hair", scalp, order), ("bristle", chin, bristle)):
+            last = 1 - 0.2 * values  # all of them: hardly any skin between
+            cover = smoothstep(values, level + 0.22, level - 0.22) if level < 1 else last
+            out[f"{name}_{number}"] = spread(where, cover)
     return out
 
 
@@ -419,12 +429,11 @@ def _lid_lines(head, face, texels):
     near = np.flatnonzero(
         (face.points > low).all(axis=1) & (face.points < high).all(axis=1) & texels.skin
     )
-    near = near[face.front[near] > 0.02]
     rim, lash = np.zeros((2, len(face.x)), np.float32)
     distance, index = cKDTree(points).query(face.points[near], distance_upper_bound=7)
     found = np.isfinite(distance)
-    strength = np.where(index < 120, 1.0, 0.55) * found
-    width = np.hypot(1.0, 0.5 * texels.blur)
+    strength = np.where(index < 120, 1.0, 0.5) * found
+    width = np.hypot(np.where(index < 120, 1.15, 0.8), 0.5 * texels.blur)
     rim[near] = strength * np.exp(-((np.where(found, distance, 0) / width) ** 2))
     lashes = strokes.lash_hairs(head, 71)
     for start in range(0, len(near), 200_000):
@@ -477,7 +486,7 @@ def _eye_patch(head: Head, texels: _Texels) -> Patch | None:
     vein = np.exp(-((web / 0.10) ** 2)) * smoothstep(radius, 1.15, 2.0)
     lm = head.landmarks
     corner = np.where(side == 1, 1, -1)[:, None] * [abs(lm[39, 0]), 0, 0] + [0, lm[39, 1], 0]
-    caruncle = bump(points[:, :2], corner[:, :2], (2.6, 2.2))
+    caruncle = bump(points[:, :2], corner[:, :2], (1.7, 1.4))
     return texels.patch(
         where,
         dict(radius=radius, x=offset[:, 0] / IRIS_MM, y=y, fibre=fibre, vein=vein,
@@ -500,11 +509,11 @@ def _inside(head: Head, texels: _Texels) -> Patch | None:
     depth = lips[2] - points[:, 2]
     # light falls off behind the lips: pigment, not light, for no renderer shades a closed mouth
     dim = np.interp(depth, [2, 14, 34, 60], [1.0, 0.85, 0.30, 0.12])
-    dim = np.where(is_part["socket"] + is_part["lash"] > 0, 1.0, dim)
+    dim = np.where(is_part["lid"] + is_part["lash"] > 0, 1.0, dim)
     return texels.patch(
         where,
         dict(mouth=is_part["mouth"], tongue=is_part["tongue"], gum=teeth * (1 - enamel),
-             enamel=teeth * enamel, gap=gap, rim=is_part["socket"], lash=is_part["lash"], dim=dim,
+             enamel=teeth * enamel, gap=gap, rim=is_part["lid"], lash=is_part["lash"], dim=dim,
              rough=noise(points, 95, 2.4)),
     )  # fmt: skip
 
@@ -533,5 +542,5 @@ def _teeth(points, upper):
     height = (y - edge) if upper else (edge - y)
     crown = 9.2 - 1.9 * (2 * place - 1) ** 2 - 0.25 * np.minimum(tooth, 4)
     enamel = smoothstep(height, crown + 0.5, crown - 0.3)
-    gap = np.exp(-((nearest / 0.32) ** 2)) * enamel * smoothstep(height, -0.5, 1.5)
+    gap = np.exp(-((nearest / 0.48) ** 2)) * enamel * smoothstep(height, -0.5, 1.5)
     return enamel, gap

@@ -1,5 +1,6 @@
 """The part of painted skin that a linear model can carry."""
 
+import operator
 from typing import NamedTuple
 
 import jax
@@ -89,12 +90,11 @@ def linear_albedo(
             "lower num or raise draws"
         )
     board, people = canvas(model, size), symmetric_people(draws, seed)
-    albedo = np.concatenate(
-        [
-            np.asarray(paint(board, jax.tree.map(lambda x: x[i : i + _BATCH], people)).albedo)
-            for i in range(0, draws, _BATCH)
-        ]
-    ).reshape(draws, -1)
+    albedo = np.zeros((draws, size * size * 3), np.float32)
+    for start in range(0, draws, _BATCH):
+        some = np.arange(start, start + _BATCH) % draws  # batches of one shape compile once
+        painted = paint(board, jax.tree.map(operator.itemgetter(some), people)).albedo
+        albedo[some] = np.asarray(painted).reshape(_BATCH, -1)
     mean = albedo.mean(axis=0)
     total = float(((albedo - mean) ** 2).sum()) / (draws - 1)
     _, basis, std = pca(albedo, num)

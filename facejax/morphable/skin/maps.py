@@ -34,8 +34,7 @@ class SkinMaps:
       albedo: [..., T, T, 3] sRGB in [0, 1]; no light in it, except for `SkinPaint.catchlight`.
       normal: [..., T, T, 3] unit, tangent space (x along u, y against v, z out; glTF's frame), as
         `render(normal_map_space='tangent')` takes it.
-      roughness: [..., T, T] in [0, 1], the square root of the width of a microfacet lobe (Burley
-        2012).
+      roughness: [..., T, T] in [0, 1]; a GGX lobe has alpha = roughness^2 (Burley 2012).
       specular: [..., T, T] in [0, 1]: reflection at normal incidence is 0.08 times it (Burley).
       occlusion: [T, T] in [0, 1], the share of the sky that the mean face at rest leaves open; not
         in the albedo: ambient light may be multiplied by it.
@@ -90,18 +89,18 @@ def _paint_one(canvas: Canvas, c: SkinPaint):
     log = _skin(canvas, c, tone, by_melanin, by_blood)
     color = [jnp.exp(p) for p in log]
     beard = _beard_cover(canvas, c)
-    color = _over(color, face_hair * jnp.array([1.05, 0.95, 0.9]), beard)
+    color = _blend(color, face_hair * jnp.array([1.05, 0.95, 0.9]), beard)
     scalp = _scalp_cover(canvas, c)
     lighter = 1.0 + 0.30 * canvas["strand"] * (0.4 + 0.6 * (1 - c.hair_melanin))
     strands = jnp.clip(lighter, 0.35, 2.0)
-    color = [a + (h * strands - a) * scalp for a, h in zip(color, hair, strict=True)]
+    color = _blend(color, [hair[k] * strands for k in range(3)], scalp)
     rough, specular = _surface(canvas, c, beard, scalp)
     shape = rough.shape
     flat = [jnp.reshape(p, -1) for p in (*color, rough, specular)]
     for name, layer in (("brow", _brow), ("eye", _eye), ("inside", _inside)):
         if name in canvas.patches:
             patch = canvas.patches[name]
-            under = jnp.stack([p[patch.ids] for p in flat])
+            under = [p[patch.ids] for p in flat]
             over = layer(patch, c, under, jnp.exp(tone), face_hair)
             flat = [p.at[patch.ids].set(o) for p, o in zip(flat, over, strict=True)]
     *color, rough, specular = (p.reshape(shape) for p in flat)
@@ -122,10 +121,6 @@ def _levels(canvas, name, count, amount):
         hat = jnp.maximum(1.0 - jnp.abs(amount * count - k), 0.0)
         total = total + hat * canvas[f"{name}_{k}"]
     return total
-
-
-def _over(below, color, cover):
-    return [b + (a - b) * cover for b, a in zip(below, color, strict=True)]
 
 
 def _skin(canvas, c, tone, by_melanin, by_blood):
@@ -192,8 +187,8 @@ def _skin(canvas, c, tone, by_melanin, by_blood):
         )
         out.append(plane)
     # eyeliner and lashes over everything on the skin
-    liner = jnp.minimum(f["rim"] * (0.55 + 0.40 * c.makeup), 1.0)
-    lash = f["lash"] * (0.35 + 0.65 * c.lashes)
+    liner = jnp.minimum(f["rim"] * (0.70 + 0.28 * c.makeup), 1.0)
+    lash = f["lash"] * (0.30 + 0.90 * c.lashes)
     dark = jnp.clip(1.0 - (1.0 - 0.85 * liner) * (1.0 - 0.9 * lash), 0.0, 1.0)
     return [p + (float(np.log(_LASH[k])) - p) * dark for k, p in enumerate(out)]
 
@@ -213,7 +208,7 @@ def _beard_cover(canvas, c):
 
 def _scalp_cover(canvas, c):
     depth = canvas["hair_depth"] - 6.0 * c.hairline - 30.0 * c.recession * canvas["temples"]
-    amount = c.scalp_hair * _smoothstep(depth, -4.0, 9.0)
+    amount = c.scalp_hair * _smoothstep(depth, -4.0, 13.0)
     amount = amount * (1.0 - 0.9 * c.recession * canvas["crown"])
     return _levels(canvas, "hair", 3, amount) * (0.35 + 0.63 * amount)
 
@@ -261,27 +256,20 @@ def _brow(patch, c, under, skin, hair):
         taper = 0.80 + 0.95 * reach - 1.42 * reach * reach
         half = (1.5 + 3.1 * c.brow_thickness) * jnp.maximum(taper, 0.15)
         across = _smoothstep(jnp.abs(t - middle) / half, 1.0 + soft, 1.0 - soft)
-        return across * _smoothstep(s, -0.02 - soft / 4, 0.10) * _smoothstep(s, 1.10, 0.92)
+        return across * _smoothstep(s, -0.04 - soft / 4, 0.24) * _smoothstep(s, 1.10, 0.92)
 
     one = patch["cover_1"] * inside(patch["s_1"], patch["t_1"], 0.35)
     two = patch["cover_2"] * inside(patch["s_2"], patch["t_2"], 0.35)
     hairs = (1.0 - (1.0 - one) * (1.0 - two)) * (0.30 + 0.75 * c.brow_density)
     shade = inside(patch["s"], patch["t"], 0.6) * (0.10 + 0.45 * c.brow_density)
     cover = jnp.clip(1.0 - (1.0 - hairs) * (1.0 - shade * 0.75), 0.0, 0.95)
-    color = hair * 0.75
-    rows = [u + (k - u) * cover for u, k in zip(under[:3], color, strict=True)]
-    rows += [under[3] + (0.5 - under[3]) * cover, under[4]]
-    return jnp.stack(rows)
-
-
-def _mix_rows(under, color, rough, specular, cover):
-    over = jnp.concatenate([color.T, jnp.broadcast_to(rough, (1, *cover.shape)),
-                            jnp.broadcast_to(specular, (1, *cover.shape))])  # fmt: skip
-    return under + (over - under) * cover
+    *color, rough, specular = under
+    return [*_blend(color, 0.75 * hair, cover), rough + (0.5 - rough) * cover, specular]
 
 
 def _blend(below, above, weight):
-    return below + (above - below) * weight[..., None]
+    """Three planes over three planes (or numbers)."""
+    return [b + (above[k] - b) * weight for k, b in enumerate(below)]
 
 
 def _eye(patch, c, under, skin, hair):
@@ -290,40 +278,47 @@ def _eye(patch, c, under, skin, hair):
     white = _SCLERA + (_YELLOW - _SCLERA) * c.sclera_yellow
     white = white * (1.0 - 0.12 * c.melanin)
     red = jnp.clip(0.55 * c.sclera_veins * patch["vein"] + 0.10 * c.sclera_veins, 0.0, 1.0)
-    color = _blend(white, _VEIN, red)
+    color = _blend([white[k] for k in range(3)], _VEIN, red)
     color = _blend(color, _PINK * (0.65 + 0.35 * skin / skin.max()), patch["caruncle"])
     pupil = 0.26 + 0.22 * c.pupil
-    around = _smoothstep(r, pupil + 0.34, pupil + 0.02)
-    melanin = jnp.clip(
-        c.iris_melanin + 0.10 * fibre * (1.2 - c.iris_melanin) + 0.30 * c.collarette * around
-        * (1.1 - c.iris_melanin), 0.0, 1.0
-    )  # fmt: skip
-    green = jnp.broadcast_to(c.iris_green, melanin.shape)
-    iris = iris_tone(melanin, green) * jnp.clip(1.0 + 0.22 * fibre, 0.4, 1.7)[:, None]
+    around = c.collarette * _smoothstep(r, pupil + 0.34, pupil + 0.02)
+    melanin = c.iris_melanin + 0.10 * fibre * (1.2 - c.iris_melanin)
+    melanin = melanin + 0.30 * around * (1.1 - c.iris_melanin)
+    iris = iris_tone(jnp.clip(melanin, 0.0, 1.0), jnp.broadcast_to(c.iris_green, r.shape))
     ring = _smoothstep(r, 0.72, 1.0) * (0.25 + 0.65 * c.iris_ring)
-    iris = iris * (1.0 - 0.8 * ring)[:, None]
+    shade = jnp.clip(1.0 + 0.22 * fibre, 0.4, 1.7) * (1.0 - 0.8 * ring)
+    iris = [iris[:, k] * shade for k in range(3)]
     color = _blend(color, iris, _smoothstep(r, 1.07, 0.95))
-    color = _blend(color, jnp.full(3, 0.004), _smoothstep(r, pupil + 0.05, pupil - 0.05))
-    away = jnp.hypot(patch["x"] - 0.34, patch["y"] - 0.38)
-    color = _blend(color, jnp.ones(3), 0.95 * c.catchlight * _smoothstep(away, 0.24, 0.12))
-    return _mix_rows(under, color, 0.06, 0.32, patch.cover)
+    color = _blend(color, (0.004,) * 3, _smoothstep(r, pupil + 0.05, pupil - 0.05))
+    away = jnp.hypot(patch["x"] - 0.30, patch["y"] - 0.16)
+    color = _blend(color, (1.0,) * 3, 0.95 * c.catchlight * _smoothstep(away, 0.24, 0.12))
+    return _cover(under, [*color, 0.06, 0.32], patch.cover)
+
+
+def _cover(under, over, cover):
+    return [u + (o - u) * cover for u, o in zip(under, over, strict=True)]
 
 
 def _inside(patch, c, under, skin, hair):
     """Mouth, tongue, gums, teeth, the wet rims of the lids, strips of lashes."""
-    dim, rough = patch["dim"], patch["rough"]
+    dim = patch["dim"]
     blood = 0.75 + 0.25 * (1.0 - c.melanin)
     enamel = _TEETH + (_YELLOW_TEETH - _TEETH) * c.teeth_yellow
-    enamel = enamel * (1.0 - 0.55 * patch["gap"])[:, None]
     rim = 0.45 * _PINK + 0.55 * skin * jnp.array([1.0, 0.72, 0.70])
     lash = skin * 0.25 + (_LASH - skin * 0.25) * (0.6 + 0.4 * c.lashes)
-    color = (
-        patch["mouth"][:, None] * _MOUTH * blood
-        + patch["tongue"][:, None] * _TONGUE * blood * (1.0 + 0.10 * rough)[:, None]
-        + patch["gum"][:, None] * _GUM * (0.6 + 0.4 * blood)
-        + patch["enamel"][:, None] * enamel
-        + patch["rim"][:, None] * rim
-        + patch["lash"][:, None] * lash
-    ) * dim[:, None]
+    tongue = patch["tongue"] * (1.0 + 0.10 * patch["rough"])
+    teeth = patch["enamel"] * (1.0 - 0.7 * patch["gap"])
+    color = [
+        dim
+        * (
+            patch["mouth"] * (_MOUTH[k] * blood)
+            + tongue * (_TONGUE[k] * blood)
+            + patch["gum"] * (_GUM[k] * (0.6 + 0.4 * blood))
+            + teeth * enamel[k]
+            + patch["rim"] * rim[k]
+            + patch["lash"] * lash[k]
+        )
+        for k in range(3)
+    ]
     wet = 0.25 - 0.08 * patch["enamel"] + 0.45 * patch["lash"]
-    return _mix_rows(under, color, wet, 0.35 * dim, patch.cover)
+    return _cover(under, [*color, wet, 0.35 * dim], patch.cover)

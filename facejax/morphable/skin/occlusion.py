@@ -4,14 +4,14 @@ import numpy as np
 
 from facejax.morphable.skin.anatomy import PARTS, Head
 
-_VOXEL, _REACH, _RAYS = 1.6, 32.0, 48
+_VOXEL, _REACH, _RAYS = 1.6, 30.0, 36
 
 
 def ambient_occlusion(head: Head, surface: np.ndarray) -> np.ndarray:
     """Share of the sky above each vertex, cosine-weighted, [V] in [0, 1].
 
     Rays march through voxels of the surface; what hides the sky counts less with distance, up to
-    32 mm (canonical).
+    30 mm (canonical).
 
     Args:
       head: the head; strips of lashes hide nothing.

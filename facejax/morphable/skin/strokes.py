@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from facejax.morphable.skin.anatomy import Head
+from facejax.morphable.skin.anatomy import PARTS, Head
 
 BROW_S = (-0.45, 1.15)  # along the brow: 0 is the inner end of the landmarks, 1 the outer
 BROW_T = 8.0  # mm above and below its middle line
@@ -62,14 +62,47 @@ def spline(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def lid_rims(head: Head) -> dict[str, np.ndarray]:
-    """'upper' and 'lower': [2, 60, 3] curves of both eyes (right first), inner to outer corner."""
+    """'upper' and 'lower': [2, 60, 3] curves of both eyes (right first), inner to outer corner.
+
+    They run where the skin of the mesh ends, and through the landmarks where it does not end.
+    """
     lm = head.landmarks
     upper = [[39, 38, 37, 36], [42, 43, 44, 45]]
     lower = [[39, 40, 41, 36], [42, 47, 46, 45]]
-    return {
-        name: np.stack([spline(lm[ids], 60) for ids in sides])
-        for name, sides in (("upper", upper), ("lower", lower))
-    }
+    border = _skin_border(head)
+    out = {"upper": [], "lower": []}
+    for side in (0, 1):
+        corners = lm[[39, 36] if side == 0 else [42, 45]]
+        center = corners.mean(axis=0)
+        near = border[np.linalg.norm(border - center, axis=1) < 21]
+        for name, ids, sign in (("upper", upper[side], 1), ("lower", lower[side], -1)):
+            own = near[sign * (near[:, 1] - center[1]) > 0.3] if len(near) else near
+            if len(own) < 6:
+                out[name].append(spline(lm[ids], 60))
+                continue
+            outward = own[:, 0] * np.sign(center[0])  # away from the nose
+            order = np.argsort(outward)
+            path = np.concatenate([corners[:1], own[order], corners[1:]])
+            out[name].append(_resampled(path, 60))
+    return {name: np.stack(curves) for name, curves in out.items()}
+
+
+def _skin_border(head):
+    """[N, 3]: vertices of the skin that touch the rims of the eye sockets."""
+    part = head.part[head.triangles]
+    mixed = (part == 0).any(axis=1) & (part == PARTS.index("lid")).any(axis=1)
+    ids = np.unique(head.triangles[mixed])
+    return head.vertices[ids[head.part[ids] == 0]]
+
+
+def _resampled(path, count):
+    """[count, D]: evenly spaced points of a polyline, a little smoothed."""
+    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    wanted = np.linspace(0, along[-1], count)
+    curve = np.stack([np.interp(wanted, along, c) for c in path.T], axis=1)
+    for _ in range(4):
+        curve[1:-1] = (curve[:-2] + 2 * curve[1:-1] + curve[2:]) / 4
+    return curve
 
 
 class BrowFrame:
@@ -109,8 +142,8 @@ def brow_hairs(frame: BrowFrame, seed: int) -> tuple[Curves, np.ndarray]:
     t = rng.uniform(-1, 1, num) * BROW_T * np.sqrt(rng.random(num)) ** 0.5
     roots = np.stack([s, t], axis=1)
     # steep at the nose, flat at the temple; above the middle they lean down, below it up
-    lean = np.interp(s, [-0.45, 0.0, 0.15, 0.45, 1.0], [1.75, 1.45, 1.05, 0.50, 0.05])
-    lean = lean - 0.055 * t * np.clip(s + 0.2, 0, 1) + rng.normal(0, 0.16, num)
+    lean = np.interp(s, [-0.45, 0.0, 0.15, 0.45, 1.0], [1.45, 1.25, 0.95, 0.50, 0.05])
+    lean = lean - 0.055 * t * np.clip(s + 0.2, 0, 1) + rng.normal(0, 0.20, num)
     bend = rng.normal(-0.35, 0.15, num) * np.clip(s + 0.3, 0, 1)
     length = np.interp(s, [-0.2, 0.2, 0.8, 1.1], [5.0, 8.0, 7.0, 4.5]) * rng.uniform(0.7, 1.15, num)
     step = np.linspace(0, 1, 40)
@@ -127,9 +160,9 @@ def lash_hairs(head: Head, seed: int) -> Curves:
     rng = np.random.default_rng(seed)
     points, widths, owners = [], [], []
     number = 0
-    for lid, count, reach, sign in (("upper", 80, 5.0, 1), ("lower", 55, 2.6, -1)):
+    for lid, count, reach, sign in (("upper", 85, 6.0, 1), ("lower", 55, 3.0, -1)):
         for side, rim in zip((-1, 1), lid_rims(head)[lid], strict=True):
-            place = np.sort(rng.uniform(0.10, 0.985, count))
+            place = 0.10 + 0.885 * (np.arange(count) + rng.random(count)) / count
             at = np.arange(60) / 59
             root = np.stack([np.interp(place, at, rim[:, c]) for c in (0, 1)], axis=1)
             fan = np.interp(place, [0, 0.5, 1], [-0.45, 0.15, 0.85]) + rng.normal(0, 0.12, count)
@@ -140,7 +173,7 @@ def lash_hairs(head: Head, seed: int) -> Curves:
             path = np.stack([side * np.sin(tilt), sign * np.cos(tilt)], axis=-1)
             curve = root[:, None] + np.cumsum(path * (length[:, None, None] / 29), axis=1)
             points.append(curve.reshape(-1, 2))
-            widths.append(np.tile(0.15 * (1 - 0.8 * step), count))
+            widths.append(np.tile((0.22 if sign > 0 else 0.15) * (1 - 0.8 * step), count))
             owners.append(number + np.repeat(np.arange(count), len(step)))
             number += count
     return Curves(np.concatenate(points), np.concatenate(widths), np.concatenate(owners))

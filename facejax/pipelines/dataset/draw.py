@@ -5,9 +5,9 @@ import pathlib
 import numpy as np
 
 from facejax.data.photographs import (
-    HeadLook,
     Look,
     PictureRanges,
+    choose_look,
     diffuse_harmonics,
     draw_picture,
 )
@@ -51,7 +51,7 @@ class Drawer:
       options: what to draw.
       run: a trained Face Manifold. 'manifold' sampling needs it; 'uniform' takes mean and standard
         deviation of its training rows, and those of 2048 normal faces without it.
-      look: what people look like; by default the face model alone.
+      look: what people look like; None for the one that the options name.
 
     Attributes:
       backgrounds: where backgrounds come from.
@@ -68,7 +68,7 @@ class Drawer:
         look: Look | None = None,
     ):
         self.model, self.options = model, options
-        self._look = look or HeadLook(model)
+        self._look = look or choose_look(options.look, model)
         ranges = PictureRanges()
         self._ranges = ranges.ideal() if options.camera == "ideal" else ranges
         self.backgrounds = Backgrounds(options.background, options.size)

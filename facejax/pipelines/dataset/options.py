@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from facejax.data.photographs import LOOKS
+
 SAMPLING = ("normal", "uniform", "manifold")
 CAMERAS = ("photo", "ideal")
 MODES = {"shape": ("id",), "exp": ("exp",), "both": ("id", "exp")}
@@ -29,6 +31,8 @@ class Options:
         or a folder of images.
       camera: 'photo' (lens, noise, compression, things before the face, see
         `facejax.data.photographs.PictureRanges`), or 'ideal': the same light, and none of these.
+      look: 'people' (painted skin, hair, clothes, glasses and hats), 'head' (the face model as it
+        is), or 'auto': people where the face model has what they need.
       supersample: samples per pixel along each axis, of the picture and its mask: 1, or 2 for
         smooth edges.
       seed: >= 0.
@@ -47,6 +51,7 @@ class Options:
     shift_mm: float = 20.0
     background: str = "scene"
     camera: str = "photo"
+    look: str = "auto"
     supersample: int = 2
     seed: int = 0
 
@@ -65,6 +70,7 @@ class Options:
             ("frame_mm", _span(self.frame_mm, 20.0), "LEAST,MOST with 20 <= LEAST <= MOST"),
             ("shift_mm", 0 <= self.shift_mm <= 200, "0 to 200"),
             ("background", bool(self.background), "'scene', 'plain', 'gradient' or a folder"),
+            ("look", self.look in LOOKS, f"one of {LOOKS}"),
             ("camera", self.camera in CAMERAS, f"one of {CAMERAS}"),
             ("supersample", self.supersample in (1, 2), "1 or 2"),
             ("seed", self.seed >= 0, "0 or more"),

@@ -15,7 +15,7 @@ from flax import struct
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from facejax.data.photographs import HeadLook, Look, take_picture
+from facejax.data.photographs import Look, choose_look, take_picture
 from facejax.geometry import rotations
 from facejax.geometry.camera import Camera, camera_from_object, project
 from facejax.image.sensor import undevelop
@@ -110,7 +110,7 @@ class FaceRenderer:
         look: Look | None = None,
     ):
         devices = list(devices or jax.local_devices())
-        look = look or HeadLook(model)
+        look = look or choose_look(options.look, model)
         self.num_devices = len(devices)
         self.regions = region_names(model, look)
         nets, denoisers = model_denoisers(model, options, run)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from facejax.geometry.sphere import fit_sphere
 from facejax.morphable import expression_presets, load_morphable
 from facejax.morphable.ict import RAW_KEYS, build_ict, read_raw
-from facejax.geometry.sphere import fit_sphere
 from facejax.morphable.storage import model_from_arrays
 from tests.morphable.ict import toy
 from tests.parity.golden import ROOT
