@@ -59,7 +59,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     g.add_argument("--camera", choices=("photo", "ideal"), default="photo",
                    help="ideal: no blur, noise, compression or things before the face")  # fmt: skip
     g.add_argument("--look", choices=("auto", "people", "head"), default="auto",
-                   help="people: painted skin, hair, clothes; head: the model as it is (auto)")  # fmt: skip
+                   help="people: skin, hair, clothes; head: the model alone (auto)")  # fmt: skip
     g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
 
     g.add_argument("--skip_bad", action="store_true",
