@@ -31,7 +31,7 @@ from tests.disks import leftovers, short_files, small_disk
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SIZE, NUM, BATCH = 40, 9, 32
-OPTIONS = Options(size=SIZE, seed=5, background="gradient")
+OPTIONS = Options(size=SIZE, seed=5, background="gradient", look="head")
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def test_after_kill_9_the_set_is_the_same(maker, model, tmp_path):
     command = [
         sys.executable, str(ROOT / "launch/make_dataset.py"), f"--model={tmp_path / 'model.npz'}",
         f"--num={num}", f"--out={out}", f"--resolution={SIZE}", "--seed=5",
-        "--background=gradient", f"--batch_size={BATCH}",
+        "--background=gradient", "--look=head", f"--batch_size={BATCH}",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.time() + 120
@@ -332,7 +332,7 @@ def test_a_background_that_goes_bad_loses_no_face(model, tmp_path):
     for k in range(4):
         write_image(folder / f"{k}.png", np.full((30, 30, 3), 0.2 * k))
     (folder / "bad.png").write_bytes(b"no image")
-    options = Options(size=SIZE, seed=5, background=str(folder))
+    options = Options(size=SIZE, seed=5, background=str(folder), look="head")
     maker = FaceMaker(model, options)
     with pytest.raises(ValueError, match=r"1 of 5 .*\(bad.png\).*--skip_bad"):
         write_dataset(maker, out, 8, batch_size=BATCH)
@@ -408,7 +408,7 @@ def test_a_packed_set_that_will_not_fit_is_refused_first(maker, tmp_path, monkey
 
 def test_a_folder_of_something_else_is_refused(maker, model, tmp_path):
     write_dataset(maker, tmp_path / "a", 1, batch_size=BATCH)
-    other = FaceMaker(model, Options(size=SIZE, seed=6))
+    other = FaceMaker(model, Options(size=SIZE, seed=6, look="head"))
     with pytest.raises(ValueError, match="background 'gradient', now 'plain', seed 5, now 6"):
         write_dataset(other, tmp_path / "a", 1)
     (tmp_path / "b").mkdir()
