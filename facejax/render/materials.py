@@ -44,7 +44,7 @@ class Material:
 class Lamps:
     """A sky and K distant lamps, for surfaces with a `Material`.
 
-    Diffuse: Lambert, with light beyond the terminator where the material scatters. Shine: GGX
+    Both sides of a surface reflect. Diffuse: Lambert, with light beyond the terminator where the material scatters. Shine: GGX
     (Walter et al. 2007) with Schlick's Fresnel term and the visibility term of Karis 2013; the sky
     shines too, blurred as it is (its harmonics along the mirrored view). The first lamp is dimmed
     by `Material.lit`, the others and the sky by `Material.openness`.
@@ -69,7 +69,11 @@ class Lamps:
         sky = SphericalHarmonics(self.sky)
         opened = material.openness
         total = [opened * c for c in sky.reflect(albedo, normal, position, view)]
-        facing_view = jnp.maximum(sum_products(normal, view), 1e-3)
+        facing_view = sum_products(normal, view)
+        # sheets are seen from behind too: their normal is mirrored there, without a jump
+        away = 2.0 * jnp.minimum(facing_view, 0.0)
+        normal = [n - away * v for n, v in zip(normal, view, strict=True)]
+        facing_view = jnp.maximum(jnp.abs(facing_view), 1e-3)
         mirrored = [2.0 * facing_view * n - v for n, v in zip(normal, view, strict=True)]
         grazing = _fresnel(material.specular, facing_view) * (1.0 - material.roughness)
         shine = [opened * grazing] * 3

@@ -27,8 +27,8 @@ from facejax.render.scene import concatenate_meshes
 
 # Roughness, reflectance at normal incidence, scattering, by material of an attachment.
 _WORN = {
-    "hair": (0.45, 0.046, 0.15),
-    "beard": (0.5, 0.046, 0.15),
+    "hair": (0.6, 0.03, 0.15),
+    "beard": (0.65, 0.03, 0.15),
     "frame": (0.3, 0.04, 0.0),
     "lens": (0.06, 0.04, 0.0),
     "hat": (0.9, 0.02, 0.0),

@@ -409,7 +409,7 @@ def test_a_packed_set_that_will_not_fit_is_refused_first(maker, tmp_path, monkey
 def test_a_folder_of_something_else_is_refused(maker, model, tmp_path):
     write_dataset(maker, tmp_path / "a", 1, batch_size=BATCH)
     other = FaceMaker(model, Options(size=SIZE, seed=6, look="head"))
-    with pytest.raises(ValueError, match="background 'gradient', now 'plain', seed 5, now 6"):
+    with pytest.raises(ValueError, match="background 'gradient', now 'scene', seed 5, now 6"):
         write_dataset(other, tmp_path / "a", 1)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").write_text("x")
