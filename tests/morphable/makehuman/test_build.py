@@ -10,7 +10,7 @@ from facejax.morphable import decode_shape, load_morphable, load_npz, save_npz
 from facejax.morphable.makehuman.file import read_head
 from facejax.morphable.storage import content_digest
 
-DIGEST = "2d9c1cd7c5bdadff10bf11fa255261c0"
+DIGEST = "847aadf321be996b5fc4a0ee662f4eaf"
 
 
 @pytest.fixture(scope="module")
