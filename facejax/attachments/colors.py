@@ -50,7 +50,7 @@ def hair_color(melanin: jax.Array, redness: jax.Array) -> jax.Array:
 
     Source: d'Eon et al. 2011 (absorption), Chiang et al. 2016, equation 9 (albedo).
     """
-    melanin, redness = jnp.asarray(melanin)[..., None], jnp.asarray(redness)[..., None]
+    melanin, redness = (x[..., None] for x in jnp.broadcast_arrays(melanin, redness))
     eumelanin = _LIGHTEST * (_DARKEST / _LIGHTEST) ** melanin * (1 - 0.75 * redness)
     pheomelanin = _REDDEST * redness * (0.3 + melanin)
     shape = (1,) * (melanin.ndim - 1) + (3,)

@@ -44,10 +44,11 @@ class Material:
 class Lamps:
     """A sky and K distant lamps, for surfaces with a `Material`.
 
-    Both sides of a surface reflect. Diffuse: Lambert, with light beyond the terminator where the material scatters. Shine: GGX
-    (Walter et al. 2007) with Schlick's Fresnel term and the visibility term of Karis 2013; the sky
-    shines too, blurred as it is (its harmonics along the mirrored view). The first lamp is dimmed
-    by `Material.lit`, the others and the sky by `Material.openness`.
+    Both sides of a surface reflect. Diffuse: Lambert, with light beyond the terminator where the
+    material scatters. Shine: GGX (Walter et al. 2007) with Schlick's Fresnel term and the
+    visibility term of Karis 2013; the sky shines too, blurred as it is (its harmonics along the
+    mirrored view). The first lamp is dimmed by `Material.lit`, the others and the sky by
+    `Material.openness`.
 
     Attributes:
       sky: [..., 9, 3], as `SphericalHarmonics(sky)`: the diffuse light, of a white surface.

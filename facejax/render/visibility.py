@@ -87,7 +87,7 @@ def _seen(points, heights, middle, reach, spread_mm):
             for j, wc in ((0, 1 - tc), (1, tc)):
                 height = take(flat, (top + i) * size + left + j)
                 total = total + wr * wc * (height <= points[:, 2])
-    return total / (_TAPS if spread_mm is not None else 1)
+    return jnp.minimum(total / (_TAPS if spread_mm is not None else 1), 1.0)
 
 
 def lit_share(

@@ -44,7 +44,8 @@ def test_a_head_is_its_model(model):
     both = {k: jnp.stack([v, v]) for k, v in drawn.items()}
     surface = look.surface(look.tables(), both, vertices)
     assert surface.mesh.vertex_colors.shape == (2, model.num_vertices, 3)
-    material = surface.material(jnp.array([[0.0, 0, 1], [1, 0, 0.2]]), jnp.full(2, 3.0), 32)
-    assert material.lit.shape == (2, model.num_vertices)
-    shadow = np.asarray(material.lit).mean(axis=1)
-    assert shadow[1] < shadow[0] <= 1  # from the side, the nose hides a cheek
+    front, above = jnp.array([[0.0, 0, 1], [0, 1, 0.2]])
+    lit = np.asarray(surface.material(jnp.stack([front, above]), jnp.full(2, 3.0), 32).lit)
+    assert lit.shape == (2, model.num_vertices) and 0 <= lit.min() and lit.max() <= 1
+    eye = model.topology.masks["eye"] == 1  # under the brows
+    assert lit[1, eye].mean() < lit[0, eye].mean() - 0.1
