@@ -1,9 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from facejax.image.color import linear_to_srgb
-from facejax.image.sensor import LUMA, add_noise, blackbody_rgb, develop, undevelop
+from facejax.image.sensor import LUMA, add_noise, blackbody_rgb, develop, grain, undevelop
 
 
 def test_blackbody_colours():
@@ -18,13 +20,20 @@ def test_blackbody_colours():
         blackbody_rgb(1000.0)
 
 
-def test_noise_has_the_variance_that_it_says(rng):
+def test_noise_has_the_variance_that_it_says():
     light = np.tile(np.linspace(0, 1, 8, dtype=np.float32)[:, None, None], (1, 4000, 1))
-    grain = rng.standard_normal(light.shape).astype(np.float32)
-    noisy = np.asarray(add_noise(light, grain, 0.02, 0.003))
+    noise = grain(jax.random.key(1), light.shape)
+    noisy = np.asarray(add_noise(light, noise, 0.02, 0.003))
     want = 0.02**2 + 0.003 * light[:, 0, 0]
     np.testing.assert_allclose((noisy - light).var(axis=(1, 2)), want, rtol=0.15)
-    np.testing.assert_array_equal(add_noise(light, grain, 0.0, 0.0), light)
+    np.testing.assert_array_equal(add_noise(light, noise, 0.0, 0.0), light)
+
+
+def test_grain_is_nearly_normal():
+    values = np.sort(np.asarray(grain(jax.random.key(0), (200, 200))).reshape(-1))
+    np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=0.02)
+    share = np.arange(1, 40001) / 40001
+    assert np.abs(share - scipy.stats.norm.cdf(values)).max() < 0.02 and np.abs(values).max() < 3.5
 
 
 def test_neutral_development_is_srgb_up_to_the_highlights():

@@ -7,7 +7,7 @@ import numpy as np
 from facejax.image.jpeg import jpeg
 from facejax.image.optics import blur_matrix, filter_axes, resolution_matrix
 from facejax.image.resample import resize_weights
-from facejax.image.sensor import add_noise, develop
+from facejax.image.sensor import add_noise, develop, grain
 
 
 def draw_lens(rng: np.random.Generator, ranges) -> dict[str, np.ndarray]:
@@ -70,8 +70,9 @@ def finish(light: jax.Array, numbers: dict[str, jax.Array], key: jax.Array) -> j
     away = (jnp.square(place[None, :]) + jnp.square(place[:, None])) / 2
     exposed = light * numbers["gain"].reshape(1, 1, 3)
     exposed = exposed * (1.0 - numbers["vignette"] * away)[..., None]
-    grain = jax.random.normal(key, light.shape)
-    exposed = add_noise(exposed, grain, numbers["noise"], jnp.square(numbers["noise"]))
+    exposed = add_noise(
+        exposed, grain(key, light.shape), numbers["noise"], jnp.square(numbers["noise"])
+    )
     midtones, contrast, saturation = numbers["tone"]
     picture = develop(
         exposed, jnp.ones(3), midtones=midtones, contrast=contrast, saturation=saturation

@@ -58,6 +58,12 @@ def occluders(
     Returns:
       (share, color): [S, S, 1] in [0, 1], how much of a pixel is covered; [S, S, 3] linear light.
     """
+    some = (numbers["cover"][0] > 0) | (numbers["blob"][2] > 0) | (numbers["bars"][:4].max() > 0)
+    nothing = jnp.zeros((size, size, 1)), jnp.zeros((size, size, 3))
+    return jax.lax.cond(some, lambda: _draw(numbers, key, size), lambda: nothing)
+
+
+def _draw(numbers, key, size):
     for_shape, for_texture, for_blob = jax.random.split(key, 3)
     place = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2 / size) - 1
     x, y = place[None, :], place[:, None]
