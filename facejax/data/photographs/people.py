@@ -12,9 +12,11 @@ from facejax.attachments import (
     MATERIALS,
     Worn,
     attach,
+    colors,
     load_wardrobe,
     material_ids,
     sample_worn,
+    wardrobe,
 )
 from facejax.data.photographs.looks import HeadLook, Look, Surface, mean_openness, part_materials
 from facejax.geometry.mesh import Mesh, MeshTopology
@@ -107,9 +109,11 @@ class PeopleLook:
             np.asarray(model.mean_shape), model.topology.mesh,
             texture=np.zeros((texture_size, texture_size, 3), np.float32),
         )  # fmt: skip
-        person = self.person(np.random.default_rng(0))
-        nothing = person | self.photo(np.random.default_rng(0), person)
-        added = attach(self._wardrobe, model.mean_shape, self._worn(nothing))
+        worn_topology = wardrobe.topology()[0]
+        added = Mesh(
+            np.zeros((worn_topology.num_vertices, 3), np.float32), worn_topology,
+            texture=np.zeros((colors.ROWS, colors.COLUMNS, 3), np.float32),
+        )  # fmt: skip
         scene, part = concatenate_meshes([head, added])
         self.topology: MeshTopology = scene.topology
         self.materials = ("head", *MATERIALS)

@@ -1,5 +1,7 @@
 """People with everything, on a coarse head: one wardrobe and one canvas for all tests."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from facejax.geometry.mesh import MeshTopology
 from facejax.morphable import FaceTopology, decode_albedo, decode_shape, load_morphable
 from facejax.recon.decoder import split
 
+slow = pytest.mark.skipif(
+    not os.environ.get("FACEJAX_SLOW"), reason="a minute of building and compiling: FACEJAX_SLOW=1"
+)
 CLEAN = PhotoRanges(blur_px=0.0, degraded=0.0, blobs=0.0, cut=0.0, yaw_deg=20.0)
 
 
@@ -36,6 +41,7 @@ def batch(model, look):
     return drawn, source.make(source.tables(), drawn)
 
 
+@slow
 def test_people_keep_skin_and_hair_and_change_clothes(look, batch):
     drawn, _ = batch
     worn = drawn["look"]
@@ -47,6 +53,7 @@ def test_people_keep_skin_and_hair_and_change_clothes(look, batch):
     jax.tree.map(np.testing.assert_array_equal, *again)
 
 
+@slow
 def test_surfaces_begin_with_the_head(model, look):
     person = look.person(np.random.default_rng(0))
     drawn = person | look.photo(np.random.default_rng(1), person)
@@ -66,6 +73,7 @@ def test_surfaces_begin_with_the_head(model, look):
     assert not np.asarray(surface.skin[num:]).any()
 
 
+@slow
 def test_albedo_coefficients_are_the_nearest(model, batch):
     """The basis explains painted skin better with them than with none."""
     drawn, photos = batch
@@ -77,6 +85,7 @@ def test_albedo_coefficients_are_the_nearest(model, batch):
     assert tone[order[0]].sum() > tone[order[-1]].sum()
 
 
+@slow
 def test_photos_of_people(batch):
     _, photos = batch
     image, mask = np.asarray(photos["image"]), np.asarray(photos["mask"])
