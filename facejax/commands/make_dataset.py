@@ -60,7 +60,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
                    help="ideal: no blur, noise, compression or things before the face")  # fmt: skip
     g.add_argument("--look", choices=("auto", "people", "head"), default="auto",
                    help="people: skin, hair, clothes; head: the model alone (auto)")  # fmt: skip
-    g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
+    g.add_argument("--supersample", type=int, default=1, choices=(1, 2), help="per axis (1)")
 
     g.add_argument("--skip_bad", action="store_true",
                    help="do without backgrounds that cannot be read")  # fmt: skip

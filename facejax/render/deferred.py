@@ -47,8 +47,7 @@ class DeferredShader:
         vertices = jnp.asarray(surface["vertices"], jnp.float32)
         attributes = dict(normal=planes(vertex_normals(vertices, self.topology)))
         material = surface.get("material")
-        mixed = material is not None and material.textured is not None
-        if "vertex_colors" in surface and (mixed or "texture" not in surface):
+        if "texture" not in surface and "vertex_colors" in surface:
             attributes["albedo"] = planes(surface["vertex_colors"])
         lamps = shading.DirectionalLight | shading.PointLight | Lamps
         if any(isinstance(x, lamps) for x in lights):
@@ -84,7 +83,7 @@ class DeferredShader:
         uv = values.get("uv")
         normal = self._normal(arrays, values["normal"], ids, bary, uv)
         material = Material(*values["material"]) if "material" in values else None
-        albedo = self._albedo(arrays["images"], values, ids, uv, material)
+        albedo = self._albedo(arrays["images"], values, ids, uv)
         color = self._reflect(arrays, albedo, normal, values.get("position"), material)
         hit = ids >= 0
         color = [jnp.where(hit, c, b) for c, b in zip(color, planes(backdrop), strict=True)]
@@ -104,13 +103,9 @@ class DeferredShader:
         sampled = texture_planes(image, *uv, self.wrap, self.cpu)
         return [jnp.where(ids >= 0, s, 0.0) for s in sampled]
 
-    def _albedo(self, images, values, ids, uv, material):
+    def _albedo(self, images, values, ids, uv):
         if "texture" in images:
             albedo = self._sampled(images["texture"], uv, ids)
-            if "albedo" in values:
-                share = material.textured
-                plain = values["albedo"]
-                albedo = [p + share * (a - p) for a, p in zip(albedo, plain, strict=True)]
         else:
             plain = jnp.full(ids.shape, PLAIN_ALBEDO, jnp.float32)
             albedo = values.get("albedo", [plain] * 3)

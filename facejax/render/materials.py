@@ -28,8 +28,6 @@ class Material:
       scatter: [..., V] in [0, 1]: how much light goes through the surface, 1 for skin.
       openness: [..., V] in [0, 1], share of the sky that is seen (`visibility.openness`).
       lit: [..., V] in [0, 1], share of the first lamp that is seen (`visibility.lit_share`).
-      textured: [..., V] in [0, 1], or None for 1: where 0, the mesh's vertex colours count and not
-        its texture.
     """
 
     roughness: jax.Array
@@ -37,7 +35,6 @@ class Material:
     scatter: jax.Array
     openness: jax.Array
     lit: jax.Array
-    textured: jax.Array | None = None
 
 
 @struct.dataclass

@@ -101,15 +101,15 @@ def square():
 def test_render_uses_the_material_of_each_vertex(square):
     camera = Camera.orthographic(100.0)
     weights = jnp.array([[0.0], [1.0], [1.0], [0.0]])
-    look = material(4, lit=0.5).replace(textured=jnp.array([0.0, 1.0, 1.0, 0.0]))
+    look = material(4, lit=0.5).replace(openness=jnp.array([0.2, 1.0, 1.0, 0.2]))
     out = render(
         square, camera, lamps(sky=0.25), (20, 20), material=look, attributes=weights,
         color_space="raw", silhouette="none",
     )  # fmt: skip
     across = (np.arange(20) + 0.5) / 20
     np.testing.assert_allclose(out.attributes[10, :, 0], across, atol=1e-5)
-    # sky, and half of a lamp in front; from vertex colours on the left to the texture on the right
-    want = (0.25 + 0.5) * (0.2 + 0.4 * across)
+    # half of a lamp in front, and a sky that is mostly hidden on the left
+    want = 0.6 * (0.25 * (0.2 + 0.8 * across) + 0.5)
     np.testing.assert_allclose(out.image[10, :, 0], want, atol=1e-4)
     gradient = jax.grad(
         lambda m: render(square, camera, lamps(), (8, 8), material=m, color_space="raw").image.sum()

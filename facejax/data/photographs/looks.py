@@ -46,7 +46,7 @@ class Surface:
 
     Attributes:
       mesh: object space, mm, colours and textures in linear light. The head's vertices come first.
-      roughness, specular, scatter, openness, textured: [..., N], as in `render.Material`.
+      roughness, specular, scatter, openness: [..., N], as in `render.Material`.
       skin: [..., N] in [0, 1]: visible skin of the face, for the mask.
       alb: [..., D_alb] albedo coefficients nearest to what is seen; None for those drawn.
     """
@@ -57,7 +57,6 @@ class Surface:
     scatter: jax.Array
     openness: jax.Array
     skin: jax.Array
-    textured: jax.Array | None = None
     alb: jax.Array | None = None
 
     def material(self, direction: jax.Array, spread_mm: jax.Array, size: int) -> Material:
@@ -69,9 +68,7 @@ class Surface:
           size: of the shadow map.
         """
         lit = lit_share(self.mesh.vertices, self.mesh.topology, direction, spread_mm, size)
-        return Material(
-            self.roughness, self.specular, self.scatter, self.openness, lit, self.textured
-        )
+        return Material(self.roughness, self.specular, self.scatter, self.openness, lit)
 
 
 class Look(Protocol):

@@ -33,8 +33,8 @@ class Options:
         `facejax.data.photographs.PictureRanges`), or 'ideal': the same light, and none of these.
       look: 'people' (painted skin, hair, clothes, glasses and hats), 'head' (the face model as it
         is), or 'auto': people where the face model has what they need.
-      supersample: samples per pixel along each axis, of the picture and its mask: 1, or 2 for
-        smooth edges.
+      supersample: samples per pixel along each axis, of the picture and its mask: 1, which blends
+        the pixels that silhouettes cut, or 2.
       seed: >= 0.
     """
 
@@ -52,7 +52,7 @@ class Options:
     background: str = "scene"
     camera: str = "photo"
     look: str = "auto"
-    supersample: int = 2
+    supersample: int = 1
     seed: int = 0
 
     def __post_init__(self):

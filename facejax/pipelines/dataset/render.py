@@ -198,25 +198,24 @@ def _render_face(static, fixed, drawn):
 def _look(surface, camera, picture, labels, static):
     """(RenderOutput at the centres of pixels, linear light over black and coverage [N, N, 4]).
 
-    With two samples per pixel and axis, the mesh is rendered once, on the grid of all points half a
-    pixel apart, which contains the centres. The picture is then the average with the weights 1/4,
-    1/2, 1/4 around a centre, along both axes.
+    With one sample per pixel, those that silhouettes cut are blended. With two per axis, the mesh is
+    rendered once, on the grid of all points half a pixel apart, which contains the centres. The
+    picture is then the average with the weights 1/4, 1/2, 1/4 around a centre, along both axes.
     """
     n = static.size
     lamps = Lamps(picture["sky"], picture["lamp_directions"], picture["lamp_colors"])
     key_lamp = jnp.matmul(picture["lamp_directions"][0], camera.rotation, precision="highest")
     shadow = int(np.clip(_SHADOW_SHARE * n, _SHADOW_LEAST, _SHADOW_MOST))
-    fine = 2 * n + 1 if static.supersample == 2 else n
+    fine, silhouette = (n, "antialias") if static.supersample == 1 else (2 * n + 1, "none")
     if static.supersample == 2:  # a pixel more, of half the size
         zoom = 2 * n / fine
         camera = camera.replace(focal=zoom * camera.focal, center=zoom * camera.center)
     seen = render(
         surface.mesh, camera, lamps, (fine, fine),
-        background=np.zeros(3, np.float32), labels=labels, silhouette="none", color_space="raw",
+        background=np.zeros(3, np.float32), labels=labels, silhouette=silhouette, color_space="raw",
         clip_colors=False, material=surface.material(key_lamp, picture["shadow_mm"], shadow),
     )  # fmt: skip
-    mask = (seen.triangle_id >= 0).astype(jnp.float32)
-    head = jnp.concatenate([seen.image, mask[..., None]], axis=-1)
+    head = jnp.concatenate([seen.image, seen.mask[..., None]], axis=-1)
     if static.supersample == 1:
         return seen, head
     for axis in (0, 1):
