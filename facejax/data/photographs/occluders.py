@@ -29,10 +29,8 @@ def draw_occluders(rng: np.random.Generator, ranges) -> dict[str, np.ndarray]:
         *rng.uniform(0.1, 0.95, 2), *(some * rng.uniform(0.06, 0.22, 2)), rng.uniform(0, np.pi),
         rng.uniform(2.0, 8.0), *_thing_color(rng),
     ]  # fmt: skip
-    bars = np.zeros(4)
-    if rng.uniform() < ranges.cut:
-        sides = rng.permutation(4)[: rng.integers(1, 3)]
-        bars[sides] = rng.uniform(0.02, 0.2, len(sides))
+    sides = rng.permutation(4) < rng.integers(1, 3)  # one or two of them
+    bars = (rng.uniform() < ranges.cut) * sides * rng.uniform(0.02, 0.2, 4)
     paint = np.full(3, rng.choice([0.0, 0.0, 1.0, rng.uniform()]))
     out = {"cover": cover, "blob": blob, "bars": [*bars, *paint]}
     return {k: np.asarray(v, np.float32) for k, v in out.items()}

@@ -110,5 +110,5 @@ class PictureRanges:
         one = (1.0, 1.0)
         return dataclasses.replace(
             self, tint=0.0, tone_contrast=one, saturation=one, midtones=(0.0, 0.0), vignette=0.0,
-            blur_px=0.0, noise=0.0, degraded=0.0, covered=0.0, blobs=0.0, cut=0.0,
+            blur_px=0.0, noise=0.0, defocus=0.0, degraded=0.0, covered=0.0, blobs=0.0, cut=0.0,
         )  # fmt: skip
