@@ -125,9 +125,11 @@ def _lit_share(vertices, direction, spread, topology, size, cpu):
         heights, middle, reach = _depth_map(_turned(vertices, axes), topology, size, cpu)
         normals = vertex_normals(vertices, topology)
         lifted = _turned(vertices + _LIFT_MM * normals, axes)
-        lifted = lifted.at[:, 2].add(_BIAS_MM + reach / size)
-        share = _seen(lifted, heights, middle, reach, spread)
         facing = _turned(normals, axes)[:, 2]
+        # neighbours within the filter are higher where the surface slopes
+        slope = jnp.sqrt(jnp.maximum(1.0 - jnp.square(facing), 0.0)) / jnp.maximum(facing, 0.4)
+        lifted = lifted.at[:, 2].add(_BIAS_MM + slope * (2.0 * reach / size + 0.7 * spread))
+        share = _seen(lifted, heights, middle, reach, spread)
         attached = jnp.clip(1.0 - facing / _ATTACHED, 0.0, 1.0)
         return share + attached * (1.0 - share)
 
