@@ -127,7 +127,10 @@ class Anatomy:
         p = p.copy()
         for _ in range(2):  # closing moves the fine surface a little less than the cage
             p = self._lips(p)(p, gap_mm=_LIP_GAP_MM)
+        tongue = cage.vertices_of(TONGUE)
+        self._tongue_back = -p[tongue]
         p = self._with_smaller_mouth_parts(p)
+        self._tongue_back += p[tongue]
         self.centers = np.stack([_eye_center(p[lid]) for lid in cage.lids])
         before = p.copy()
         p = self._off_the_eyes(p, self.centers, LID_GAP_MM)
@@ -266,6 +269,8 @@ class Anatomy:
         """
         cage = self.cage
         out = offset.astype(np.float64).copy()
+        if name == "tongueOut":  # ends where the original's does
+            out[cage.vertices_of(TONGUE)] -= self._tongue_back
         raw = out.copy()  # in which lashes and lids belong together
         moves = np.zeros((2, 3))
         for k, (side, eye) in enumerate(zip(("Left", "Right"), cage.eyes, strict=True)):

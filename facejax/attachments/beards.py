@@ -35,10 +35,10 @@ class BeardStyle:
 
 BEARDS = (
     BeardStyle("none", ()),
-    BeardStyle("moustache", ("moustache",), 11.0, 11.0, 1.8, 2.5),
-    BeardStyle("goatee", ("moustache", "chin"), 11.0, 20.0, 2.2, 4.0),
-    BeardStyle("short", ("moustache", "chin", "cheeks"), 10.0, 12.0, 3.4, 2.5),
-    BeardStyle("full", ("moustache", "chin", "cheeks"), 16.0, 32.0, 4.0, 7.0, 0.6),
+    BeardStyle("moustache", ("moustache",), 12.0, 12.0, 2.4, 2.5),
+    BeardStyle("goatee", ("moustache", "chin"), 12.0, 20.0, 3.0, 4.0),
+    BeardStyle("short", ("moustache", "chin", "cheeks"), 14.0, 15.0, 4.8, 2.5),
+    BeardStyle("full", ("moustache", "chin", "cheeks"), 18.0, 32.0, 5.0, 7.0, 0.6),
     BeardStyle("long", ("moustache", "chin", "cheeks"), 26.0, 95.0, 5.0, 14.0, 1.5),
 )
 BEARD_NAMES = tuple(beard.name for beard in BEARDS)
@@ -111,7 +111,7 @@ def make_beard(head: HeadSurface, lips: np.ndarray | None, number: int) -> Stran
     lower = np.clip((zones.mouth_y - roots[:, 1]) / (zones.mouth_y - zones.chin_y), 0, 1)
     at_chin = lower * np.clip(1.5 - np.abs(roots[:, 0]) / (1.8 * zones.mouth_x), 0, 1)
     length = style.length + (style.chin_length - style.length) * at_chin
-    edge = np.clip(grows(roots) / (10 * u), 0.35, 1)
+    edge = np.clip(grows(roots) / (8 * u), 0.45, 1)
 
     def comb(p):
         above = (p[:, 1] > zones.mouth_y) & (np.abs(p[:, 0]) < zones.mouth_x + 5 * u)

@@ -50,7 +50,8 @@ def hair_color(melanin: jax.Array, redness: jax.Array) -> jax.Array:
 
     Source: d'Eon et al. 2011 (absorption), Chiang et al. 2016, equation 9 (albedo).
     """
-    melanin, redness = (x[..., None] for x in jnp.broadcast_arrays(melanin, redness))
+    melanin, redness = jnp.broadcast_arrays(melanin, redness)
+    melanin, redness = melanin[..., None], redness[..., None]
     eumelanin = _LIGHTEST * (_DARKEST / _LIGHTEST) ** melanin * (1 - 0.75 * redness)
     pheomelanin = _REDDEST * redness * (0.3 + melanin)
     shape = (1,) * (melanin.ndim - 1) + (3,)
@@ -71,6 +72,7 @@ def _noise() -> dict[str, np.ndarray]:
     t = (row - low)[:, None]
     streak = 0.75 * fine + 0.65 * ((1 - t) * long[low] + t * long[low + 1])
     rank = rng.permutation(width)[None] / width + 0.12 * rng.normal(size=(ROWS, width))
+    rank = np.clip(rank, 0, 1)
     lock = rng.normal(size=(4, width // 4 + 1)).repeat(4, axis=1)[:, :width]
     cloth = rng.normal(size=(ROWS, TILES["clothes"][1]))
     cloth[:, -1] = cloth[:, 0]  # it goes around
@@ -89,11 +91,12 @@ def _strand_tile(worn, name, melanin, grey, nodes, roots):
     shade = noise["streak"] + 0.5 * jnp.asarray(noise["lock"])[lock]
     lighter = worn.highlights * jnp.maximum(noise["streak"], 0.0)
     local = jnp.clip(melanin - 0.05 * shade - 0.16 * lighter, 0.0, 1.0)
-    color = hair_color(local, worn.redness)
+    color = hair_color(local, jnp.broadcast_to(worn.redness, local.shape))
     color = color + worn.dyed * (
         _linear(worn.dye)[None, None] * (1 + 0.25 * shade[..., None]) - color
     )
-    is_grey = jax.nn.sigmoid((grey * 1.25 - 0.12 - noise["rank"]) * 12.0)[..., None]
+    is_grey = jax.nn.sigmoid((grey * 1.4 - 0.2 - noise["rank"]) * 16.0)[..., None]
+    is_grey = is_grey * jnp.minimum(grey * 10.0, 1.0)
     white = np.reshape(np.array(_WHITE, np.float32), (1, 1, 3)) * (1 + 0.12 * shade[..., None])
     color = color + is_grey * (white - color)
     depth = 1.0 - roots * (1 - jnp.clip(t / 0.45, 0, 1)) ** 1.5

@@ -6,6 +6,7 @@ left) and with or without a fringe. At run time the cuts of a style are blended
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -84,8 +85,7 @@ class _Cut:
 
     def roots(self, num: int, least_mm: float = 1.0) -> np.ndarray:
         """Points of the scalp, the same for every cut of a style."""
-        inside = lambda p: self.head.above_hairline(p) > least_mm  # noqa: E731
-        return surface_samples(self.head, num, self.rng(1), inside)
+        return _scalp_points(self.head, num, self.seed, least_mm)
 
     def top(self, p: np.ndarray) -> np.ndarray:
         """[...] 1 on top of the head, 0 on the sides and the back."""
@@ -101,7 +101,7 @@ class _Cut:
         """[...] bool, roots whose hair falls over the forehead where there is a fringe."""
         u = self.head.unit
         front = np.abs(np.degrees(self.head.azimuth(p))) < 46
-        return front & (self.head.above_hairline(p) < 34 * u) & (p[..., 2] > self.head.center[2])
+        return front & (self.head.above_hairline(p) < 50 * u) & (p[..., 2] > self.head.center[2])
 
     # fields of directions
 
@@ -153,6 +153,12 @@ class _Cut:
         for old, now in zip(out, (new.nodes, new.side, new.out), strict=True):
             old[chosen] = now
         return Strands(*out)
+
+
+@functools.lru_cache(maxsize=1)
+def _scalp_points(head, num, seed, least_mm):
+    rng = np.random.default_rng([seed, 1])
+    return surface_samples(head, num, rng, lambda p: head.above_hairline(p) > least_mm)
 
 
 _FREE = -1e9
@@ -285,6 +291,7 @@ def _tied(finish):
             goal=tie,
             clump=0.0,
             jitter_mm=0.0,
+            tilt=0.15,
         )
         pulled = cut.with_fringe(roots, cut.grown(roots, growth))
         return pulled + finish(cut, tie, away[0], tail)
@@ -296,17 +303,17 @@ def _tail(cut, tie, away, num):
     u, rng = cut.head.unit, cut.rng(4)
     ring = tie + u * 7 * _random(rng, num)
     growth = Growth(
-        comb=lambda p: np.broadcast_to(away, p.shape),
+        comb=lambda p: np.broadcast_to(away - [0, 1.0, 0], p.shape),
         length_mm=u * rng.uniform(170, 250, num),
         lowest_y=np.full(num, _FREE),
         lift_mm=u * rng.uniform(4.0, 22.0, num),
         gravity=1.6,
         inertia=0.6,
         hug=0.0,
-        rise=1.0,
+        rise=0.4,
         clear_face=False,
-        clump=0.6,
-        jitter_mm=5.0 * u,
+        clump=0.35,
+        jitter_mm=6.0 * u,
     )
     return cut.grown(ring, growth, 5)
 
@@ -328,7 +335,7 @@ def _bun(cut, tie, away, num):
 STYLES = (
     HairStyle("bald", None, cap=0.0, bare=1.0),
     HairStyle("buzz", None, cap=1.0, cap_ramp=4.0, cap_bump=0.1),
-    HairStyle("crop", _cropped(28, 15), fringed=True, half_width=4.6, cap=3.0),
+    HairStyle("crop", _cropped(28, 15), fringed=True, half_width=5.0, cap=3.0),
     HairStyle(
         "side part",
         _cropped(58, 16, "parted", top_lift=11.0, hug=0.25, clump=0.5),
@@ -336,8 +343,8 @@ STYLES = (
     ),
     HairStyle(
         "slicked back",
-        _cropped(95, 40, "backward", lift=(0.5, 4.0), top_lift=4.0, rise=0.1, hug=0.5,
-                 gravity=0.5, clump=0.2),
+        _cropped(95, 26, "backward", lift=(0.5, 4.0), top_lift=4.0, rise=0.1, hug=0.5,
+                 gravity=0.5, clump=0.2, tilt=0.25),
         nodes=8, half_width=5.5, cap=3.0,
     ),
     HairStyle("quiff", _quiff, nodes=8, half_width=5.5, cap=3.0),

@@ -44,6 +44,7 @@ class Growth:
       clear_face: strands that fall below the hairline part around the face.
       clump: share by which tips are drawn to the tip of their clump, in [0, 1].
       jitter_mm: standard deviation of the tips.
+      tilt: radians, standard deviation of the turn of a ribbon about its strand.
     """
 
     comb: Field
@@ -59,6 +60,7 @@ class Growth:
     clear_face: bool = True
     clump: float = 0.35
     jitter_mm: float = 2.0
+    tilt: float = 0.45
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,10 +169,10 @@ def grow(
     path = np.stack(path, axis=1)
     nodes = _resampled(path, growth.lowest_y, num_nodes)
     nodes = _clumped(nodes, growth, rng)
-    return ribbons(body, nodes, rng)
+    return ribbons(body, nodes, rng, growth.tilt)
 
 
-def ribbons(body: Cloud, nodes: np.ndarray, rng: np.random.Generator, tilt: float = 0.45):
+def ribbons(body: Cloud, nodes: np.ndarray, rng: np.random.Generator, tilt: float):
     """`Strands` of polylines [S, m, 3]: which way each ribbon faces.
 
     Args:
@@ -184,7 +186,7 @@ def ribbons(body: Cloud, nodes: np.ndarray, rng: np.random.Generator, tilt: floa
     _, out = body.height(nodes.reshape(-1, 3))
     out = out.reshape(num, m, 3)
     along = unit_vectors(np.gradient(nodes, axis=1))
-    side = np.cross(along, out)
+    side = np.cross(out, along)
     for k in range(1, m):  # where strands run along the normal, the ribbon keeps its face
         weak = np.linalg.norm(side[:, k], axis=1) < 0.3
         side[weak, k] = side[weak, k - 1]
@@ -208,12 +210,11 @@ def _around_face(head, p):
     azimuth = head.azimuth(p)
     low = smoothstep(-p[:, 1], -(head.brow_y + 42 * u), -(head.brow_y - 8 * u))
     least = np.radians(54.0) * low
-    wanted = np.where(azimuth < 0, -1, 1) * np.maximum(np.abs(azimuth), least)
     front = (away[:, 2] > 0) & (np.abs(azimuth) < least)
-    radius = np.hypot(away[:, 0], away[:, 2])
-    x = head.center[0] + radius * np.sin(wanted)
-    z = head.center[2] + radius * np.cos(wanted)
-    turned = np.stack([x, p[:, 1], z], axis=1)
+    # back along the cheek rather than around it, where hair would stand off
+    x = np.maximum(np.abs(away[:, 0]), 60 * u * low)
+    z = x / np.tan(np.maximum(least, 1e-3))
+    turned = np.stack([np.where(azimuth < 0, -x, x), away[:, 1], z], axis=1) + head.center
     return np.where(front[:, None], p + 0.5 * (turned - p), p)
 
 

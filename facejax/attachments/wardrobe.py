@@ -38,6 +38,7 @@ from facejax.attachments.head import Cloud, HeadSurface, smoothstep
 from facejax.attachments.shapes import grid_triangles, grid_uv
 from facejax.attachments.strands import NODES, ROWS, Strands
 from facejax.attachments.worn import Worn
+from facejax.geometry.math import safe_normalize
 from facejax.geometry.mesh import Mesh, MeshTopology
 from facejax.morphable.model import MorphableModel
 
@@ -343,8 +344,7 @@ def _attach(wardrobe, vertices, worn):
 def _attach_one(wardrobe, vertices, worn):
     maps = wardrobe.frames(vertices)
     inside = vertices[wardrobe.frames.ids[SKULL]].mean(axis=0)
-    normals = wardrobe.normals @ maps[SKULL].T
-    normals = normals / jnp.linalg.norm(normals, axis=1, keepdims=True)
+    normals = safe_normalize(wardrobe.normals @ maps[SKULL].T)
     head = (vertices, normals, maps)
     numbers = wardrobe.hair_numbers[worn.hair]
     parts = [
@@ -366,7 +366,7 @@ def _attach_one(wardrobe, vertices, worn):
         if name == "glasses":
             shown = shown & (~lens | (worn.tint >= 0.5))
         parts.append(jnp.where(shown[:, None], points, inside))
-    texture = colors.paint(worn, numbers[0], jnp.where(numbers[5] < 1.5, 0.35, 0.0))
+    texture = colors.paint(worn, numbers[0], jnp.where(numbers[5] < 1.5, 0.2, 0.0))
     return jnp.concatenate(parts), texture
 
 
@@ -397,12 +397,12 @@ def _strands(table, head, nodes, length, width, curl, cycles, lift, flatten):
         return a + share * (b - a)
 
     points, side, out = (along(table[k]) for k in ("points", "side", "out"))
-    phase = jax.random.uniform(jax.random.key(0), (num,)) * 2 * np.pi
-    angle = phase[first] + 2 * np.pi * cycles * at / (nodes - 1)
+    phase = np.random.default_rng(17).uniform(0, 2 * np.pi, num).astype(np.float32)
+    angle = jnp.asarray(phase)[first] + 2 * np.pi * cycles * at / (nodes - 1)
     ease = (jnp.clip(at / (nodes - 1) / 0.3, 0, 1) * length)[:, None]
     swing = jnp.cos(angle)[:, None] * side + 0.7 * jnp.sin(angle)[:, None] * out
     points = points + ease * (curl * swing + lift * out)
-    guard = table["guard"][first + low]
+    guard = table["guard"][first + jnp.round(at).astype(jnp.int32)]
     pressed = vertices[guard] + _HAT_HAIR_MM * normals[guard]
     points = points + flatten[:, None] * (pressed - points)
     profile = jnp.minimum(1.0, t / 0.15) * (1 - jnp.clip((t - 0.6) / 0.4, 0, 1) ** 1.5)
@@ -438,18 +438,28 @@ def _hair(wardrobe, head, worn, numbers):
     at = jnp.clip(worn.parting + 1.0, 0.0, 2.0)
     low = jnp.minimum(jnp.floor(at).astype(jnp.int32), 1)
     part = at - low
-    fringe = jnp.clip(worn.fringe, 0.0, 1.0)
-    shares = [(1 - part) * (1 - fringe), (1 - part) * fringe, part * (1 - fringe), part * fringe]
     cut_of = jnp.asarray(wardrobe.cut_of)[worn.hair]
     rows = [_row(wardrobe.hair, cut_of[low + k // 2, k % 2], head) for k in range(4)]
+    # one strand after the other joins the fringe: halfway between the two none looks combed
+    num = rows[0]["order"].shape[0]
+    strand = jnp.arange(num) // nodes.astype(jnp.int32)
+    turns = np.random.default_rng(19).uniform(0.25, 0.75, num).astype(np.float32)
+    fringe = jnp.clip((worn.fringe - jnp.asarray(turns)[strand]) / 0.1 + 0.5, 0.0, 1.0)
+    fringe = fringe[:, None]
+    shares = [(1 - part) * (1 - fringe), (1 - part) * fringe, part * (1 - fringe), part * fringe]
     table = {
         k: sum(s * row[k] for s, row in zip(shares, rows, strict=True))
         for k in ("points", "side", "out")
     }
-    best = jnp.argmax(jnp.stack(shares))
-    table["guard"] = jnp.stack([row["guard"] for row in rows])[best]
+    best = jnp.argmax(jnp.concatenate(shares, axis=1), axis=1)
     kept = _kept(rows[0]["order"], jnp.maximum(bare, worn.receding))
-    rim = jnp.stack([row["rim"] for row in rows])[best][:, worn.hat]
+
+    def nearest_cut(name):
+        values = jnp.stack([row[name] for row in rows])
+        return values[best, jnp.arange(num)]
+
+    table["guard"] = nearest_cut("guard")
+    rim = nearest_cut("rim")[:, worn.hat]
     flatten = jnp.where(worn.hat > 0, jnp.clip((rim + 20.0) / 14.0, 0.0, 1.0), 0.0)
     curl = curl + 7.0 * worn.curl
     cycles = jnp.maximum(cycles, jnp.where(worn.curl > 0, 0.25 * nodes, 0.0))

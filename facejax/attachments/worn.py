@@ -17,7 +17,8 @@ class Worn:
     Attributes:
       hair: [...] int32.
       parting: [...] in [-1, 1]: on the subject's right, in the middle, on the left.
-      fringe: [...] in [0, 1]: 0 combed away, 1 over the forehead, down to the brows.
+      fringe: [...] in [0, 1]: how many of the front strands fall over the forehead, to the brows,
+        instead of being combed away.
       length: [...] in (0, 1]: share of the style's full length.
       volume: [...] in [-1, 1]: 0 as the style has it.
       curl: [...] in [0, 1]: on top of the style's own.

@@ -1,10 +1,13 @@
 """Colours of hair, and the tiles of the texture."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from facejax.attachments import colors, make_worn
 from facejax.image.color import linear_to_srgb
+
+_paint = jax.jit(colors.paint)
 
 
 def tile(name, image):
@@ -14,7 +17,7 @@ def tile(name, image):
 
 def painted(nodes=16, **values):
     worn = make_worn((), **values)
-    return colors.paint(worn, jnp.float32(nodes), jnp.float32(0.0))
+    return _paint(worn, jnp.float32(nodes), jnp.float32(0.0))
 
 
 def test_melanin_darkens_and_pheomelanin_reddens():

@@ -6,7 +6,12 @@ people with skin, hair and clothes.
 """
 
 from facejax.data.photographs.lens import finish
-from facejax.data.photographs.light import diffuse_harmonics, draw_lights, stored_light
+from facejax.data.photographs.light import (
+    diffuse_harmonics,
+    draw_lights,
+    random_light,
+    stored_light,
+)
 from facejax.data.photographs.looks import HeadLook, Look, Surface
 from facejax.data.photographs.occluders import occluders
 from facejax.data.photographs.people import LOOKS, PeopleLook, choose_look
@@ -30,6 +35,7 @@ __all__ = [
     "draw_scene",
     "finish",
     "occluders",
+    "random_light",
     "scene",
     "stored_light",
     "take_picture",

@@ -141,3 +141,29 @@ def _encode(linear):
     """sRGB values of linear light, at most 1."""
     linear = np.minimum(linear, 1.0)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def random_light(rng: np.random.Generator, ranges) -> np.ndarray:
+    """[27] coefficients of the decoder's spherical harmonics: nearly white, from one side.
+
+    For renders whose light is these harmonics and nothing else.
+
+    Args:
+      rng: the generator.
+      ranges: with the shares brightness, tint and contrast: how far the ambient light differs from
+        1.25 times the original's default, the standard deviation of each channel, and the largest
+        strength of the light that depends on direction.
+    """
+    gamma = np.zeros((3, 9))
+    ambient = 1.25 * (1 + ranges.brightness * rng.uniform(-1, 1))
+    gamma[:, 0] = 0.8 * (ambient - 1)  # the decoder adds 0.8
+    toward = np.array([rng.uniform(-1, 1), rng.uniform(-0.4, 1), rng.uniform(0.2, 1)])
+    toward *= ranges.contrast * rng.uniform() / np.linalg.norm(toward)
+    x, y, z = toward
+    gamma[:, 1:4] = [-y, z, -x]  # signs of the basis
+    gamma[:, 4:] = 0.1 * ranges.contrast * rng.standard_normal(5)
+    tint = 1 + ranges.tint * rng.standard_normal((3, 1))
+    gamma[:, 0] += 0.8
+    gamma *= tint
+    gamma[:, 0] -= 0.8
+    return gamma.reshape(-1)

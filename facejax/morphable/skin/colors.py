@@ -11,7 +11,7 @@ from facejax.morphable.skin.spectra import BLOODS, TONES, skin_table
 # azimuthal roughness of 0.3 (Chiang et al. 2016, equation 9).
 _EUMELANIN, _PHEOMELANIN = (0.419, 0.697, 1.37), (0.187, 0.4, 1.05)
 _ALBEDO = float(np.polyval([0.245, 5.574, -10.73, 2.532, -0.215, 5.969], 0.3))
-_LIGHTEST, _DARKEST, _REDDEST = 0.025, 2.4, 1.6  # concentrations
+_LIGHTEST, _DARKEST, _REDDEST = 0.025, 2.4, 0.6  # concentrations
 _SURFACE = 0.006  # reflected before any pigment
 _GREY_HAIR = np.array([168, 163, 155])  # sRGB
 # sRGB of irises over equal steps of melanin; where there is none, structure gives blue or green

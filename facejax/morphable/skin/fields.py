@@ -258,6 +258,15 @@ class _Texels:
         self._up = np.cross(normal, self._tangent) * mirror  # the renderer's frame
         step = np.sqrt(np.linalg.norm(np.cross(along_u, along_v), axis=1)) / self.fine
         self.blur = float(np.median(step[self.triangle][self.skin]))  # mm across a fine texel
+        longest = np.maximum(*(np.linalg.norm(p, axis=1) for p in (along_u, along_v))) / self.fine
+        self._longest = longest[self.triangle].astype(np.float32)
+
+    def sharpness(self, wavelength: float) -> np.ndarray:
+        """[N] in [0, 1]: what texels can show of waves of this length; 0 where UVs are stretched.
+
+        Without it, noise turns into stripes where texels are longer than its waves.
+        """
+        return 1 / (1 + (2.0 * self._longest / wavelength) ** 4)
 
     def slopes(self, height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slopes [N] of a height [N] mm along the tangent and against v."""
@@ -301,11 +310,12 @@ def _skin_fields(head: Head, texels: _Texels) -> dict[str, np.ndarray]:
     fields["lips"] = lips
     fields["nostril"] = np.clip(texels.mask("nostril") * 1.2, 0, 1) * skin
     fields["blotch"] = texels.broad_noise(2, 24.0)
-    fields["mottle"] = 0.75 * noise(points, 3, 8.0) + 0.65 * noise(points, 4, 3.6)
+    fields["mottle"] = 0.75 * noise(points, 3, 8.0) * texels.sharpness(8.0)
+    fields["mottle"] += 0.65 * noise(points, 4, 3.6) * texels.sharpness(3.6)
     pores = 0.7 * noise(points, 5, 1.9) + 0.6 * noise(points, 6, 1.1)
     if texels.fine > FINE:
         pores = pores + 0.5 * noise(points, 7, 0.6)
-    fields["pores"] = pores
+    fields["pores"] = pores = pores * texels.sharpness(1.5)
     fields |= _lips(head, face, lips)
     reliefs = dict(pores=0.030 * pores, lips=-0.14 * fields["lip_cracks"] * lips)
     for name, values in _creases(face, texels).items():
@@ -408,14 +418,15 @@ def _hair(face, points, texels, beard):
         out[where] = values
         return out
 
-    out = dict(strand=spread(scalp, strand))
+    out = dict(strand=spread(scalp, strand * texels.sharpness(2.0)[scalp]))
     out["hair_depth"] = depth + 1.2 * out["strand"]
-    out["whiskers"] = spread(chin, bristle)
+    clear = texels.sharpness(1.2)
+    out["whiskers"] = spread(chin, bristle * clear[chin])
     for number, level in enumerate((1 / 3, 2 / 3, 1.0), 1):
         for name, where, values in (("hair", scalp, order), ("bristle", chin, bristle)):
-            last = 1 - 0.2 * values  # all of them: hardly any skin between
+            last = 1 - 0.1 * values  # all of them: hardly any skin between
             cover = smoothstep(values, level + 0.22, level - 0.22) if level < 1 else last
-            out[f"{name}_{number}"] = spread(where, cover)
+            out[f"{name}_{number}"] = spread(where, level + (cover - level) * clear[where])
     return out
 
 
@@ -510,11 +521,13 @@ def _inside(head: Head, texels: _Texels) -> Patch | None:
     # light falls off behind the lips: pigment, not light, for no renderer shades a closed mouth
     dim = np.interp(depth, [2, 14, 34, 60], [1.0, 0.85, 0.30, 0.12])
     dim = np.where(is_part["lid"] + is_part["lash"] > 0, 1.0, dim)
+    hair = smoothstep(noise(points * [1, 0.2, 0.2], 96, 1.1), -0.6, 0.6)
+    hair = hair * np.where(points[:, 1] > head.landmarks[[36, 45], 1].mean(), 1.0, 0.45)
     return texels.patch(
         where,
         dict(mouth=is_part["mouth"], tongue=is_part["tongue"], gum=teeth * (1 - enamel),
-             enamel=teeth * enamel, gap=gap, rim=is_part["lid"], lash=is_part["lash"], dim=dim,
-             rough=noise(points, 95, 2.4)),
+             enamel=teeth * enamel, gap=gap, rim=is_part["lid"], lash=is_part["lash"], hair=hair,
+             dim=dim, rough=noise(points, 95, 2.4)),
     )  # fmt: skip
 
 

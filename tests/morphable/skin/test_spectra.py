@@ -56,7 +56,7 @@ def test_hair_runs_from_blond_to_black(melanin, low, high):
     color = np.asarray(hair_tone(melanin * one, 0 * one, 0 * one))
     assert low < color.mean() < high
     red, grey = hair_tone(one * 0.5, one, 0 * one), hair_tone(one * 0.5, 0 * one, one)
-    assert red[0] / red[2] > 4 and np.ptp(np.asarray(grey)) < 0.05
+    assert red[0] / red[2] > 4 and np.ptp(np.asarray(grey)) < 0.1
 
 
 def test_irises_are_blue_green_or_brown():
