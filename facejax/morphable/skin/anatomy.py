@@ -135,9 +135,9 @@ def _parts(topology, shape):
         behind = (np.abs(x) < 5) & (z < z.max() - 0.45 * np.ptp(z))
         name = "upper_teeth" if y.mean() + points[[62, 66], 1].mean() > lip_line else "lower_teeth"
         part[own] = PARTS.index("tongue" if behind.mean() > 0.03 else name)
-    for name, where in (getattr(topology, "parts", None) or {}).items():
-        if name in PARTS:
-            part[np.unique(triangles[where])] = PARTS.index(name)
+    for number, name in enumerate(PARTS):  # skin first: the others' borders are theirs
+        if name in topology.parts:
+            part[np.unique(triangles[topology.parts[name]])] = number
     return part, component
 
 
