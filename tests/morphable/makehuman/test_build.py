@@ -10,7 +10,7 @@ from facejax.morphable import decode_shape, load_morphable, load_npz, save_npz
 from facejax.morphable.makehuman.file import read_head
 from facejax.morphable.storage import content_digest
 
-DIGEST = "f06ef207df76dea0b0a3ece61b07c745"
+DIGEST = "fba70d7ba26ed591eeede4d34d520a86"
 
 
 @pytest.fixture(scope="module")
