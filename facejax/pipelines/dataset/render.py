@@ -198,8 +198,8 @@ def _render_face(static, fixed, drawn):
 def _look(surface, camera, picture, labels, static):
     """(RenderOutput at the centres of pixels, linear light over black and coverage [N, N, 4]).
 
-    With one sample per pixel, those that silhouettes cut are blended. With two per axis, the mesh is
-    rendered once, on the grid of all points half a pixel apart, which contains the centres. The
+    With one sample per pixel, those that silhouettes cut are blended. With two per axis, the mesh
+    is rendered once, on the grid of all points half a pixel apart, which contains the centres. The
     picture is then the average with the weights 1/4, 1/2, 1/4 around a centre, along both axes.
     """
     n = static.size

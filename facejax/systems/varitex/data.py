@@ -41,7 +41,7 @@ class HeadRanges:
       depth: of the head's middle from the camera, in the camera's unit (centimetres).
       shift, depth_shift: to either side of the middle, and of the depth; same unit.
       id_scale, exp_scale, alb_scale: see `sample_coefficients`.
-      brightness, tint, contrast: of the light, see `facejax.data.synthetic_photos.PhotoRanges`.
+      brightness, tint, contrast: of the light, see `facejax.data.photographs.random_light`.
     """
 
     yaw_deg: float = 35.0
