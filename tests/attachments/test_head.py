@@ -12,7 +12,7 @@ from facejax.morphable import load_morphable
 def head(request, model):
     if request.param == "procedural":
         return HeadSurface(model)
-    return HeadSurface(load_morphable("makehuman", on_host=True, subdivide=0))
+    return HeadSurface(load_morphable("makehuman", texture_size=0, on_host=True, subdivide=0))
 
 
 def test_ears_lie_at_the_sides_between_brows_and_mouth(head):

@@ -19,7 +19,7 @@ def _landmarks(model, exp):
 
 @pytest.fixture(scope="module")
 def models(small_model):
-    return small_model, load_morphable("makehuman", subdivide=0, num_id=1)
+    return small_model, load_morphable("makehuman", texture_size=0, subdivide=0, num_id=1)
 
 
 @pytest.mark.parametrize("number", [0, 1])
