@@ -127,7 +127,10 @@ class Anatomy:
         p = p.copy()
         for _ in range(2):  # closing moves the fine surface a little less than the cage
             p = self._lips(p)(p, gap_mm=_LIP_GAP_MM)
+        tongue = cage.vertices_of(TONGUE)
+        self._tongue_back = -p[tongue]
         p = self._with_smaller_mouth_parts(p)
+        self._tongue_back += p[tongue]
         self.centers = np.stack([_eye_center(p[lid]) for lid in cage.lids])
         before = p.copy()
         p = self._off_the_eyes(p, self.centers, LID_GAP_MM)
@@ -266,7 +269,9 @@ class Anatomy:
         """
         cage = self.cage
         out = offset.astype(np.float64).copy()
-        out[cage.vertices_of(UPPER_TEETH)] = 0  # part of the skull
+        if name == "tongueOut":  # ends where the original's does
+            out[cage.vertices_of(TONGUE)] -= self._tongue_back
+        raw = out.copy()  # in which lashes and lids belong together
         moves = np.zeros((2, 3))
         for k, (side, eye) in enumerate(zip(("Left", "Right"), cage.eyes, strict=True)):
             out[eye] = 0
@@ -280,19 +285,18 @@ class Anatomy:
                 down, left = GAZE_DEG[name.removeprefix("eyeLook").removesuffix(side)]
                 turn = _turn(down, left if k == 0 else -left)
                 out[eye] = self._eye @ turn.T - self._eye
-        raw = out.copy()
         for share in (0.5, 1.0):
             end, centers = self.mean + share * out, self.centers + share * moves
             moved = self._off_the_eyes(end, centers, LID_GAP_MM - _SLACK_MM)
             out = (moved - self.mean) / share
-        out[cage.vertices_of(UPPER_TEETH)] = 0
+        out[cage.vertices_of(UPPER_TEETH)] = 0  # part of the skull
         out = self._with_followers(out, raw)
         for move, lid, strip in zip(moves, cage.lids, cage.strips, strict=True):
             out[strip] = move + _STRIP * (out[lid] - move)
         return out
 
 
-def _eye_center(edge, rounds=50):
+def _eye_center(edge):
     """Centre of the eyeball that fits the edge of the lids [N, 3], but for the inner corner."""
     outer = np.abs(edge[:, 0])
     t = (outer - outer.min()) / np.ptp(outer)

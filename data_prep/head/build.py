@@ -25,14 +25,14 @@ SOURCE_TEXT = (
 )
 # of the face units in the resting face: the sliders' eyes stare, their mouths droop
 REST = {
-    "eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.10, "mouthSmileRight": 0.10,
+    "eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.14, "mouthSmileRight": 0.14,
 }  # fmt: skip
 # importance of a vertex for the components: the face, the rest of the head, the neck
 _FACE, _HEAD, _NECK = 1.0, 0.4, 0.12
 # MakeHuman's ages, sexes and peoples differ more at the back of the head, in proportion to the
 # face, than scanned people do (`calibration`): this share is kept, between two depths behind the
 # eyes
-_BACK_SHARE, _BACK_MM = 0.80, (25.0, 105.0)
+_BACK_SHARE, _BACK_MM = 0.72, (25.0, 105.0)
 ORIGIN_MM = (0.0, 33.4, 93.0)  # of the mean of the eye landmarks, 36 to 47
 
 

@@ -7,15 +7,16 @@ read here and nowhere else.
 """
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 from scipy.optimize import lsq_linear
 from scipy.spatial import cKDTree
 
-from data_prep.head.build import HEADS, Heads, without_rigid
+from data_prep.head.build import HEADS, SEED, Heads, without_rigid
 from data_prep.head.cage import SKIN
-from data_prep.head.population import ACTIVE, ACTIVE_ASYMMETRY, list_sliders
+from data_prep.head.population import ACTIVE, ACTIVE_ASYMMETRY, Sliders, list_sliders
 from data_prep.head.source import Source
 from facejax.host.arrays import read_npz
 from facejax.host.files import atomic_path
@@ -132,7 +133,9 @@ def explained(heads: Heads, ict: Ict, counts: tuple[int, ...]) -> dict[int, tupl
     return out
 
 
-def calibrate(source: Source, path: str | os.PathLike, log) -> dict[str, float]:
+def calibrate(
+    source: Source, path: str | os.PathLike, log: Callable[[str], None]
+) -> dict[str, float]:
     """Spreads of the local sliders by name, to be put into `spreads`.
 
     Args:
@@ -141,31 +144,43 @@ def calibrate(source: Source, path: str | os.PathLike, log) -> dict[str, float]:
       log: takes lines of a report.
     """
     names = [s.name for s in list_sliders(source.targets())]
-    spreads = {n: _limits(n)[1] / 2 for n in names}
-    goal = None
-    for number in range(_ROUNDS + 1):
-        heads = Heads(source, spreads)
-        if goal is None:
-            ict, regions = Ict(path, heads), find_regions(heads)
-            wanted = {k: ict.spread(r) for k, r in regions.items()}
-            goal = {k: (WANTED[k] * v) ** 2 for k, v in wanted.items()}
-            aim = dict(goal)
-        grams = region_grams(heads, regions)
-        found = spreads_of(grams, heads.weights)
-        if number == _ROUNDS:
-            break
-        if number:  # what the linear estimate leaves out: clipping, one-sided sliders
-            aim = {k: aim[k] + 0.8 * (goal[k] - found[k] ** 2) for k in aim}
+    start = {n: _limits(n)[1] / 2 for n in names}
+    heads = Heads(source, start)  # their mean and targets hardly depend on the spreads
+    ict, regions = Ict(path, heads), find_regions(heads)
+    grams = region_grams(heads, regions)
+    wanted = {k: ict.spread(r) for k, r in regions.items()}
+    goal = {k: (WANTED[k] * v) ** 2 for k, v in wanted.items()}
+    aim = dict(goal)
+    for _ in range(_ROUNDS):
         spreads = _solve(heads, grams, aim, wanted)
+        sliders = Sliders(heads.sliders.names, spreads)
+        found = spreads_of(grams, sliders.draw(np.random.default_rng(SEED), HEADS)[0])
+        # what the linear estimate leaves out: clipping, one-sided sliders
+        aim = {k: aim[k] + 0.8 * (goal[k] - found[k] ** 2) for k in aim}
+    heads = Heads(source, spreads)
+    report(heads, path, log)
+    return spreads
+
+
+def report(heads: Heads, path: str | os.PathLike, log: Callable[[str], None]) -> None:
+    """Compares a population with ICT's.
+
+    Args:
+      heads: the population.
+      path: ICT-FaceKit, the converted .npz.
+      log: takes the lines.
+    """
+    ict, regions = Ict(path, heads), find_regions(heads)
+    grams = region_grams(heads, regions)
     macros = heads.weights.copy()
     macros[:, heads.sliders.num_macros :] = 0
-    alone = spreads_of(grams, macros)
+    found, alone = spreads_of(grams, heads.weights), spreads_of(grams, macros)
     log(f"{HEADS} heads; mm, ICT / macros alone / all / share of ICT's")
-    for k in regions:
-        log(f"  {k:9s}{wanted[k]:7.2f}{alone[k]:7.2f}{found[k]:7.2f}{found[k] / wanted[k]:7.2f}")
+    for k, region in regions.items():
+        wanted = ict.spread(region)
+        log(f"  {k:9s}{wanted:7.2f}{alone[k]:7.2f}{found[k]:7.2f}{found[k] / wanted:7.2f}")
     for count, (left, size) in explained(heads, ict, (40, 70, 80)).items():
         log(f"  ICT's identities, {count} components: {left:.2f} mm left; coefficients {size:.2f}")
-    return spreads
 
 
 def _limits(name):

@@ -9,10 +9,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 # from the middle outward to inward, in distances between the outer corners of the eyes
-_BROW_X, _BROW_Y = (0.64, 0.55, 0.42, 0.27, 0.13), (0.125, 0.205, 0.24, 0.23, 0.20)
+_BROW_X, _BROW_Y = (0.64, 0.55, 0.42, 0.27, 0.13), (0.165, 0.225, 0.24, 0.215, 0.175)
 _WING_X = (0.14, 0.07)
 _JAW_AT = (0.0, 0.13, 0.25, 0.37, 0.51, 0.65, 0.78, 0.90)  # shares of its length, from the ear
 _JAW_DIRECTIONS_DEG = (75, 62, 50, 38, 26, 14, 4)  # from straight down to the side
+_DOWN = (-0.95, 0.31)  # y and z of the direction in which the chin is the farthest point
 _INNER_CORNER = 0.07  # share of the mouth's width between the outer and the inner corner
 
 
@@ -110,7 +111,7 @@ def _lip_edge(p, lip, low, high, share, side):
 def _jaw(p, front, head, ears, eyes, unit, lip_y):
     """The chin, and 8 ids from the right ear towards it."""
     middle = front[(np.abs(p[front, 0]) < 0.3) & (p[front, 1] < lip_y - 0.1 * unit)]
-    chin = middle[(p[middle] @ np.array([0, -0.8, 0.6])).argmax()]
+    chin = middle[(p[middle] @ np.array([0, *_DOWN])).argmax()]
     ear = head[(ears[head] > 0.5) & (p[head, 0] < 0)]
     top = eyes[1] + 0.02 * unit
     ear_front = p[ear[np.abs(p[ear, 1] - top) < 0.1 * unit], 2].max()
@@ -120,7 +121,8 @@ def _jaw(p, front, head, ears, eyes, unit, lip_y):
     ]  # fmt: skip
     points = [[p[head[ears[head] < 0.05], 0].min(), top, ear_front + 2.0]]
     for angle in np.deg2rad(_JAW_DIRECTIONS_DEG):
-        direction = np.array([-np.sin(angle), -np.cos(angle), -0.2 * np.sin(angle)])
+        down, back = np.cos(angle), np.sin(angle)
+        direction = np.array([-back, _DOWN[0] * down, _DOWN[1] * down - 0.2 * back])
         points.append(p[border[(p[border] @ direction).argmax()]])
     points = np.array([*points, p[chin]])
     along = np.append(0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))

@@ -16,7 +16,6 @@ from data_prep.head.cage import (
     LID,
     LOWER_TEETH,
     MOUTH,
-    NECK_HEIGHT,
     NECK_RISE,
     SKIN,
     TONGUE,
@@ -111,7 +110,8 @@ def _neck(cage, p, corners):
         x, z = p[vertex, 0], p[vertex, 2] - depth
         return side * np.pi if z < 0 and abs(x) < 0.5 else np.arctan2(x, z)
 
-    above = np.maximum(p[:, 1] - (NECK_HEIGHT - NECK_RISE * p[:, 2]), 0)  # the cut
+    height = p[:, 1] + NECK_RISE * p[:, 2]
+    above = np.maximum(height - height[cage.rim].mean(), 0)  # the cut
     knots = [
         (azimuth(i, np.sign(u - 0.5)), u, v, above[i])
         for i in map(int, ids)

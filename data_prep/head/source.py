@@ -103,8 +103,8 @@ class Source:
     def _read(self, name):
         """The bytes of a file, unpacked."""
         with reading(self.path, f"an archive with a sound {name}"):
-            if self._zip:
-                with self._zip.open(name) as file:
+            if archive := self._zip:
+                with archive.open(name) as file:
                     raw = file.read(_LARGEST + 1)
             else:
                 with open(self.path / name, "rb") as file:
