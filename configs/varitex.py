@@ -84,9 +84,6 @@ def get_config(preset: str | None = None) -> ConfigDict:
         c.discriminator.update(width=2, layers=2)
         c.vgg.update(width=2, levels=3)
         c.schedule.update(batch_size=8, total_kimg=0.048)
-        # biases in front of batch normalisation have gradients of round-off alone, which Adam would
-        # make steps of: runs on other numbers of devices would part
-        c.optim.eps = 1e-4
         c.log_every = 2
         c.evaluate.update(num=8)
         c.gallery.num = 2
