@@ -122,7 +122,7 @@ READERS = {
         "facejax denoise --workdir=RUN --input={path}",
     ),
     "tbgan": Reader(
-        "weights", "TBGAN's network pickle", "facejax.systems.tbgan.importer:load_network_pickle",
+        "weights", "TBGAN's network pickle", "facejax.io.network_pickles:load_network_pickle",
         "facejax import_weights --system=tbgan --input={path} --out=FOLDER",
     ),
     "rnet": _part("R-Net: .pth, TensorFlow checkpoint or frozen graph", "rnet"),
