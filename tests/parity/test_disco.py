@@ -16,7 +16,7 @@ from facejax.losses.adversarial import logistic_generator
 from facejax.morphable import load_morphable
 from facejax.nn import equalized
 from facejax.recon import decoder
-from facejax.systems.disco import alignment, factors, losses, networks, parser_warp, render, vae
+from facejax.systems.disco import alignment, factors, losses, networks, render, vae
 from facejax.systems.disco.importer import (
     config_from_static_kwargs,
     params_from_variables,
@@ -415,18 +415,15 @@ def toy_regressor(d, model):
 def toy_identity(d):
     def embed(image):
         rgb = 255 * resize_legacy(losses.unit_range(image), (160, 160))
-        scaled = (jnp.clip(rgb, 0, 255) - 127.5) / 128
+        scaled = (rgb - 127.5) / 128
         pooled = scaled.reshape(-1, 4, 40, 4, 40, 3).mean((2, 4))
         return jnp.matmul(pooled.reshape(-1, 48), d["toy/W_id"], precision="highest")
 
     return embed
 
 
-def toy_hair(image, landmarks):
-    matrix = parser_warp.similarity(landmarks, 256)
-    seen = parser_warp.to_parser(255 * losses.unit_range(image), matrix)
-    classes = jax.nn.softmax(seen / 64, axis=-1)
-    return parser_warp.from_parser(classes[..., 2:], matrix, 256)[..., 0]
+def toy_hair(image):
+    return jax.nn.softmax(255 * losses.unit_range(image) / 64, axis=-1)[..., 2]
 
 
 @pytest.mark.parametrize("path", LOSSES)
@@ -482,9 +479,8 @@ def test_contrastive_losses(path, face_models):
         np.testing.assert_allclose(block_sums(gradient)[0], want, atol=atol, err_msg=name)
 
     marks = [regress(x)[0] for x in (first, second)]
-    hair = [toy_hair(x, m * (256 / 224)) for x, m in zip((first, second), marks, strict=True)]
     terms = {
-        "hair": losses.same_hair(*hair),
+        "hair": losses.same_hair(toy_hair(first), toy_hair(second)),
         "same_identity": losses.same_identity(embed(first), embed(second)),
         "same_landmarks": losses.same_landmarks(*marks, 224, 256),
     }
@@ -504,7 +500,7 @@ def test_image_primitives(path):
     for key in (k for k in d.files if k.startswith("prim/resize") and k != "prim/resize_in"):
         got = resize_legacy(d["prim/resize_in"], d[key].shape[1:3])
         np.testing.assert_allclose(got, d[key], rtol=1e-5, atol=1e-5)
-    got = warp.dense_warp(jnp.asarray(d["prim/warp_img"]), jnp.asarray(d["prim/warp_flow"]))
+    got = warp.dense_warp(jnp.asarray(d["prim/warp_img"]), -jnp.asarray(d["prim/warp_flow"]))
     want = d["prim/warp_out_rederived"]
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
     for key in (k for k in d.files if k.startswith("prim/process_lod")):
@@ -569,7 +565,7 @@ def test_training_pictures(path):
     near(small[::8, ::8, ::-1], d["recon_input224_stride8_bgr"])
     picture = alignment.training_picture(crop, d["coeff_t"])
     near(picture[::4, ::4], d["gan256_stride4"])
-    np.testing.assert_allclose(picture.mean((0, 1)), d["gan256_mean"], atol=0.1)
+    np.testing.assert_allclose(picture.mean((0, 1)), d["gan256_mean"], atol=0.05)
 
 
 @pytest.mark.parametrize("path", SETS)

@@ -12,12 +12,11 @@ import numpy as np
 
 from facejax.data.alignment import AlignedPhoto, align_photo
 from facejax.geometry.camera_frames import DEEP3D_DISTANCE_DM, DEEP3D_FOCAL_PX, DEEP3D_SIZE_PX
-from facejax.image.resample import resize_weights
 from facejax.systems.disco.render import FULL_SIZE, ZOOM
 
 CROP_SIZE = 512
 _BORDER = 10  # black, of the scaled crop
-_STEPS_PER_PIXEL = 32  # of OpenCV's warps
+_ONE = 1 << 11  # weight 1 of OpenCV's resizing
 
 
 def cut_crop(image: np.ndarray, landmarks: np.ndarray) -> AlignedPhoto:
@@ -26,9 +25,24 @@ def cut_crop(image: np.ndarray, landmarks: np.ndarray) -> AlignedPhoto:
 
 
 def _resized(image: np.ndarray, size: int) -> np.ndarray:
-    """Square uint8 picture, bilinear without antialiasing: OpenCV's default."""
-    weights = resize_weights(len(image), size, antialias=False)
-    return _rounded(np.einsum("yh,xw,hwc->yxc", weights, weights, image, optimize=True))
+    """Square uint8 picture, bilinear without antialiasing, in OpenCV's fixed-point numbers."""
+    low, high, weight = _taps(len(image), size)
+    rest = _ONE - weight
+    pixels = image.astype(np.int64)
+    rows = pixels[:, low] * rest[None, :, None] + pixels[:, high] * weight[None, :, None]
+    rows >>= 4
+    upper, lower = rows[low] * rest[:, None, None], rows[high] * weight[:, None, None]
+    return (((upper >> 16) + (lower >> 16) + 2) >> 2).astype(np.uint8)
+
+
+def _taps(in_size: int, out_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both neighbours of each target pixel, and the weight of the second one, of 2048."""
+    source = (np.arange(out_size) + 0.5) * (in_size / out_size) - 0.5
+    low = np.floor(source).astype(int)
+    share = np.where((low < 0) | (low >= in_size - 1), 0.0, source - low)
+    low = np.clip(low, 0, in_size - 1)
+    weight = np.rint(share * _ONE).astype(np.int64)
+    return low, np.minimum(low + 1, in_size - 1), weight
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
@@ -38,7 +52,6 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 def _moved(image: np.ndarray, right: float, down: float) -> np.ndarray:
     """The picture shifted by so many pixels, bilinear, black outside."""
     for axis, shift in ((0, down), (1, right)):
-        shift = math.floor(shift * _STEPS_PER_PIXEL + 0.5) / _STEPS_PER_PIXEL
         whole = math.floor(shift)
         share = shift - whole
         source = np.arange(image.shape[axis]) - whole

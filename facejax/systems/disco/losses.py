@@ -54,8 +54,12 @@ class LossConfig:
 
 
 def unit_range(images: jax.Array) -> jax.Array:
-    """Pictures in [-1, 1] brought to [0, 1] and clipped: what frozen networks look at."""
-    return jnp.clip((images + 1.0) / 2.0, 0.0, 1.0)
+    """Pictures in [-1, 1] brought to [0, 1] and clipped: what frozen networks look at.
+
+    The slope is that of TensorFlow's clipping: whole, not half, where a value is just at the limit.
+    """
+    x = (images + 1.0) / 2.0
+    return jnp.where(x > 1.0, 1.0, jnp.where(x < 0.0, 0.0, x))
 
 
 def discriminator(
