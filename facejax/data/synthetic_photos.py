@@ -90,7 +90,7 @@ def _photos(model, skin, coeffs, indices, seed, noise, covered, *, camera):
     skin = jnp.broadcast_to(skin, (*face.color.shape[:-1], 1))
     drawn = interpolate(jnp.concatenate([face.color, skin], axis=-1), mesh, fragments)
     keys = example_keys(jax.random.key(seed), indices)
-    behind, grain = jax.vmap(lambda key: _nuisance(key, size))(keys)
+    behind, grain = jax.vmap(lambda key: background_and_grain(key, size))(keys)
     cover, cloth = jax.vmap(lambda key: _cover(jax.random.fold_in(key, 1), size, covered))(keys)
     hit = (fragments.triangle_id >= 0)[..., None]
     image = jnp.where(cover, cloth, jnp.where(hit, drawn[..., :3], behind)) + noise * grain
@@ -98,7 +98,7 @@ def _photos(model, skin, coeffs, indices, seed, noise, covered, *, camera):
     return jnp.clip(image, 0.0, 1.0), face.landmarks_px, mask
 
 
-def _nuisance(key, size):
+def background_and_grain(key, size):
     """A smooth coloured background and white noise of variance 1, [S, S, 3] each."""
     for_level, for_noise, *for_layers = jax.random.split(key, 2 + len(_BACKGROUND_GRIDS))
     behind = jax.random.uniform(for_level, (1, 1, 3), minval=0.1, maxval=0.9)

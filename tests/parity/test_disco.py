@@ -164,7 +164,7 @@ def test_adversarial_losses_and_gradients(path):
         key = f"{case}/"
         stage, alpha = stage_of(cfg, float(case.removeprefix("loss_lod")))
         score = functools.partial(networks.scores_of, cfg, alpha=alpha, stage=stage)
-        static = dict(cfg=cfg, stage=stage)
+        static = dict(cfg=cfg, stage=stage, r1_gamma=R1_GAMMA)
 
         def pictures(synthesis, styles, stage=stage, alpha=alpha):
             gen = {"synthesis": synthesis}
@@ -181,7 +181,7 @@ def test_adversarial_losses_and_gradients(path):
         @jax.jit
         def of_discriminator(disc, fakes, alpha=alpha, static=static):
             def total(disc):
-                return losses.discriminator(disc, reals, fakes, alpha, r1_gamma=R1_GAMMA, **static)
+                return losses.discriminator(disc, reals, [fakes], alpha, **static)
 
             return jax.value_and_grad(total, has_aux=True)(disc)
 

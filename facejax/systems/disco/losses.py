@@ -6,6 +6,7 @@ the callers stop their gradients. Terms are means over the examples given; weigh
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from facejax.geometry.math import safe_normalize
 from facejax.image.filters import gaussian_filter
 from facejax.image.warp import dense_warp
-from facejax.losses.adversarial import logistic_discriminator, r1_penalty
+from facejax.losses.adversarial import logistic_generator, r1_penalty
 from facejax.nn.devices import mean_over_devices, num_mapped_devices
 from facejax.systems.disco.networks import NetworkConfig, scores_of
 
@@ -65,12 +66,13 @@ def unit_range(images: jax.Array) -> jax.Array:
 def discriminator(
     disc: dict,
     reals: jax.Array,
-    fakes: jax.Array,
+    fakes: Sequence[jax.Array],
     alpha: jax.Array,
     *,
     cfg: NetworkConfig,
     stage: int,
     r1_gamma: float,
+    real_weight: float = 1.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """softplus(D(fake)) + softplus(-D(real)) + r1_gamma / 2 * |slope of D at reals|^2.
 
@@ -80,26 +82,28 @@ def discriminator(
     Args:
       disc: parameters.
       reals: [N, H, W, 3] at the stage's resolution, faded already.
-      fakes: [N, H, W, 3]; no gradient reaches what made them.
+      fakes: batches [N, H, W, 3], whose terms are added; no gradient reaches what made them.
       alpha: scalar in [0, 1].
       cfg: of the networks.
       stage: log2 of the resolution.
       r1_gamma: 10 as published.
+      real_weight: of both terms of the real pictures.
 
     Returns:
       The loss, and its metrics.
     """
-    fakes = jax.lax.stop_gradient(fakes)
 
     def score(images):
         return scores_of(cfg, disc, images, alpha, stage)
 
-    fake_scores, real_scores = score(fakes), score(reals)
+    real_scores = score(reals)
     r1 = r1_penalty(score, reals) / 4.0 ** cfg.lod(stage)
-    loss = logistic_discriminator(real_scores, fake_scores) + 0.5 * r1_gamma * r1
-    metrics = {
-        "score_real": jnp.mean(real_scores), "score_fake": jnp.mean(fake_scores), "r1": r1,
-    }  # fmt: skip
+    loss = real_weight * (logistic_generator(real_scores) + 0.5 * r1_gamma * r1)
+    metrics = {"score_real": jnp.mean(real_scores), "r1": r1}
+    for name, batch in zip(("score_fake", "score_pairs"), fakes, strict=False):
+        scores = score(jax.lax.stop_gradient(batch))
+        loss = loss + jnp.mean(jax.nn.softplus(scores))
+        metrics[name] = jnp.mean(scores)
     return loss, metrics
 
 

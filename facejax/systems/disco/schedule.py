@@ -7,3 +7,4 @@ PUBLISHED = dict(
     minibatch={8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 16},
     lr_base=0.001, lr={128: 0.0015, 256: 0.002},
 )  # fmt: skip
+CONTRAST_KIMG = 5000.0  # of the second stage; the program's own limit is 10,000
