@@ -64,6 +64,7 @@ def _default() -> ConfigDict:
             hidden_rot=32,
             hidden_gamma=64,
             cross_entropy=False,
+            weights="",  # published autoencoders, comma-separated; kimg=0 keeps them as they are
         )
     )
     c.parser = ConfigDict(dict(kimg=12.0, batch_size=16, lr=2e-3, width=8))
@@ -136,7 +137,7 @@ def _default() -> ConfigDict:
 
 def _published(num_devices: int) -> ConfigDict:
     c = _default()
-    c.data.update(source="tfrecords", model="bfm", model_path="")
+    c.data.source = "tfrecords"
     for key in c.data.model_options:
         c.data.model_options[key] = 0  # the full model
     c.model.update(

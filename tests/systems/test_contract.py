@@ -18,7 +18,10 @@ from facejax.train.step import make_phase_step, traced_scalars
 from tests.oracles.lowering import accelerator_programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RENDERED = {("deep3d", "rnet")}  # stages of the presets whose step renders
+RENDERED = {  # stages and phases of the presets that render
+    ("deep3d", "rnet", "rnet"),
+    *(("disco", stage, "gen") for stage in ("8x8", "16x16", "16x16-contrast")),
+}
 SYSTEMS = sorted(p.parent.name for p in (ROOT / "facejax/systems").glob("*/system.py"))
 
 
@@ -139,7 +142,7 @@ def test_every_step_lowers_for_accelerators(name):
         batch = system.source(stage).batch(np.arange(stage.batch_size), **dict(stage.static))
         batch["index"] = np.arange(stage.batch_size, dtype=np.int32)
         arguments = (state, frozen_trees(system), batch, traced_scalars(plan.scalars, 0))
-        renders = (name, stage.name) in RENDERED
         for phase in system.phases(stage):
+            renders = (name, stage.name, phase.name) in RENDERED
             step = make_phase_step(system, stage, phase.name)
             assert all(accelerator_programs(step, *arguments, renders=renders))

@@ -350,6 +350,11 @@ def init_noise(cfg: NetworkConfig, seed: int) -> tuple[np.ndarray, ...]:
     )
 
 
+def noise_dict(maps: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Noise maps by name, in whose order they are used: what a checkpoint holds."""
+    return {f"layer{i:02d}": a for i, a in enumerate(maps)}
+
+
 def example_noise(keys: jax.Array, stage: int) -> tuple[jax.Array, ...]:
     """Fresh noise maps of single examples.
 

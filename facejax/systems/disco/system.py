@@ -30,6 +30,7 @@ from facejax.systems.disco.factors import (
     split_coefficients,
     split_latents,
 )
+from facejax.systems.disco.importer import load_vaes
 from facejax.train.optim import adam
 from facejax.train.schedules import EmaSchedule, ProgressiveSchedule
 from facejax.train.system import Frozen, Phase, Plan, Prerequisite, Stage
@@ -78,7 +79,12 @@ class DiscoSystem:
         self.config = config
         dtype = check_dtype(config.dtype)
         latents = {k: config.vae[k] for k in ("z_id", "z_exp", "z_rot", "z_gamma")}
-        self.sizes = FactorSizes.of_model(self.model, noise=config.model.noise, **latents)
+        latents["noise"] = config.model.noise
+        # imported networks come without a face model: their coefficients are the published ones
+        self.has_face = config.data.model != "none"
+        self.sizes = (
+            FactorSizes.of_model(self.model, **latents) if self.has_face else FactorSizes(**latents)
+        )
         hidden = Factors(*(config.vae[f"hidden_{k}"] for k in Factors._fields))
         self.vaes = vae.vae_configs(self.sizes, hidden)
         fields = {k: v for k, v in config.model.items() if k != "noise"}
@@ -129,6 +135,12 @@ class DiscoSystem:
         return model_of(self.config.data, on_host=True)
 
     @functools.cached_property
+    def _given_vaes(self) -> dict[str, dict]:
+        """Autoencoders of `vae.weights`."""
+        weights = self.config.vae.weights
+        return load_vaes(weights, self.vaes) if weights else {}
+
+    @functools.cached_property
     def regressor(self):
         """The network that says what a fake shows."""
         return make_regressor(self.config, self.model)
@@ -155,7 +167,16 @@ class DiscoSystem:
         return data.coefficient_source(self.config, self.model, self.sizes)
 
     def source(self, stage: Stage):
-        """Rows of coefficients, labelled photographs, or pictures."""
+        """Rows of coefficients, labelled photographs, or pictures.
+
+        Raises:
+          ValueError: there is no face model, see `facejax.systems.disco.importer`; or see `data`.
+        """
+        if not self.has_face:
+            raise ValueError(
+                "data.model='none' is for imported networks, which only make pictures: name the "
+                "face model to train, --config.data.model=... and --config.data.model_path=FILE"
+            )
         if stage.name == "vae":
             return self._coefficients
         return self._photographs if stage.name == "parser" else self._pictures
@@ -189,8 +210,9 @@ class DiscoSystem:
             "gen": networks.init_generator(self.net, seed),
             "disc": networks.init_discriminator(self.net, seed + 1),
         }
-        maps = networks.init_noise(self.net, seed)
-        return params, {"noise": {f"layer{i:02d}": a for i, a in enumerate(maps)}}
+        for name, tree in self._given_vaes.items():
+            params["vae"][name] = params["vae"][name] | tree
+        return params, {"noise": networks.noise_dict(networks.init_noise(self.net, seed))}
 
     def frozen(self) -> dict[str, Frozen]:
         """The face model, the regressor and the recogniser."""
@@ -201,6 +223,8 @@ class DiscoSystem:
         return self._make_frozen()
 
     def _make_frozen(self) -> dict[str, Frozen]:
+        if not self.has_face:
+            return {}
         topology, seed = self.model.topology, self.config.seed
         origin = f"the face model {topology.name} ({topology.digest})"
         found = {
