@@ -130,7 +130,7 @@ def _default() -> ConfigDict:
     )
     c.optim = ConfigDict(dict(b1=0.0, b2=0.99, eps=1e-8))
     c.ema = ConfigDict(dict(decay=0.999, half_life_kimg=2.0, ramp=0.2))
-    c.gallery = ConfigDict(dict(num=8, seed=1, rows=4, columns=7, rate=0.7))
+    c.gallery = ConfigDict(dict(num=8, seed=1, rows=4, columns=7))
     c.evaluate = ConfigDict(dict(num_faces=256, sets=16, set_size=8, seed=1))
     return c
 
@@ -149,7 +149,7 @@ def _published(num_devices: int) -> ConfigDict:
         hidden_id=512, hidden_exp=256, hidden_gamma=128,
     )  # fmt: skip
     c.parser.update(kimg=400.0, width=32)
-    c.regression.run = ""
+    c.regression.update(run="", size=224, width=64, depth=50, variant="slim")
     c.recognition = ConfigDict(
         dict(kind="facenet", run="", train="idnet", weights="", size=0, width=0, features=0,
              depth=0)

@@ -354,7 +354,7 @@ def import_run(
     }
     with path.open("rb") as file:
         meta["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    aux = {"noise": networks.noise_dict(noise)}
+    aux = {"gen_noise": networks.noise_dict(noise)}
     params = {"gen": gen, "disc": disc, "vae": trees}
     with new_folder(out, "importing weights") as partial:
         write_config(partial, config)

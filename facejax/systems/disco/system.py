@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import math
 import pathlib
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ from facejax.train.optim import adam
 from facejax.train.schedules import EmaSchedule, ProgressiveSchedule
 from facejax.train.system import Frozen, Phase, Plan, Prerequisite, Stage
 
+_log = logging.getLogger(__name__)
 CONTRAST = "contrast"  # the second stage's name is RxR-contrast
 _PAIRS = 4  # examples of a pair that differs in expression and of one that differs in light
 _FACENET_SIZE = 160
@@ -69,8 +71,8 @@ class DiscoSystem:
     """See facejax/train/system.py for what each method is asked for.
 
     Parameter groups: 'vae' {factor: tree}, 'parser', 'gen' {'mapping', 'synthesis'} and 'disc'.
-    `aux` holds the generator's stored noise maps, 'noise'. Frozen are 'face_model', 'regression'
-    and, where there is one, 'recognition'. All of them by name are the `trees` below.
+    `aux` holds the generator's stored noise maps, 'gen_noise'. Frozen are 'face_model',
+    'regression' and, where there is one, 'recognition'. All of them by name are the `trees` below.
     """
 
     ema_groups = ("gen",)
@@ -102,6 +104,9 @@ class DiscoSystem:
         self.contrast_images = round(1000 * s.contrast_kimg)
         self.total_images = self.grown + self.contrast_images
         self._check()
+        warning = self.schedule.check() if self.schedule.total_kimg else None
+        if warning:
+            _log.warning("%s", warning)
 
     @property
     def start(self) -> int:
@@ -200,7 +205,13 @@ class DiscoSystem:
     # ---- training --------------------------------------------------------------------------------
 
     def init(self, seed: int):
-        """Parameters of all networks, and the generator's stored noise maps."""
+        """Parameters of all networks, and the generator's stored noise maps.
+
+        Raises:
+          ValueError: something that the run would not train comes from nowhere.
+        """
+        if not only_shapes():
+            self._check_origins()
         params = {
             "vae": {
                 k: vae.init_vae(getattr(self.vaes, k), seed + 10 + i)
@@ -212,7 +223,24 @@ class DiscoSystem:
         }
         for name, tree in self._given_vaes.items():
             params["vae"][name] = params["vae"][name] | tree
-        return params, {"noise": networks.noise_dict(networks.init_noise(self.net, seed))}
+        return params, {"gen_noise": networks.noise_dict(networks.init_noise(self.net, seed))}
+
+    def _check_origins(self) -> None:
+        given = set(self._given_vaes)
+        missing = [k for k in Factors._fields if k not in given]
+        if self.config.init_from or not self.has_face:
+            return
+        if not self.first["vae"] and missing:
+            raise ValueError(
+                f"vae.kimg is 0 and nothing gives the autoencoders of {', '.join(missing)}: set "
+                "--config.vae.weights=FILE or --config.init_from=RUN:vae, or train them"
+            )
+        if not self.schedule.total_kimg:
+            raise ValueError(
+                "schedule.total_kimg is 0, which leaves the second stage alone: it starts from a "
+                "finished first one, --config.init_from=RUN:vae,parser,gen,disc "
+                "--config.init_with=ema"
+            )
 
     def frozen(self) -> dict[str, Frozen]:
         """The face model, the regressor and the recogniser."""
@@ -267,7 +295,7 @@ class DiscoSystem:
         resolution, alpha = (self.net.resolution, 0.0) if contrast else self.schedule.position(left)
         segment = CONTRAST if contrast else self.schedule.segment(left)
         stage = self.stage(resolution, contrast)
-        rate = self.schedule.lr.get(resolution, self.schedule.lr_base)
+        rate = self._rate(left, resolution)
         return Plan(
             stage,
             {"gen": segment, "disc": segment},
@@ -278,6 +306,12 @@ class DiscoSystem:
                 "alpha": alpha,
             },
         )
+
+    def _rate(self, images: int, resolution: int) -> float:
+        """Learning rate of the GAN; the second stage goes on at the first one's last."""
+        if not self.schedule.total_kimg:
+            return self.schedule.lr.get(resolution, self.schedule.lr_base)
+        return self.schedule.learning_rate(images)
 
     def stage(self, resolution: int, contrast: bool = False) -> Stage:
         """The static stage of a resolution."""
@@ -533,8 +567,8 @@ class DiscoSystem:
     def pictures(self, params, styles, alpha, resolution: int) -> jax.Array:
         """Pictures [B, r, r, 3] of styles [B, L, D], with the stored noise maps; pure."""
         stage = resolution.bit_length() - 1
-        names = sorted(params["noise"])[: networks.layers_of(stage)]
-        maps = [params["noise"][name] for name in names]
+        names = sorted(params["gen_noise"])[: networks.layers_of(stage)]
+        maps = [params["gen_noise"][name] for name in names]
         return networks.pictures_of(self.net, params["gen"], styles, maps, alpha, stage)
 
     def predict_inputs(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:

@@ -53,6 +53,11 @@ def test_a_run_of_the_second_stage_alone():
     system = make_system(config)
     assert system.plan(0).stage.name == "64x64-contrast"
     assert system.total_images == 16000
+    with pytest.raises(ValueError, match="nothing gives the autoencoders of id, exp"):
+        system.init(0)
+    config.vae.kimg = 1.0
+    with pytest.raises(ValueError, match="starts from a finished first one"):
+        make_system(config).init(0)
 
 
 def test_batches_that_hold_no_pairs_are_refused():
