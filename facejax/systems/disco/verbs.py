@@ -54,4 +54,58 @@ def _generate(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
     )  # fmt: skip
 
 
-VERBS = {"generate": Verb("Faces, one factor at a time.", _generate_flags, _generate)}
+def _edit_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--input", required=True,
+        help="a picture or a folder of them: aligned as training pictures are, or with five points "
+        "each in NAME.txt",
+    )  # fmt: skip
+    p.add_argument("--out", required=True, type=pathlib.Path, help="folder that the files go to")
+    for name in _ANGLES:
+        p.add_argument(f"--{name}", type=number(float, -180, 180), help="degrees wanted")
+    p.add_argument("--expression", default="", help="neutral, happy, ...")
+    p.add_argument("--expression_of", default="", help="picture whose expression is taken")
+    p.add_argument("--light_of", default="", help="picture whose light is taken")
+    p.add_argument("--steps", type=POSITIVE, default=300, help="of each of three rates (300)")
+    p.add_argument("--seed", type=COUNT, default=0, help="of the people that the change is made on")
+
+
+def _edit(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
+    from facejax.io.images import find_images
+    from facejax.systems.disco.edit import edit_pictures
+
+    given = {name: getattr(args, name) for name in _ANGLES}
+    place = pathlib.Path(args.input)
+    return edit_pictures(
+        run, find_images(place) if place.is_dir() else [place], args.out,
+        degrees={k: v for k, v in given.items() if v is not None}, expression=args.expression,
+        expression_of=args.expression_of, light_of=args.light_of, steps=args.steps, seed=args.seed,
+    )  # fmt: skip
+
+
+def _reference_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--input", required=True, help="picture that is imitated, see edit")
+    p.add_argument("--out", required=True, type=pathlib.Path, help="folder that the files go to")
+    p.add_argument("--subject", type=POSITIVE, default=8, help="number of people (8)")
+    p.add_argument("--rate", type=number(float, 0.0), default=0.7, help="see generate (0.7)")
+    p.add_argument("--seed", type=COUNT, default=0, help="of the people (0)")
+
+
+def _reference(run: "Run", args: argparse.Namespace) -> list[pathlib.Path]:
+    from facejax.systems.disco.edit import imitate
+
+    return imitate(
+        run, args.input, args.out, subjects=args.subject, rate=args.rate, seed=args.seed
+    )  # fmt: skip
+
+
+VERBS = {
+    "generate": Verb("Faces, one factor at a time.", _generate_flags, _generate),
+    "edit": Verb("Given pictures with another pose, expression or light.", _edit_flags, _edit),
+    "analyze": {
+        "reference": Verb(
+            "Random people with the expression, pose and light of a picture.",
+            _reference_flags, _reference,
+        ),
+    },
+}  # fmt: skip

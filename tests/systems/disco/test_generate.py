@@ -5,8 +5,8 @@ import types
 import numpy as np
 import pytest
 
-from facejax.io.images import read_image
-from facejax.systems.disco import generate
+from facejax.io.images import read_image, write_image
+from facejax.systems.disco import edit, generate
 from facejax.systems.disco.factors import from_recon, join_coefficients
 from facejax.systems.disco.metrics import evaluate
 from facejax.systems.disco.verbs import VERBS
@@ -95,3 +95,23 @@ def test_figures_are_finite_and_beside_those_of_real_pictures(run):
     assert set(found["disentanglement"]) == {"pairwise", "std"}
     scores = [*found["disentanglement"]["std"].values()]
     assert len(scores) == 4 and np.isfinite(scores).all()
+
+
+def test_a_picture_is_embedded_and_edited(run, tmp_path):
+    image = np.asarray(run.system.held_out(1).batch(np.arange(1), resolution=16)["image"])[0]
+    path = tmp_path / "face.png"
+    write_image(path, (image + 1) / 2)
+    (sheet,) = edit.edit_pictures(run, [path], tmp_path / "out", degrees={"yaw": 10.0}, steps=3)
+    assert sheet.is_file() and read_image(tmp_path / "out/face.png").shape == (16, 16, 3)
+    embedded = edit.embed(run, edit.read_picture(path, run)[None], steps=3)
+    assert embedded.fit.losses[-1] < embedded.fit.losses[0]
+    found = edit.measured(run, edit.read_picture(path, run)[None])
+    same = edit.move(run, embedded.styles, found, found)
+    np.testing.assert_allclose(same, embedded.styles, atol=1e-6)
+    (sheet,) = edit.imitate(run, path, tmp_path / "like", subjects=3, rate=1.0, seed=0)
+    assert len(list(sheet.parent.glob("00*.png"))) == 3
+    with pytest.raises(ValueError, match="nothing to change"):
+        edit.edit_pictures(run, [path], tmp_path / "out")
+    write_image(path, np.zeros((20, 30, 3)))
+    with pytest.raises(ValueError, match="found 30x20 pixels and no landmarks"):
+        edit.read_picture(path, run)
