@@ -125,6 +125,10 @@ READERS = {
         "weights", "TBGAN's network pickle", "facejax.io.network_pickles:load_network_pickle",
         "facejax import_weights --system=tbgan --input={path} --out=FOLDER",
     ),
+    "disco": Reader(
+        "weights", "DiscoFaceGAN's network pickle", "facejax.io.network_pickles:load_network_pickle",
+        "facejax import_weights --system=disco --input={path} --out=FOLDER",
+    ),
     "rnet": _part("R-Net: .pth, TensorFlow checkpoint or frozen graph", "rnet"),
     "facenet": _part("FaceNet: TensorFlow checkpoint or frozen graph", "facenet"),
     "arcface": _part("ArcFace (iresnet): .pth", "arcface"),
@@ -435,6 +439,8 @@ def _pickle(path: pathlib.Path) -> Looked:
     with path.open("rb") as file:
         for _ in range(5):  # PyTorch's old format is five pickles in a row
             texts |= texts_of(file)
+    if {"static_kwargs", "variables", "dlatent_avg"} <= texts:
+        return [("disco", "networks of DiscoFaceGAN or StyleGAN, pickled")]
     if {"static_kwargs", "variables"} <= texts:
         return [("tbgan", "networks of TBGAN or Progressive GAN, pickled")]
     if any(text.startswith("pandas.") for text in texts):

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from facejax import readers
 from facejax.io.network_pickles import load_network_pickle
 from facejax.systems.disco import importer, networks, vae
 from facejax.systems.disco.factors import Factors, FactorSizes
@@ -85,6 +86,7 @@ def test_options_of_another_network_are_named():
 
 @pytest.mark.parametrize("path", PICKLES)
 def test_a_run_of_a_published_pickle_makes_pictures(path, tmp_path):
+    assert readers.recognise(path)[0].reader == "disco"
     out = tmp_path / "run"
     meta = importer.import_run(path, out, load_config("disco:paper"))
     assert meta["autoencoders"] == [] and len(meta["sha256"]) == 64
