@@ -126,7 +126,8 @@ READERS = {
         "facejax import_weights --system=tbgan --input={path} --out=FOLDER",
     ),
     "disco": Reader(
-        "weights", "DiscoFaceGAN's network pickle", "facejax.io.network_pickles:load_network_pickle",
+        "weights", "DiscoFaceGAN's network pickle",
+        "facejax.io.network_pickles:load_network_pickle",
         "facejax import_weights --system=disco --input={path} --out=FOLDER",
     ),
     "rnet": _part("R-Net: .pth, TensorFlow checkpoint or frozen graph", "rnet"),
