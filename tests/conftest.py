@@ -9,11 +9,16 @@ import signal
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests compile more than they compute; the older emitters take a third of the time of the new ones.
+QUICK_COMPILER = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 _flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _flags:
     _flags = f"{_flags} --xla_force_host_platform_device_count=4"
-if "xla_backend_optimization_level" not in _flags:  # tests compile more than they compute
-    _flags += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if "xla_backend_optimization_level" not in _flags:
+    _flags = f"{_flags} {QUICK_COMPILER}"
 os.environ["XLA_FLAGS"] = _flags.strip()
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "facejax-test-cache")
@@ -25,6 +30,14 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+SLOW = bool(os.environ.get("FACEJAX_SLOW"))  # run what is marked slow, and more of some others
+
+
+def pytest_collection_modifyitems(items):
+    """What is marked slow runs with FACEJAX_SLOW=1 only."""
+    for item in items:
+        if not SLOW and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: FACEJAX_SLOW=1 runs it"))
 
 
 @pytest.fixture

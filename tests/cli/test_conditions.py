@@ -19,11 +19,10 @@ import pytest
 from facejax import cli
 from facejax.train.config import load_config
 from facejax.train.run_folder import write_config
+from tests.conftest import QUICK_COMPILER, SLOW
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the harness forks")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SLOW = bool(os.environ.get("FACEJAX_SLOW"))
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 ODD = 'it\'s a "new" face: ü'
 PREP = {path.stem: str(path) for path in sorted((ROOT / "data_prep").glob("*.py"))}
 PREP.pop("sets")  # no program
@@ -151,7 +150,8 @@ def results(tmp_path_factory):
     environment = {k: v for k, v in os.environ.items() if k != "FACEJAX_TRACEBACK"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.cli.conditions", str(base / "jobs.json")], cwd=ROOT,
-        env=environment | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK},
+        env=environment
+        | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK_COMPILER},
         stdout=subprocess.PIPE, text=True, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 0

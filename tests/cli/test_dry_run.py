@@ -19,7 +19,6 @@ from tests.oracles.mat_files import write_parameters
 from tests.oracles.published_data import write_face_and_photo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
 QUICK = ("smoke",) if not os.environ.get("FACEJAX_SLOW") else None
 PRESETS = {
     path.stem: [p for p in runpy.run_path(str(path))["PRESETS"] if not QUICK or p in QUICK]

@@ -1,7 +1,6 @@
 """What the docstrings promise where input is broken, empty or of size one."""
 
 import functools
-import os
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +84,7 @@ def test_a_broken_vertex_takes_only_its_triangles_away(rng, kind):
                 assert np.isfinite(grad).all() and (np.asarray(grad)[vertex] == 0).all()
 
 
-@pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="compiles for 15 s: FACEJAX_SLOW=1")
+@pytest.mark.slow
 def test_pictures_and_gradients_of_a_mesh_with_a_broken_vertex(rng):
     vertices, topology, _, vertex = broken_ball()
     vertices = np.concatenate([vertices, vertices[:1]])  # the last one belongs to no triangle

@@ -1,5 +1,3 @@
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -245,7 +243,7 @@ def test_lowers_for_accelerators_without_a_device(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="timing: set FACEJAX_SLOW=1")
+@pytest.mark.slow
 def test_fifty_times_faster_than_a_loop_over_triangles():
     vertices, topology = meshes.sphere(100, 200)
     clip = np.concatenate([0.9 * vertices, np.ones((len(vertices), 1))], axis=1).astype(np.float32)

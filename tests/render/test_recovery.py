@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from facejax.geometry.camera import Camera, to_clip
 from facejax.geometry.mesh import Mesh, MeshTopology
@@ -58,6 +59,7 @@ def test_cube_rotation_from_35_steps_on_the_image_difference():
     assert outliers <= 0.01, (outliers, angles)
 
 
+@pytest.mark.slow
 def test_head_pose_and_translation_from_silhouette_and_colour():
     """15 degrees and 10 % off at the start, no landmarks."""
     size = (64, 64)

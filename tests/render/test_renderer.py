@@ -131,7 +131,9 @@ def test_supersampling_is_the_average_of_a_larger_linear_image(rng):
     assert set(np.unique(small.mask)) - {0.0, 1.0}
 
 
-@pytest.mark.parametrize("silhouette", ["boundary", "antialias"])
+@pytest.mark.parametrize(
+    "silhouette", ["boundary", pytest.param("antialias", marks=pytest.mark.slow)]
+)
 def test_bands_change_neither_image_nor_gradient(rng, silhouette):
     mesh, camera = ball(rng), Camera.look_at()
     photo = jnp.asarray(rng.uniform(size=(*SIZE, 3)), jnp.float32)
@@ -227,6 +229,7 @@ def test_a_background_at_the_end_of_the_range_keeps_its_silhouette_gradient(rng)
     np.testing.assert_allclose(exact, below, rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_a_megapixel_gradient_needs_less_than_64_mb_of_temporaries(rng):
     mesh, camera = ball(rng), Camera.look_at()
     mesh = mesh.replace(topology=MeshTopology(mesh.topology.triangles, mesh.topology.num_vertices))

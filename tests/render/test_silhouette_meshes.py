@@ -3,8 +3,6 @@
 At 512 pixels with FACEJAX_SLOW=1.
 """
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,6 @@ from facejax.render import boundary_grad, interpolate, rasterize
 from tests.oracles import meshes
 from tests.parity.golden import ROOT
 
-SLOW = pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="slow: set FACEJAX_SLOW=1")
 MOTIONS = ("shift x", "shift y", "scale", "pitch", "yaw", "roll")
 STEPS = np.linspace(-2.0, 2.0, 13)  # pixels: wide, because the forward image moves in steps
 
@@ -67,7 +64,7 @@ def smooth_colors(vertices):
     return jnp.asarray(0.5 + 0.3 * np.sin(9 * place) + 0.2 * place[:, ::-1], jnp.float32)
 
 
-@pytest.mark.parametrize("size", [224, pytest.param(512, marks=[SLOW, pytest.mark.slow])])
+@pytest.mark.parametrize("size", [224, pytest.param(512, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "load",
     [

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from facejax.train.runs import find_systems
+from tests.conftest import QUICK_COMPILER
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEMS = [name for name in find_systems() if (ROOT / f"configs/{name}.py").is_file()]
-slow = pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="minutes: set FACEJAX_SLOW=1")
 
 
 def start(name, workdir, devices, *flags):
@@ -25,7 +25,9 @@ def start(name, workdir, devices, *flags):
         sys.executable, "-m", "facejax", "train", f"--config={name}:smoke", f"--workdir={workdir}",
         "--config.log_every=1", *flags,
     ]  # fmt: skip
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment = os.environ | {
+        "XLA_FLAGS": f"{QUICK_COMPILER} --xla_force_host_platform_device_count={devices}"
+    }
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
@@ -43,7 +45,7 @@ def losses(workdir):
     }
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_two_processes_of_two_devices_equal_one_device(name, tmp_path):
     single = start(name, tmp_path / "one", 1)

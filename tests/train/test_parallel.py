@@ -11,6 +11,7 @@ import pytest
 
 from facejax.train.loop import train
 from facejax.train.parallel import Parallel, initialize
+from tests.conftest import QUICK_COMPILER
 from tests.train.toy import ToySystem, toy_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -46,7 +47,7 @@ def test_two_processes_equal_one(one_device, tmp_path, mode):
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     overrides = json.dumps(OVERRIDES | {"parallel": mode})
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    env = os.environ | {"XLA_FLAGS": f"{QUICK_COMPILER} --xla_force_host_platform_device_count=2"}
     command = [sys.executable, "-m", "tests.train.toy_main", str(tmp_path), overrides, address]
     processes = [
         subprocess.Popen(

@@ -17,6 +17,7 @@ from facejax.train import prerequisites as module
 from facejax.train.loop import train
 from facejax.train.prerequisites import train_prerequisites
 from facejax.train.runs import make_system, resolve
+from tests.conftest import QUICK_COMPILER
 from tests.train.test_kill import outcome, start
 from tests.train.toy import ToySystem, install, student_config, toy_config
 
@@ -60,7 +61,7 @@ def test_two_processes_of_one_run_share_one_lock(tmp_path):
         port = server.getsockname()[1]
     command = [sys.executable, "-m", "tests.train.toy_main", str(tmp_path / "run")]
     command += [json.dumps(dict(batch=[8, 16])), f"127.0.0.1:{port}"]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    environment = os.environ | {"XLA_FLAGS": QUICK_COMPILER}
     with folder_lock(tmp_path / "run", "looking"):
         processes = [
             subprocess.Popen([*command, str(k)], cwd=ROOT, env=environment, text=True,

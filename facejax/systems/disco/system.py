@@ -339,7 +339,7 @@ class DiscoSystem:
         for name in Factors._fields:
             value, terms = vae.vae_loss(
                 getattr(self.vaes, name), params["vae"][name], getattr(factors, name),
-                getattr(eps, name), self.config.vae.cross_entropy,
+                getattr(eps, name), self.config.vae.cross_entropy, self.config.dtype,
             )  # fmt: skip
             total = total + value
             metrics |= {f"{name}_{k}": v for k, v in terms.items()} | {name: value}

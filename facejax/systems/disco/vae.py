@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from facejax.nn.init import init_params
+from facejax.nn.precision import cast, uncast
 from facejax.systems.disco.factors import NAMES, Factors, FactorSizes, split_latents
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -80,18 +81,27 @@ def init_vae(cfg: VAEConfig, seed: int) -> dict:
     }
 
 
-def encode(cfg: VAEConfig, params: dict, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def encode(
+    cfg: VAEConfig, params: dict, x: jax.Array, dtype: str = "float32"
+) -> tuple[jax.Array, jax.Array]:
     """Mean and log standard deviation [B, latent_size] of the latents of coefficients [B, size]."""
-    return _encoder(cfg).apply({"params": params["encoder"]}, x)
+    variables, x = cast(({"params": params["encoder"]}, jnp.asarray(x)), dtype)
+    return uncast(_encoder(cfg).apply(variables, x))
 
 
-def decode(cfg: VAEConfig, params: dict, z: jax.Array) -> jax.Array:
+def decode(cfg: VAEConfig, params: dict, z: jax.Array, dtype: str = "float32") -> jax.Array:
     """Coefficients [B, size] of latents [B, latent_size], without the decoder's noise."""
-    return _decoder(cfg).apply({"params": params["decoder"]}, z)[0]
+    variables, z = cast(({"params": params["decoder"]}, jnp.asarray(z)), dtype)
+    return uncast(_decoder(cfg).apply(variables, z)[0])
 
 
 def vae_loss(
-    cfg: VAEConfig, params: dict, x: jax.Array, eps: jax.Array, cross_entropy: bool = False
+    cfg: VAEConfig,
+    params: dict,
+    x: jax.Array,
+    eps: jax.Array,
+    cross_entropy: bool = False,
+    dtype: str = "float32",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """KL divergence and negative log density of what is decoded (spec of the program).
 
@@ -103,13 +113,14 @@ def vae_loss(
       x: [B, size] coefficients.
       eps: [B, latent_size] normal.
       cross_entropy: the program's other second term, for data in [0, 1]: binary cross entropy.
+      dtype: in which both networks compute.
 
     Returns:
       Mean over the batch, and its terms: 'kl', 'gen' and the width 'gamma'.
     """
-    mean, log_sd = encode(cfg, params, x)
+    mean, log_sd = encode(cfg, params, x, dtype)
     z = mean + jnp.exp(log_sd) * eps
-    decoded = decode(cfg, params, z)
+    decoded = decode(cfg, params, z, dtype)
     kl = 0.5 * jnp.sum(mean**2 + jnp.exp(2 * log_sd) - 2 * log_sd - 1, axis=-1)
     log_gamma = params["log_gamma"]
     if cross_entropy:

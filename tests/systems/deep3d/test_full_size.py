@@ -3,7 +3,6 @@
 FACEJAX_SLOW=1 python -m pytest tests/systems/deep3d/test_full_size.py
 """
 
-import os
 import pathlib
 
 import jax
@@ -23,7 +22,7 @@ CONFIG = pathlib.Path(__file__).resolve().parents[3] / "configs/deep3d.py"
 SIZES = (35_709, 8_928, 2_232, 558, 140)
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="minutes: set FACEJAX_SLOW=1"),
+    pytest.mark.slow,
 ]
 
 

@@ -1,7 +1,6 @@
 """Training on prepared photos: what happens between the folder and the losses."""
 
 import json
-import os
 import pathlib
 
 import jax
@@ -74,7 +73,7 @@ def test_a_step_and_the_validation_take_a_batch_of_a_folder(config):
     assert found["rnet/loss"] > 0 and "rnet/photo" not in found
 
 
-@pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="set FACEJAX_SLOW=1: a minute")
+@pytest.mark.slow
 def test_a_run_on_a_folder_is_augmented_validated_and_measured(config, tmp_path):
     system = make_system(config)
     train(system, config, tmp_path / "run", show_progress=False)

@@ -193,7 +193,9 @@ def changed(before, after):
     }
 
 
-@pytest.mark.parametrize("preset", ["paper-tf", "paper-pytorch", "gcn"])
+@pytest.mark.parametrize(
+    "preset", ["paper-tf", pytest.param("paper-pytorch", marks=pytest.mark.slow), "gcn"]
+)
 def test_a_step_of_every_published_recipe(preset):
     _, arguments, step = step_of(preset)
     state = arguments[0]
@@ -210,6 +212,7 @@ def test_a_step_of_every_published_recipe(preset):
     assert changed(state, new) == {group}  # a frozen R-Net stays
 
 
+@pytest.mark.slow
 def test_the_adversarial_variant_of_the_albedo():
     system, (state, frozen, batch, scalars), step = step_of("texture-gcn", weight=1e-3, width=1)
     compiled = jax.jit(step).lower(state, frozen, batch, scalars).compile()

@@ -107,6 +107,7 @@ def test_resolution_that_is_no_power_of_two():
         make_system(smoke(model__resolution=24))
 
 
+@pytest.mark.slow
 def test_dry_run_of_the_full_size_counts_without_making_numbers(monkeypatch, tmp_path):
     config = load_config(f"{CONFIG}:paper")
     system = make_system(config)

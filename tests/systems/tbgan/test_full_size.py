@@ -3,7 +3,6 @@
 FACEJAX_SLOW=1 python -m pytest tests/systems/tbgan/test_full_size.py
 """
 
-import os
 import pathlib
 
 import jax
@@ -20,7 +19,7 @@ CONFIG = str(pathlib.Path(__file__).resolve().parents[3] / "configs/tbgan.py")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="minutes: set FACEJAX_SLOW=1")
+@pytest.mark.slow
 def test_a_step_of_both_networks_at_512_pixels(rng):
     config = load_config(f"{CONFIG}:paper")
     config.data.source = "black"

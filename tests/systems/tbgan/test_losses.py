@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from facejax.nn.equalized import fade_reals
 from facejax.systems.tbgan.losses import (
@@ -12,6 +13,7 @@ from facejax.systems.tbgan.networks import NetworkConfig, init_discriminator, in
 NET = NetworkConfig(resolution=8, lod_sep=2, fmap_base=32, fmap_max=4, latent_size=8, mbstd_group=1)
 
 
+@pytest.mark.slow
 def test_penalty_on_every_second_example(rng):
     gen, disc = init_generator(NET, 0), init_discriminator(NET, 1)
     reals = rng.standard_normal((8, 8, 8, 9)).astype(np.float32)
