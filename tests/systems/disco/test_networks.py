@@ -61,8 +61,8 @@ def test_noise_maps_matter_and_examples_have_their_own(tiny, rng):
 
 
 def test_truncation_moves_coarse_layers_alone(rng):
-    w, alone = rng.normal(size=(2, 3, 14, 4))
-    average = rng.normal(size=(1, 14, 4))
+    w, alone = rng.normal(size=(2, 3, 14, 4)).astype(np.float32)
+    average = rng.normal(size=(1, 14, 4)).astype(np.float32)
     moved = networks.truncate_identity(w, alone, average, 0.7)
     np.testing.assert_array_equal(moved[:, 8:], w[:, 8:])
     assert (np.abs(moved[:, :8] - w[:, :8]) > 1e-6).all()
