@@ -44,7 +44,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["facejax", "facejax.*"]),
-    package_data={"facejax": ["selftest.npz"]},
+    package_data={
+        "facejax": ["selftest.npz"],
+        "facejax.morphable.makehuman": ["head.npz", "LICENSE.txt", "PROVENANCE.md"],
+    },
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["facejax = facejax.cli:main"]},
     python_requires=">=3.11",

@@ -40,7 +40,8 @@ OPTIONAL = {
 LICENCES = (
     ("facejax, its code", "Apache-2.0", "yes"),
     ("procedural face model and everything made with it", "Apache-2.0, formulas only", "yes"),
-    ("weights that you train on procedural data", "yours", "yes"),
+    ("built-in head 'makehuman' (from MakeHuman's data)", "CC0 1.0", "yes"),
+    ("weights that you train on the built-in heads", "yours", "yes"),
     ("weights that you train on other data", "as the data's", "as the data's"),
     ("ICT-FaceKit, light model (not included)", "MIT", "yes"),
     ("Basel Face Model 2009, 2017, 2019 (not included)", "University of Basel, on request", "no"),
@@ -68,7 +69,10 @@ def _packages() -> dict[str, Any]:
 
 
 def _face_models(ict_path: str | None) -> list[dict[str, Any]]:
-    models = [dict(name="procedural", found=True, note="built in; needs no file")]
+    models = [
+        dict(name="makehuman", found=True, note="built in (CC0); needs no file"),
+        dict(name="procedural", found=True, note="built in; needs no file"),
+    ]
     if not ict_path:
         note = f"MIT licence; get {ICT_URL} and give --ict PATH or FACEJAX_ICT"
         models.append(dict(name="ict", found=False, note=note))

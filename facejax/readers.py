@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 
 from facejax.host.files import describe_content, is_visible, list_files, read_json, reading
+from facejax.host.hdf5 import SIGNATURE
 from facejax.host.shell import command_line
 
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
@@ -44,6 +45,10 @@ def _part(what: str, part: str) -> Reader:
 
 
 READERS = {
+    "makehuman": Reader(
+        "face models", "the built-in head of real anatomy; needs no file",
+        "facejax.morphable.makehuman:build_makehuman", "--config.data.model=makehuman",
+    ),
     "procedural": Reader(
         "face models", "the built-in head; needs no file",
         "facejax.morphable.procedural:build_procedural", "--config.data.model=procedural",
@@ -56,6 +61,10 @@ READERS = {
     "bfm_front": Reader(
         "face models", "Deep3D's BFM_model_front.mat",
         "facejax.morphable.bfm09:load_bfm_front", _MODEL,
+    ),
+    "bfm17": Reader(
+        "face models", "a Basel model of 2017 or 2019 (.h5), with face12.json beside it",
+        "facejax.morphable.bfm17:load_bfm17", _MODEL,
     ),
     "bfm09": Reader(
         "face models", "Basel 01_MorphableModel.mat, Exp_Pca.bin and their indices",
@@ -113,6 +122,17 @@ READERS = {
         "facejax.systems.manifold.data:load_rows",
         "facejax train --config=manifold --config.data.source=arrays --config.data.path={path}",
     ),
+    "prepared": Reader(
+        "data", "photos prepared for VariTex: R.npy, t.npy, sp.npy, segmentation.npy, ...",
+        "facejax.systems.varitex.data:read_prepared",
+        "facejax train --config=varitex:paper --config.data.path={path} "
+        "--config.data.image_folder=FOLDER",
+    ),
+    "latents": Reader(
+        "data", "VariTex's latents.npy: means and deviations of codes",
+        "facejax.systems.varitex.importer:read_latents",
+        "facejax.systems.varitex.importer.read_latents({path!r}, latent)",
+    ),
     "mesh": Reader(
         "data", "a mesh: .obj, .ply, .glb or .gltf", "facejax.io.meshes:load_mesh",
         "facejax compare_shapes {path} FACE.obj --landmarks=FILE --face_landmarks=FILE",
@@ -130,9 +150,15 @@ READERS = {
         "facejax.io.network_pickles:load_network_pickle",
         "facejax import_weights --system=disco --input={path} --out=FOLDER",
     ),
+    "varitex": Reader(
+        "weights", "VariTex's Lightning checkpoint, with its opt.json",
+        "facejax.systems.varitex.importer:load_checkpoint",
+        "facejax import_weights --system=varitex --input={path} --out=FOLDER",
+    ),
     "rnet": _part("R-Net: .pth, TensorFlow checkpoint or frozen graph", "rnet"),
     "facenet": _part("FaceNet: TensorFlow checkpoint or frozen graph", "facenet"),
     "arcface": _part("ArcFace (iresnet): .pth", "arcface"),
+    "vgg19": _part("VGG19 trained on ImageNet: .pth of torchvision", "vgg19"),
     "imagenet": _part("a ResNet trained on ImageNet: .pth or TensorFlow checkpoint", "imagenet"),
     "gcn": _part("a graph network of GCN_ResNet or 3D-Face-GCNs", "gcn"),
     "inception": Reader(
@@ -143,7 +169,7 @@ READERS = {
     "imported": Reader(
         "weights", "an .npz of facejax import_weights", "facejax.pretrained.importer:load_weights",
         "rnet: facejax reconstruct --weights={path}; rnet, imagenet: --config.model.init={path}; "
-        "facenet, arcface: --config.recognition.weights={path}",
+        "facenet, arcface: --config.recognition.weights={path}; vgg19: --config.vgg.weights={path}",
     ),
     "run": Reader(
         "runs", "a run folder of facejax train", "facejax.train.runs:load_run",
@@ -211,7 +237,7 @@ Looked = list[tuple[str, str]]  # key of READERS, what it is in words or ''
 
 def _folder(path: pathlib.Path) -> Looked:
     looks: tuple[Callable[[pathlib.Path], Looked], ...] = (
-        _run, _model, _tfds, _data_set, _arrays, _bundle, _crops, _mats, _images,
+        _run, _model, _tfds, _data_set, _arrays, _prepared, _bundle, _crops, _mats, _images,
     )  # fmt: skip
     return next((found for look in looks if (found := look(path))), [])
 
@@ -284,6 +310,16 @@ def _arrays(path: pathlib.Path) -> Looked:
     return [("arrays", f"coefficient arrays: {', '.join(found)}")] if found else []
 
 
+def _prepared(path: pathlib.Path) -> Looked:
+    from facejax.systems.varitex.data import COEFFICIENTS, read_prepared
+
+    if not all((path / f"{name}.npy").is_file() for name in (*COEFFICIENTS, "segmentation")):
+        return []
+    found = read_prepared(path)
+    uv = "with UV maps" if "uv" in found.arrays else "without UV maps"
+    return [("prepared", f"{len(found.names)} photos prepared for VariTex, {uv}")]
+
+
 def _bundle(path: pathlib.Path) -> Looked:
     return [found for index in list_files(path, (".index",)) for found in _checkpoint(index)]
 
@@ -347,6 +383,8 @@ def _file(path: pathlib.Path) -> Looked:
         return _zip(path)
     if head[:1] == b"\x80":
         return _pickle(path)
+    if head.startswith(SIGNATURE) and path.suffix.lower() != ".mat":
+        return _hdf5(path)
     if path.suffix.lower() == ".mat":
         return _mat(path)
     if path.suffix.lower() == ".tfrecords":
@@ -383,6 +421,8 @@ def _networks(names) -> Looked:
     names = list(names)
     if any("Mixed_7c." in n for n in names) or any("mixed_10/" in n for n in names):
         return [("inception", "Inception-v3")]
+    if any(n.endswith("generator.fc_mu.weight") for n in names):
+        return [("varitex", f"VariTex's checkpoint, {len(names)} names")]
     return [(part, f"{READERS[part].what.split(':')[0]}, {len(names)} names")
             for part in parts_of(names)]  # fmt: skip
 
@@ -468,6 +508,15 @@ def _mat(path: pathlib.Path) -> Looked:
     raise ValueError(words)
 
 
+def _hdf5(path: pathlib.Path) -> Looked:
+    from facejax.morphable import load
+
+    kind, found = load.recognise(path)
+    if not kind:
+        raise ValueError(found)
+    return [(kind, found)]
+
+
 def _binary(path: pathlib.Path) -> Looked:
     from facejax.morphable.bfm09_sources import ROLES, describe_file
 
@@ -498,7 +547,10 @@ def _landmarks(path: pathlib.Path) -> Looked:
         return []
     from facejax.host.arrays import read_npy
 
-    if path.suffix.lower() == ".npy" and read_npy(path, mmap=True).ndim == 3:
+    shape = read_npy(path, mmap=True).shape if path.suffix.lower() == ".npy" else ()
+    if len(shape) == 3 and shape[1] == 2 and shape[2] > 4:
+        return [("latents", f"{shape[0]} codes of length {shape[2]}")]
+    if len(shape) == 3:
         with contextlib.suppress(ValueError):  # then it may be the points of one face, [1, 68, 2]
             return _map(path)
     return [("landmarks", f"{len(read_landmarks(path))} landmarks of a photo")]

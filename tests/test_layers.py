@@ -16,6 +16,7 @@ LEVELS = {
     "geometry": 0,
     "image": 0,
     "nn": 0,
+    "attachments": 1,
     "render": 1,
     "morphable": 1,
     "recon": 1,
@@ -38,6 +39,7 @@ LEVELS = {
 SIDEWAYS = {
     ("nn", "image"),
     ("render", "morphable"),
+    ("attachments", "morphable"),
     ("recon", "render"),
     ("recon", "morphable"),
     ("data", "io"),

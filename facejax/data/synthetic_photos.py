@@ -64,8 +64,13 @@ class PhotoRanges:
     covered: float = 0.0
 
 
-def _random_light(rng: np.random.Generator, ranges: PhotoRanges) -> np.ndarray:
-    """[27] coefficients of the decoder's spherical harmonics: nearly white, from one side."""
+def random_light(rng: np.random.Generator, ranges: Any) -> np.ndarray:
+    """[27] coefficients of the decoder's spherical harmonics: nearly white, from one side.
+
+    Args:
+      rng: the generator.
+      ranges: its brightness, tint and contrast, or another object's that has them.
+    """
     gamma = np.zeros((3, 9))
     ambient = 1.25 * (1 + ranges.brightness * rng.uniform(-1, 1))
     gamma[:, 0] = 0.8 * (ambient - 1)  # the decoder adds 0.8
@@ -225,7 +230,7 @@ class SyntheticPhotoSource(Source):
             dm_per_px = Deep3DCamera().distance / Deep3DCamera().focal
             reach = np.array([r.shift_px * dm_per_px, r.shift_px * dm_per_px, r.depth_dm])
             trans = reach * rng.uniform(-1, 1, 3)
-            light = _random_light(rng, r)
+            light = random_light(rng, r)
             rows.append((person.id[0], photo.exp[0], person.alb[0], angles, light, trans))
         columns = zip(*rows, strict=True)
         return Coefficients(*(np.stack(c).astype(np.float32) for c in columns))

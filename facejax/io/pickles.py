@@ -19,6 +19,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from facejax.host.arrays import read_npy
+from facejax.host.files import reading
+
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _NUMPY5 = ("numpy.core.numeric", "numpy._core.numeric")
 _CONTAINERS = {"set": set, "frozenset": frozenset, "complex": complex}
@@ -334,3 +337,67 @@ def texts_of(file: BinaryIO, most: int = 1_000_000) -> set[str]:
     except (ValueError, LookupError, OverflowError, EOFError):
         pass  # what stands before the damage says enough
     return found
+
+
+class _Word:
+    """The type of elements of an array of texts: nothing but objects."""
+
+    def __init__(self, code: Any = None, *unused: Any):
+        if code not in ("O", "O8", "O4", "|O", "|O8"):
+            raise UnsafePickleError(f"refused an array of {code!r}: wanted one of texts")
+
+    def __setstate__(self, state: Any) -> None:
+        del state  # byte order and size, of which objects have none
+
+
+class _Words:
+    """An array of texts in the making."""
+
+    def __init__(self, *unused: Any):
+        self.words: list[str] = []
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) not in (4, 5):
+            raise UnsafePickleError("refused a numpy array with an unknown state")
+        shape, dtype, _, words = state[-4:]
+        if not isinstance(dtype, _Word) or type(words) is not list:
+            raise UnsafePickleError("refused an array that holds anything but texts")
+        found = [w.decode("utf-8", "replace") if type(w) is bytes else w for w in words]
+        if not all(type(w) is str for w in found):
+            raise UnsafePickleError("refused an array that holds anything but texts")
+        if shape != (len(found),):
+            raise UnsafePickleError(f"refused {len(found)} texts for the shape {shape!r}")
+        self.words = found
+
+
+def read_texts(path: str | os.PathLike) -> list[str]:
+    """The texts of a .npy file of one axis, also where numpy saved them as Python objects.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      UnsafePickleError: the objects are no texts; nothing of the file was executed.
+      ValueError: no such array.
+      OSError: the file cannot be read.
+    """
+    with reading(path, "an array of texts"), open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        head = np.lib.format.read_array_header_1_0 if version == (1, 0) else None
+        head = np.lib.format.read_array_header_2_0 if version == (2, 0) else head
+        if head is None:
+            raise ValueError(f"version {version} of the format")
+        _, _, dtype = head(file)
+        if dtype.kind in "US":
+            words = read_npy(path).tolist()
+            if not isinstance(words, list) or any(isinstance(w, list) for w in words):
+                raise ValueError("wanted one axis")
+            return [w.decode("utf-8", "replace") if isinstance(w, bytes) else w for w in words]
+        if dtype.kind != "O":
+            raise ValueError(f"holds {dtype}, no texts")
+        names = {(module, "_reconstruct"): _Words for module in _NUMPY}
+        names |= {("numpy", "dtype"): _Word, ("numpy", "ndarray"): _Word}
+        found = restricted_load(file, names)
+        if not isinstance(found, _Words):
+            raise UnsafePickleError(f"holds {type(found).__name__}, no array of texts")
+        return found.words

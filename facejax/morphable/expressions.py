@@ -6,22 +6,30 @@ import numpy as np
 
 from facejax.morphable.model import Coefficients, MorphableModel
 
-# weights of ARKit-style blendshapes; a name stands for both sides (mouthSmile: mouthSmile_L and _R)
+# weights of ARKit-style blendshapes; a name stands for both sides (mouthSmile: mouthSmile_L and
+# _R). Found by what classifiers that were trained on photographs see in rendered heads.
 PRESETS = {
     "neutral": {},
-    "happy": {"mouthSmile": 0.9, "cheekSquint": 0.6, "eyeSquint": 0.2, "mouthDimple": 0.2},
-    "sad": {"mouthFrown": 0.9, "browInnerUp": 0.9, "eyeSquint": 0.25, "mouthShrugLower": 0.4},
+    "happy": {
+        "mouthSmile": 1.0, "cheekSquint": 0.8, "mouthUpperUp": 0.4, "mouthLowerDown": 0.25,
+        "jawOpen": 0.06, "mouthDimple": 0.3, "eyeSquint": 0.25,
+    },
+    "sad": {
+        "mouthFrown": 1.0, "browInnerUp": 1.0, "browDown": 0.25, "mouthShrugLower": 0.6,
+        "eyeSquint": 0.35, "eyeBlink": 0.2,
+    },
     "surprise": {"jawOpen": 0.8, "browInnerUp": 1.0, "browOuterUp": 1.0, "eyeWide": 0.8},
     "fear": {
-        "jawOpen": 0.25, "browInnerUp": 1.0, "browOuterUp": 0.4, "eyeWide": 1.0,
-        "mouthStretch": 0.8, "mouthLowerDown": 0.3,
+        "jawOpen": 0.22, "browInnerUp": 1.0, "browOuterUp": 0.4, "browDown": 0.3, "eyeWide": 1.0,
+        "mouthStretch": 0.9, "mouthLowerDown": 0.5, "mouthFrown": 0.2,
     },
     "disgust": {
-        "noseSneer": 1.0, "mouthUpperUp": 0.7, "browDown": 0.6, "cheekSquint": 0.6,
-        "eyeSquint": 0.4, "mouthFrown": 0.3,
+        "noseSneer": 1.0, "mouthUpperUp": 0.6, "cheekSquint": 0.9, "eyeSquint": 0.8,
+        "browDown": 0.45, "mouthShrugLower": 0.5, "mouthFrown": 0.4,
     },
     "anger": {
-        "browDown": 1.0, "eyeSquint": 0.4, "noseSneer": 0.4, "mouthPress": 0.8, "mouthFrown": 0.4,
+        "browDown": 1.0, "eyeSquint": 0.3, "eyeWide": 0.3, "noseSneer": 0.6, "mouthUpperUp": 0.35,
+        "mouthLowerDown": 0.45, "mouthStretch": 0.35, "jawOpen": 0.10,
     },
 }  # fmt: skip
 _SIDE = re.compile(r"(_L|_R|Left|Right)$")
@@ -64,8 +72,8 @@ def expression_presets(model: MorphableModel) -> tuple[tuple[str, ...], np.ndarr
     if missing:
         raise ValueError(
             f"found no blendshapes {sorted(missing)} among the {model.num_exp} expressions of the "
-            f"model {model.topology.name!r}, wanted ARKit-style names; use the 'procedural' or "
-            "'ict' model, or give expression coefficients of your own"
+            f"model {model.topology.name!r}, wanted ARKit-style names; use the 'makehuman', "
+            "'procedural' or 'ict' model, or give expression coefficients of your own"
         )
     return tuple(PRESETS), weights
 

@@ -6,9 +6,9 @@ import pathlib
 
 from facejax.host.arrays import npz_names
 from facejax.host.files import describe_content, list_files
+from facejax.host.hdf5 import SIGNATURE
 
 _LOOKED_AT = 20  # files of a folder
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _LICENSED = (
     "use the Basel model of 2009 (data_prep/import_bfm.py, or face3d's BFM.mat), ICT-FaceKit or "
     "'procedural'"
@@ -24,15 +24,10 @@ _WORDS = (  # what a file must hold, and what it is then
         f"FLAME's texture space, which is no model of a shape; {_LICENSED}",
     ),
     (
-        {"pcaBasis", "expression"},
-        "the Basel model of 2017 or 2019 (HDF5): it is not read, as it does not say which vertices "
-        "are the 68 landmarks; "
-        f"{_LICENSED}",
-    ),
-    (
         {"pcaBasis"},
-        "a statistical model in HDF5 (of Statismo or Scalismo, without expressions): it is not "
-        f"read; {_LICENSED}",
+        "a statistical model in HDF5 (of Statismo or Scalismo) without the three parts shape, "
+        "expression and color of a Basel model of 2017 or 2019: it is not read; give the whole "
+        f"file, or {_LICENSED}",
     ),
 )
 
@@ -51,13 +46,13 @@ def describe_foreign(path: str | os.PathLike) -> str:
                 names = npz_names(path)
             except ValueError:
                 return ""
-        elif head.startswith((_HDF5, b"\x80", b"(d")):  # names are plain text in it
+        elif head.startswith((SIGNATURE, b"\x80", b"(d")):  # names are plain text in it
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 wanted = set().union(*(words for words, _ in _WORDS))
                 names = {word for word in wanted if content.find(word.encode()) >= 0}
         else:
             return describe_content(path)
-    hdf5 = head == _HDF5
+    hdf5 = head == SIGNATURE
     return next(
         (text for words, text in _WORDS if words <= names and hdf5 == ("pcaBasis" in words)), ""
     )

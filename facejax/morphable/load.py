@@ -8,32 +8,37 @@ import pathlib
 from collections.abc import Callable
 
 import jax
+from absl import logging
 
 from facejax.host.arrays import npz_names
 from facejax.host.files import list_files, some_names
+from facejax.host.hdf5 import hdf5_names, is_hdf5
 from facejax.host.matlab import read_mat
-from facejax.morphable import bfm, bfm09, ict, procedural
+from facejax.morphable import bfm, bfm09, bfm17, ict, makehuman, procedural
 from facejax.morphable.foreign import describe_foreign, describe_models_in
 from facejax.morphable.model import MorphableModel
-from facejax.morphable.storage import FORMAT, cached_model, load_npz
+from facejax.morphable.storage import FORMAT, cached_model, load_npz, model_from_arrays
 
-_NAMES = ("procedural", "ict")
+_NAMES = ("makehuman", "procedural", "ict", "bfm17")
+_REFERENCE = dict(rows=64, cols=64, n_id=1, n_alb=1, draws=4, texture_size=8)
 _MAT = {"bfm": bfm.load_bfm, "bfm_front": bfm09.load_bfm_front}
 
 
 def load_morphable(
-    name_or_path: str | os.PathLike, *, on_host: bool = False, **options
+    name_or_path: str | os.PathLike = "makehuman", *, on_host: bool = False, **options
 ) -> MorphableModel:
     """A face model, by name or from a file or folder that is recognised by its content.
 
     Models that take seconds to build are kept in a cache folder (`host.machine.cache_folder`).
 
     Args:
-      name_or_path: 'procedural' (always available); 'ict' with `path=`; or a path: a file written
-        by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from it, face3d's `BFM.mat` or
-        Deep3D's `BFM_model_front.mat`.
-      **options: of `build_procedural` or `build_ict` (sizes, number of components, seed); none for
-        files written by `save_npz` and for .mat files.
+      name_or_path: 'makehuman' or 'procedural' (always available); 'ict' or 'bfm17' with `path=`;
+        or a path: a file written by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from
+        it, face3d's `BFM.mat`, Deep3D's `BFM_model_front.mat` or a Basel model of 2017 or 2019
+        (.h5).
+      **options: of `build_makehuman`, `build_procedural` or `build_ict` (sizes, number of
+        components, seed) or of `load_bfm17` (layout, landmarks, components); none for files written
+        by `save_npz` and for .mat files.
       on_host: numpy arrays; no device is touched.
 
     Returns:
@@ -47,6 +52,10 @@ def load_morphable(
 
 
 def _load(name: str, options: dict) -> MorphableModel:
+    if name == "makehuman":  # built faster than a cached file is read
+        return model_from_arrays(
+            makehuman.build_makehuman(**_arguments(name, makehuman.build_makehuman, options))
+        )
     if name == "procedural":
         values = _arguments("procedural", procedural.build_procedural, options)
         key = dict(version=procedural.VERSION, **values)
@@ -59,7 +68,9 @@ def _load(name: str, options: dict) -> MorphableModel:
                 "load_morphable('ict', path='.../ICT-FaceKit'), or use 'procedural'"
             )
         return _load_path(pathlib.Path(options.pop("path")), options, kinds=("ict",))
-    return _load_path(pathlib.Path(name), options, kinds=("saved", "ict", *_MAT))
+    if name == "bfm17" and "path" in options:
+        return _load_path(pathlib.Path(options.pop("path")), options, kinds=("bfm17",))
+    return _load_path(pathlib.Path(name), options, kinds=("saved", "ict", "bfm17", *_MAT))
 
 
 def _arguments(name: str, build: Callable, options: dict) -> dict:
@@ -95,6 +106,7 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
             "ict": "ICT-FaceKit (folder or .npz)",
             "bfm": "a face3d-style BFM.mat",
             "bfm_front": "Deep3D's BFM_model_front.mat",
+            "bfm17": "a Basel model of 2017 or 2019 (.h5)",
         }
         raise ValueError(
             f"{path}: found {found}, wanted {' or '.join(wanted[k] for k in kinds)}; give another "
@@ -107,10 +119,29 @@ def _load_path(path: pathlib.Path, options: dict, kinds: tuple[str, ...]) -> Mor
                 "loaded as it is; drop them"
             )
         return load_npz(path) if kind == "saved" else _MAT[kind](path)
+    if kind == "bfm17":
+        return _load_bfm17(path, options)
     values = _arguments("ict", ict.build_ict, options)
     versions = [ict.VERSION, procedural.VERSION]  # its paint is the procedural one
     key = dict(versions=versions, content=_fingerprint(path), **values)
     return cached_model("ict", key, lambda: ict.build_ict(path, **values))
+
+
+def _load_bfm17(path: pathlib.Path, options: dict) -> MorphableModel:
+    known = [k for k in inspect.signature(bfm17.load_bfm17).parameters if k != "reference"]
+    unknown = sorted(set(options) - set(known[1:]))
+    if unknown:
+        raise ValueError(
+            f"{path}: found the options {unknown} for the model 'bfm17', wanted some of {known[1:]}"
+        )
+    if not options.get("landmarks"):
+        logging.warning(
+            "%s does not tell which vertices are the 68 landmarks: those nearest to the "
+            "procedural head's are taken; give landmarks=FILE for exact ones", path
+        )  # fmt: skip
+        head = _load("procedural", dict(_REFERENCE))
+        options = options | {"reference": head.mean_shape[head.topology.landmarks68]}
+    return bfm17.load_bfm17(path, **options)
 
 
 def recognise(path: str | os.PathLike) -> tuple[str | None, str]:
@@ -120,10 +151,10 @@ def recognise(path: str | os.PathLike) -> tuple[str | None, str]:
       path: of something that exists.
 
     Returns:
-      ('saved', 'ict', 'bfm', 'bfm_front' or None; what was found, in words).
+      ('saved', 'ict', 'bfm', 'bfm_front', 'bfm17' or None; what was found, in words).
 
     Raises:
-      ValueError: an .mat that cannot be read.
+      ValueError: an .mat or an HDF5 file that cannot be read.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -138,6 +169,8 @@ def recognise(path: str | os.PathLike) -> tuple[str | None, str]:
     if path.suffix.lower() == ".mat":
         kind, found = bfm.mat_kind(read_mat(path))
         return (kind if kind in _MAT else None), found
+    if is_hdf5(path) and bfm17.REQUIRED <= hdf5_names(path):
+        return "bfm17", "a Basel model of 2017 or 2019"
     if found := describe_foreign(path):
         return None, found
     try:

@@ -35,6 +35,8 @@ class FaceTopology:
       source: where the model comes from, one sentence.
       licence: its terms, one sentence or the full text.
       uv_wraps_u: whether u = 0 and u = 1 are the same line of the surface.
+      parts: name -> [N] int32 sorted triangle ids, 'skin', 'eye', 'upper_teeth', ...; no triangle
+        is in two of them; {} for models that do not tell.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class FaceTopology:
         source: str = "",
         licence: str = "",
         uv_wraps_u: bool = False,
+        parts: dict[str, np.ndarray] | None = None,
     ):
         self.mesh = mesh
         self.landmarks68 = np.ascontiguousarray(landmarks68, np.int32)
@@ -58,6 +61,7 @@ class FaceTopology:
         self.name, self.digest = str(name), str(digest)
         self.source, self.licence = str(source), str(licence)
         self.uv_wraps_u = bool(uv_wraps_u)
+        self.parts = {k: np.ascontiguousarray(v, np.int32) for k, v in (parts or {}).items()}
 
     @functools.cached_property
     def exp_index(self) -> dict[str, int]:

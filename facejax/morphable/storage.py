@@ -14,6 +14,7 @@ Layout of a model file (`FORMAT`), all arrays little-endian as numpy writes them
 | landmarks68, landmarks5 | [68], [5] i4 | vertex ids |
 | mask_names, masks | [M] str, [M, V] f4 | |
 | exp_names | [D_exp] or [0] str | |
+| part_names, triangle_part | [P] str, [F] i2 | part of each triangle or -1; absent without parts |
 | meta | () str | JSON: name, digest, source, licence, uv_wraps_u |
 """
 
@@ -96,12 +97,18 @@ def model_from_arrays(arrays: dict) -> MorphableModel:
         uv_vertex=arrays.get("uv_vertex"),
     )
     names = [str(n) for n in arrays["mask_names"]]
+    part = arrays.get("triangle_part")
+    parts = {
+        str(name): np.flatnonzero(part == number)
+        for number, name in enumerate(arrays.get("part_names", ()))
+    }
     topology = FaceTopology(
         mesh,
         arrays["landmarks68"],
         arrays["landmarks5"],
         dict(zip(names, arrays["masks"], strict=True)),
         tuple(arrays["exp_names"]),
+        parts=parts,
         **meta,
     )
     floats = {k: np.asarray(arrays[k], np.float32) if k in arrays else None for k in _FLOATS}
@@ -127,6 +134,15 @@ def _check_arrays(arrays: dict, num_vertices: int) -> None:
         ids = arrays.get(key, np.zeros(0, np.int32))
         if ids.dtype.kind not in "iu" or (ids.size and not 0 <= ids.min() <= ids.max() < limit):
             raise ValueError(f"{key} names other things than the numbers 0 .. {limit - 1}")
+    if "part_names" in arrays or "triangle_part" in arrays:
+        part, names = (
+            arrays.get(k, np.zeros(0, np.int16)) for k in ("triangle_part", "part_names")
+        )
+        inside = part.dtype.kind in "iu" and part.shape == arrays["triangles"].shape[:1]
+        if not inside or part.min(initial=0) < -1 or part.max(initial=-1) >= len(names):
+            raise ValueError(
+                f"triangle_part must give each triangle one of {len(names)} part_names, or -1"
+            )
 
 
 def arrays_from_model(model: MorphableModel) -> dict:
@@ -137,6 +153,11 @@ def arrays_from_model(model: MorphableModel) -> dict:
     for key in ("uv", "uv_triangles", "uv_vertex"):
         if getattr(mesh, key) is not None:
             arrays[key] = getattr(mesh, key)
+    if topology.parts:
+        part = np.full(len(mesh.triangles), -1, np.int16)
+        for number, ids in enumerate(topology.parts.values()):
+            part[ids] = number
+        arrays |= dict(part_names=np.array(list(topology.parts)), triangle_part=part)
     masks = list(topology.masks.values())
     meta = {k: getattr(topology, k) for k in ("name", "digest", "source", "licence", "uv_wraps_u")}
     return arrays | dict(

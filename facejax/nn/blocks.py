@@ -51,8 +51,8 @@ class BatchNorm(nn.Module):
     """Batch normalisation (Ioffe and Szegedy 2015) with the running statistics of the originals.
 
     Unlike `flax.linen.BatchNorm`, the running variance takes the unbiased variance of the batch, as
-    PyTorch and TensorFlow's fused operation do. Statistics are float32 in 'batch_stats'; over a
-    batch that is spread over devices they are those of the whole batch.
+    PyTorch and TensorFlow's fused operation do. Statistics are float32 in 'batch_stats', float64
+    where the input is; over a batch that is spread over devices they are those of the whole batch.
 
     Attributes:
       momentum: weight of the old running statistics (PyTorch's `momentum` is one minus this).
@@ -71,7 +71,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", np.zeros, shape, np.float32)
         running_var = self.variable("batch_stats", "var", np.ones, shape, np.float32)
-        x32 = x.astype(jnp.float32)
+        x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean, var = running_mean.value, running_var.value
         if train:
             axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]

@@ -63,3 +63,28 @@ def abstract_params(init: Callable, *args) -> dict:
 def equalized_rule(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Equalised learning rate: weights N(0, 1), everything else zero."""
     return rng.standard_normal(shape) if name.endswith("weight") else np.zeros(shape)
+
+
+def init_torch(init: Callable, seed: int, *args) -> dict:
+    """Numpy parameters as PyTorch's layers start: kernels and biases U(-1, 1) / sqrt(fan-in).
+
+    Kernels end in (in, out), so that the fan-in is the product of their other axes; of a transposed
+    convolution PyTorch counts the output channels, hence (h, w, out, in). 'scale' is 1 and a 'bias'
+    beside it 0 (batch normalisation).
+
+    Args:
+      init, seed, *args: see `init_params`.
+    """
+    shapes = abstract_params(init, *args)
+
+    def rule(name, shape, rng):
+        *parents, leaf = name.split("/")
+        node = shapes
+        for part in parents:
+            node = node[part]
+        if "kernel" not in node:
+            return np.ones(shape) if leaf == "scale" else np.zeros(shape)
+        bound = 1.0 / np.sqrt(np.prod(node["kernel"].shape[:-1]))
+        return rng.uniform(-bound, bound, shape)
+
+    return init_params(init, seed, rule, *args)

@@ -62,11 +62,14 @@ class ResNet(nn.Module):
       depth: 18 (basic blocks), 10 (half as many) or 50 (bottlenecks).
       width: channels of the first stage; 64 as published.
       variant: 'torch' or 'slim' (depth 50 only), see the module.
+      small_stem: start with a 3x3 convolution of stride 1 and no pooling, for small images and for
+        encoders that keep detail.
     """
 
     depth: int = 50
     width: int = 64
     variant: str = "torch"
+    small_stem: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -84,9 +87,11 @@ class ResNet(nn.Module):
         if self.depth != 50 and self.variant == "slim":
             raise ValueError("the variant 'slim' has depth 50 only; use that or variant 'torch'")
         momentum, slim = _MOMENTUM[self.variant], self.variant == "slim"
-        x = Conv(self.width, (7, 7), 2, 3, name="conv1")(x)
+        stem = ((3, 3), 1, 1) if self.small_stem else ((7, 7), 2, 3)
+        x = Conv(self.width, *stem, name="conv1")(x)
         x = nn.relu(BatchNorm(momentum, name="bn1")(x, train))
-        x = max_pool3(x, "SAME" if slim else (1, 1))
+        if not self.small_stem:
+            x = max_pool3(x, "SAME" if slim else (1, 1))
         for stage, count in enumerate(BLOCKS[self.depth]):
             for k in range(count):
                 if slim:

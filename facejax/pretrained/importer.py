@@ -26,6 +26,7 @@ from facejax.morphable.storage import write_arrays
 from facejax.nn.arcface import BLOCKS, IResNet
 from facejax.nn.inception_resnet import InceptionResNetV1
 from facejax.nn.resnet import ResNet
+from facejax.nn.vgg import VGG19
 from facejax.pretrained import published as pub
 from facejax.recon.graph_net import WIDTHS, GraphNet
 from facejax.recon.rnet import SIZES, RNet, init_rnet
@@ -38,11 +39,12 @@ _NOTES = {
     "arcface": " InsightFace gives its trained models out for non-commercial research only.",
     "facenet": "",
     "imagenet": "",
+    "vgg19": "",
 }
 PARTS = tuple(_NOTES)
 _NETWORKS = {
     "rnet": RNet, "imagenet": ResNet, "facenet": InceptionResNetV1, "arcface": IResNet,
-    "gcn": GraphNet,
+    "gcn": GraphNet, "vgg19": VGG19,
 }  # fmt: skip
 _MEANINGS = {
     "RNet/torch": "RGB in [0, 1]",
@@ -51,6 +53,7 @@ _MEANINGS = {
     "ResNet/slim": "BGR in [0, 255]",
     "InceptionResNetV1": "RGB, (value - 127.5) / 128 of 0..255, 160 pixels",
     "IResNet": "RGB in [-1, 1], 112 pixels, aligned by arcface_similarity",
+    "VGG19": "RGB in [0, 1], less ImageNet's mean, divided by its deviation",
     "GraphNet/shape": "vertices in decimetres, centred",
     "GraphNet/albedo": "colours in [-1, 1]",
 }
@@ -61,7 +64,8 @@ def import_part(path: str | os.PathLike, part: str, out: str | os.PathLike) -> d
 
     Args:
       path: of a PyTorch file, a TensorFlow checkpoint (prefix, .index or folder) or a frozen graph.
-      part: 'rnet', 'facenet', 'arcface', 'imagenet' (a ResNet to start R-Net from) or 'gcn'.
+      part: 'rnet', 'facenet', 'arcface', 'imagenet' (a ResNet to start R-Net from), 'gcn' or
+        'vgg19' (features of perceptual losses).
       out: the .npz to write; its folder is made.
 
     Returns:
@@ -238,6 +242,7 @@ def parts_of(names: Iterable[str]) -> tuple[str, ...]:
         "arcface": torch and holds("prelu.weight"),
         "imagenet": (slim and not heads)
         or (torch and not holds("prelu.weight") and not holds("backbone.conv1.weight")),
+        "vgg19": holds("features.28.weight") or holds("slice5.28.weight"),
         "gcn": holds("gcn_mesh_decoder/fc/weights") or holds("mesh_decoder/fc/weights"),
     }
     return tuple(part for part in PARTS if found[part])
@@ -345,6 +350,14 @@ def _arcface(arrays):
     return net, wanted, pub.arcface_format(8 * width), arrays
 
 
+def _vgg19(arrays):
+    anchors = ("features.0.weight", "slice1.0.weight")
+    kind, arrays = _scoped(arrays, *anchors)
+    form = (pub.VGG_TORCH, pub.VGG_SLICES)[kind]
+    net = VGG19(_shape(arrays, anchors[kind], 4)[0])
+    return net, pub.abstract_variables(net, (1, 32, 32, 3)), form, arrays
+
+
 def _gcn(arrays):
     stem = "mesh_generator/{0}mesh_decoder/fc/weights"
     anchors = ("gcn_" + stem.format("gcn_"), stem.format(""))
@@ -375,4 +388,5 @@ def _gcn(arrays):
 
 _RULES: Mapping[str, Any] = {
     "rnet": _rnet, "imagenet": _imagenet, "facenet": _facenet, "arcface": _arcface, "gcn": _gcn,
+    "vgg19": _vgg19,
 }  # fmt: skip

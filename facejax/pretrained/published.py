@@ -196,6 +196,26 @@ IMAGENET_TF = Format(
 )
 
 
+# VGG19 of torchvision: 'features.0.weight' is our conv0/kernel. Perceptual losses cut it into
+# slices: 'slice2.5.weight'.
+_SLICE_ENDS = (0, 5, 10, 19)
+
+
+def _vgg_slice(path: Path) -> str:
+    place = int(path[1].removeprefix("conv"))
+    number = 1 + sum(place > end for end in _SLICE_ENDS)
+    return f"slice{number}.{place}.{_TORCH_LEAVES[path[-1]]}"
+
+
+VGG_SLICES = Format("VGG19 within a perceptual loss", _vgg_slice, _from_torch, _to_torch)
+VGG_TORCH = Format(
+    "VGG19 of torchvision",
+    lambda path: f"features.{path[1].removeprefix('conv')}.{_TORCH_LEAVES[path[-1]]}",
+    _from_torch,
+    _to_torch,
+    r"^(classifier\.|features\.(30|32|34)\.)",  # beyond relu5_1
+)
+
 # Graph net. Weights there are [in * K, out] with K running faster, biases [1, 1, out].
 _GRAPH_LEAVES = {
     "shortcut": {"kernel": "shortcut/weights"},
@@ -302,4 +322,4 @@ def abstract_variables(net, *inputs) -> dict:
     """
     inputs = [jax.ShapeDtypeStruct(x, jnp.float32) if isinstance(x, tuple) else x for x in inputs]
     tree = jax.eval_shape(net.init, jax.random.key(0), *inputs)
-    return {k: v for k, v in tree.items() if k in ("params", "batch_stats")}
+    return {k: v for k, v in tree.items() if k in ("params", "batch_stats", "spectral")}

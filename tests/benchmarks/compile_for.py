@@ -49,6 +49,7 @@ PUBLISHED = {
     "deep3d": ("paper-tf", "paper-pytorch", "gcn", "texture-gcn"),
     "idnet": (),
     "manifold": ("paper_shape", "paper_expression"),
+    "varitex": ("paper",),
 }
 TARGETS = ("h100", "tpu")
 PREDICT_BATCH = 16

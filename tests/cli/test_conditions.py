@@ -51,6 +51,7 @@ COMPUTE = {
     "import_weights": [LAUNCH["import_weights"], "--system=tbgan", "--input=x", "--out={new}"],
     "compare_shapes": [LAUNCH["compare_shapes"], "{mesh}", "{mesh}", "--same_vertices"],
     "import_bfm": [PREP["import_bfm"], "{empty}", "--out={new}/x.npz"],
+    "build_head": [PREP["build_head"], "{empty}", "--out={new}/x.npz"],
     "make_manifold_data": [
         PREP["make_manifold_data"], "--out={new}", "--num_rows=60", "--num_test=10", "--repeats=1",
         "--samples=0",

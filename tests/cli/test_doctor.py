@@ -169,7 +169,7 @@ def test_the_report(monkeypatch, capsys):
     assert "metrics.jsonl holds the same numbers" in text
     assert "Self-test" not in text
     assert {m["name"]: m["found"] for m in report["face_models"]} == dict(
-        procedural=True, ict=False, bfm=False, flame=False
+        makehuman=True, procedural=True, ict=False, bfm=False, flame=False
     )
     assert all(x["commercial"] for x in report["licences"])
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "optax" else "1.0")

@@ -27,6 +27,7 @@ from facejax.train.runs import make_system
 from tests.morphable.ict.toy import write_folder
 from tests.oracles import tensorflow_files as tf
 from tests.oracles import torch_files as torch
+from tests.oracles.hdf5_files import write_bfm17, write_hdf5
 from tests.oracles.mat_files import write_bfm, write_bfm09_folder, write_parameters
 from tests.oracles.published_data import write_face_and_photo
 from tests.pretrained.test_importer import CASES
@@ -67,7 +68,7 @@ def test_flags_of_the_table_exist():
     """Configuration keys and scripts that commands in the table name."""
     from facejax.train.run_folder import as_plain, flatten
 
-    keys = {k for name in ("tbgan", "deep3d", "manifold") for k in flatten(
+    keys = {k for name in ("tbgan", "deep3d", "manifold", "varitex") for k in flatten(
         as_plain(load_config(f"{ROOT}/configs/{name}.py")))}  # fmt: skip
     for reader in readers.READERS.values():
         words = reader.use.replace(",", " ").replace(";", " ").split()
@@ -99,9 +100,11 @@ def test_face_models(tmp_path, rng):
     assert only(tmp_path / "kit")[0] == "ict"
 
 
-def test_a_published_face_and_prepared_photos(tmp_path):
+def test_a_published_face_and_prepared_photos(tmp_path, rng):
     model, crops = write_face_and_photo(tmp_path)
     assert only(model)[0] == "bfm_front"
+    write_bfm17(tmp_path / "model2017.h5", rng)
+    assert only(tmp_path / "model2017.h5") == ("bfm17", "a Basel model of 2017 or 2019")
     assert only(crops) == ("crops", "1 photos prepared for training")
 
 
@@ -261,17 +264,17 @@ def test_face_models_of_other_kinds_are_named(tmp_path):
     }
     (tmp_path / "generic_model.pkl").write_bytes(pickle.dumps(flame, protocol=2))
     np.savez(tmp_path / "flame.npz", **flame)
-    bfm = b"\x89HDF\r\n\x1a\n" + bytes(99) + b"shape\0model\0pcaBasis\0expression\0color"
-    (tmp_path / "model2019_fullHead.h5").write_bytes(bfm)
+    statismo = {"model/mean": np.zeros(6), "model/pcaBasis": np.zeros((6, 2))}
+    write_hdf5(tmp_path / "statismo.h5", statismo)
     for name, words in (
         ("generic_model.pkl", "FLAME"), ("flame.npz", "FLAME"),
-        ("model2019_fullHead.h5", "Basel model of 2017 or 2019"),
+        ("statismo.h5", "statistical model in HDF5"),
     ):  # fmt: skip
         key, found = only(tmp_path / name)
         assert key == "" and words in found
         with pytest.raises(ValueError, match=f"{name}: found .*{words}.*'procedural'") as error:
             load_morphable(str(tmp_path / name))
-        assert "68 landmarks" in str(error.value)
+        assert "procedural" in str(error.value)
     with pytest.raises(
         ValueError, match="no checkout of ICT-FaceKit; name one of its files: flame"
     ):

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+HEAD = ("head.npz", "LICENSE.txt", "PROVENANCE.md")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -51,6 +52,7 @@ def test_the_wheel_runs_outside_a_checkout(source, tmp_path):
         assert "facejax = facejax.cli:main" in file.read(entry).decode()
     configs = {f"facejax/configs/{f.name}" for f in (ROOT / "configs").glob("*.py")}
     assert configs and configs <= names and "facejax/selftest.npz" in names
+    assert {f"facejax/morphable/makehuman/{n}" for n in HEAD} <= names
     modules = (f for f in (ROOT / "facejax").rglob("*.py"))
     assert {str(f.relative_to(ROOT)) for f in modules} <= names
     assert not [n for n in names if n.startswith(("tests/", "launch/", "configs/"))]
@@ -66,6 +68,7 @@ def test_the_wheel_runs_outside_a_checkout(source, tmp_path):
         return _run(sys.executable, "-I", "-c", line, cwd=tmp_path / "elsewhere")
 
     assert str(site / "facejax/systems/tbgan") in facejax("systems")
+    assert "makehuman" in facejax("doctor", "--no-self_test")
     text = facejax("train", "--config=tbgan:smoke", "--dry_run")
     assert '"system": "tbgan"' in text and "16x16" in text
 
@@ -77,3 +80,4 @@ def test_the_source_distribution_has_the_configurations(source, tmp_path):
     (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
     assert (folder / "configs/tbgan.py").is_file()
     assert (folder / "facejax/selftest.npz").is_file()
+    assert all((folder / "facejax/morphable/makehuman" / name).is_file() for name in HEAD)

@@ -7,11 +7,14 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
+from tests.oracles import hdf5_files as hdf5
 from tests.oracles import mat_files
 from tests.oracles import tensorflow_files as tf
 from tests.oracles import torch_files as torch
+from tests.oracles.prepared_photos import write_prepared
 
 
 def digest(value: Any) -> str:
@@ -122,6 +125,18 @@ def _make_front(folder):
     ones = np.ones(bfm.num_vertices, np.float32)
     write_bfm_front(folder / "front.mat", front_from_model(bfm, ones, ones))
     return folder / "front.mat"
+
+
+def _make_bfm17(folder):
+    arrays = hdf5.write_bfm17(folder / "model.h5", _rng())
+    (folder / "face12.json").write_text(json.dumps(hdf5.layout_of(arrays)))
+    return folder / "model.h5"
+
+
+def _read_bfm17(path):
+    from facejax.morphable.bfm17 import load_bfm17
+
+    return load_bfm17(path, reference=np.zeros((68, 3)))
 
 
 def _make_sources(folder):
@@ -541,6 +556,54 @@ def _read_tbgan(path):
     return load_network_pickle(path)
 
 
+def _make_varitex(folder):
+    from facejax.pretrained.published import to_published
+    from facejax.systems.varitex.networks import Generator
+    from facejax.systems.varitex.published import generator_format, wanted_variables
+
+    net = Generator(32, 32, 2, 4, 1, 2, 2)
+    draw = _rng()
+    variables = jax.tree.map(
+        lambda leaf: draw.normal(size=leaf.shape).astype(np.float32), wanted_variables(net)
+    )
+    arrays = to_published(variables, generator_format(net))
+    torch.write_zip(
+        folder / "x.ckpt", {"state_dict": {k: torch.Tensor(v) for k, v in arrays.items()}}
+    )
+    return folder / "x.ckpt"
+
+
+def _read_varitex(path):
+    from facejax.systems.varitex.importer import load_checkpoint
+
+    return load_checkpoint(path)
+
+
+def _make_latents(folder):
+    np.save(folder / "latents.npy", _rng().normal(size=(5, 2, 8)).astype(np.float32))
+    return folder / "latents.npy"
+
+
+def _read_latents(path):
+    from facejax.systems.varitex.importer import read_latents
+
+    return read_latents(path, 8)
+
+
+def _make_prepared(folder):
+    write_prepared(folder / "set", _rng())
+    return folder / "set"
+
+
+def _read_prepared(path):
+    from facejax.systems.varitex.data import PreparedPhotos, read_prepared
+    from facejax.systems.varitex.preprocess import Preprocess
+
+    prepared = read_prepared(path)
+    source = PreparedPhotos(prepared, path / "images", Preprocess(16, 24), transforms="")
+    return {"splits": prepared.splits, "names": prepared.names, **source.draw(np.arange(2))}
+
+
 def _weights(case):
     def make(folder):
         from facejax.pretrained.published import to_published
@@ -729,6 +792,7 @@ CASES = {
         Case("ict folder", _make_ict_folder, _read_ict, count=60),
         Case("bfm", _make_bfm, _load_morphable),
         Case("bfm_front", _make_front, _load_morphable),
+        Case("bfm17", _make_bfm17, _read_bfm17, partners=("face12.json",)),
         Case("bfm09", _make_sources, _read_sources, count=90),
         Case("saved", _make_saved, _load_morphable),
         Case("hierarchy", _make_hierarchy, _read_hierarchy),
@@ -770,9 +834,13 @@ CASES = {
         Case("mesh .ply text", _make_ply_text, _load_mesh),
         Case("surface", _mesh("face.glb"), _read_surface, count=45),
         Case("tbgan", _make_tbgan, _read_tbgan, count=45),
+        Case("varitex", _make_varitex, _read_varitex, count=24),
+        Case("latents", _make_latents, _read_latents),
+        Case("prepared", _make_prepared, _read_prepared, count=90, pattern="*.np*"),
         Case("rnet", _weights("rnet-graph"), _import("rnet"), count=21),
         Case("facenet", _weights("facenet"), _import("facenet"), count=21),
         Case("arcface", _weights("arcface"), _import("arcface"), count=21),
+        Case("vgg19", _weights("vgg19"), _import("vgg19"), count=21),
         Case("imagenet", _weights("imagenet"), _import("imagenet"), count=21),
         Case("gcn", _weights("gcn"), _import("gcn"), count=21),
         Case("imported", _make_imported, _load_weights, count=45),

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from facejax.io.pickles import UnsafePickleError, restricted_load
+from facejax.io.pickles import UnsafePickleError, read_texts, restricted_load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -301,3 +301,23 @@ def test_what_fits_the_file_is_no_bomb():
         found = load(pickle.dumps(value, protocol=protocol))
         np.testing.assert_array_equal(found[999], shared)
         assert found[1001:1003] == [{1}, {2}] and found[-1] == 999
+
+
+def test_texts_that_numpy_saved_as_objects(tmp_path):
+    words = ["00001", "größe", ""]
+    for name, value in (
+        ("objects", np.array(words, object)), ("text", np.array(words)),
+        ("bytes", np.array([w.encode() for w in words])),
+        ("old", np.array([w.encode() for w in words], object)),
+    ):  # fmt: skip
+        np.save(tmp_path / f"{name}.npy", value, allow_pickle=True)
+        assert read_texts(tmp_path / f"{name}.npy") == words
+    for name, value in (
+        ("numbers", np.arange(3)), ("mixed", np.array(["a", 1], object)),
+        ("nested", np.array([["a"]], object)),
+        ("trap", np.array([Call(os.mkdir, "sprung")], object)),
+    ):  # fmt: skip
+        np.save(tmp_path / f"{name}.npy", value, allow_pickle=True)
+        with pytest.raises(ValueError, match=f"{name}.npy: .*(texts|mkdir|one axis)"):
+            read_texts(tmp_path / f"{name}.npy")
+    assert not (tmp_path / "sprung").exists()

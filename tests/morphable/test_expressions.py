@@ -2,7 +2,13 @@ import jax
 import numpy as np
 import pytest
 
-from facejax.morphable import decode_shape, expression_presets, landmarks, sample_coefficients
+from facejax.morphable import (
+    decode_shape,
+    expression_presets,
+    landmarks,
+    load_morphable,
+    sample_coefficients,
+)
 from facejax.morphable.model import FaceTopology
 
 
@@ -11,12 +17,19 @@ def _landmarks(model, exp):
     return np.asarray(landmarks(model, vertices))
 
 
-def test_presets_move_the_face_as_named(small_model):
-    names, weights = expression_presets(small_model)
+@pytest.fixture(scope="module")
+def models(small_model):
+    return small_model, load_morphable("makehuman", subdivide=0, num_id=1)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_presets_move_the_face_as_named(models, number):
+    model = models[number]
+    names, weights = expression_presets(model)
     assert names == ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger")
-    assert weights.shape == (7, small_model.num_exp)
+    assert weights.shape == (7, model.num_exp)
     assert weights.min() >= 0 and weights.max() <= 1 and not weights[0].any()
-    face = {n: _landmarks(small_model, w) for n, w in zip(names, weights, strict=True)}
+    face = {n: _landmarks(model, w) for n, w in zip(names, weights, strict=True)}
     moved = {n: (p - face["neutral"])[:, 1] for n, p in face.items()}  # up, mm
     corners, brows_inner = [48, 54], [21, 22]
     assert moved["happy"][corners].min() > 3

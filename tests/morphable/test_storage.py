@@ -108,3 +108,21 @@ def test_what_no_writer_of_ours_makes_is_named(tmp_path, small_model, key, chang
     np.savez(tmp_path / "odd.npz", **arrays)
     with pytest.raises(ValueError, match=f"odd.npz: .*{words}"):
         load_npz(tmp_path / "odd.npz")
+
+
+def test_parts_are_optional_and_checked(small_model, tmp_path):
+    assert small_model.topology.parts == {}  # files without parts stay readable
+    arrays = arrays_from_model(small_model)
+    assert "triangle_part" not in arrays
+    part = np.full(len(arrays["triangles"]), -1, np.int16)
+    part[5:9], part[9:10] = 1, 0
+    names = np.array(["eye", "skin"])
+    np.savez(tmp_path / "parts.npz", **arrays, part_names=names, triangle_part=part)
+    parts = load_npz(tmp_path / "parts.npz").topology.parts
+    assert {k: v.tolist() for k, v in parts.items()} == {"eye": [9], "skin": [5, 6, 7, 8]}
+    save_npz(tmp_path / "again.npz", load_npz(tmp_path / "parts.npz"))
+    np.testing.assert_array_equal(np.load(tmp_path / "again.npz")["triangle_part"], part)
+    for bad in (part[1:], part + 1, part - 1, part.astype(float)):
+        np.savez(tmp_path / "bad.npz", **arrays, part_names=names, triangle_part=bad)
+        with pytest.raises(ValueError, match="one of 2 part_names"):
+            load_npz(tmp_path / "bad.npz")

@@ -12,6 +12,7 @@ from facejax.geometry.hierarchy import build_hierarchy
 from facejax.nn.arcface import IResNet
 from facejax.nn.inception_resnet import InceptionResNetV1
 from facejax.nn.resnet import ResNet
+from facejax.nn.vgg import VGG19
 from facejax.pretrained import importer, published
 from facejax.recon.graph_net import GraphNet
 from facejax.recon.rnet import RNet, head_sizes
@@ -72,6 +73,7 @@ CASES = {
         checkpoint,
     ),
     "arcface": ("arcface", IResNet(18, 2, 5), (PHOTO,), published.arcface_format(16), torch_file),
+    "vgg19": ("vgg19", VGG19(2), (PHOTO,), published.VGG_TORCH, torch_file),
     "imagenet": ("imagenet", ResNet(18, 2), (PHOTO,), published.IMAGENET_TORCH, torch_file),
     "imagenet-tf": (
         "imagenet", ResNet(50, 2, "slim"), (PHOTO,), published.IMAGENET_TF, checkpoint,

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from facejax.train import loop
 from facejax.train.config import load_config
 from facejax.train.frozen import frozen_trees
 from facejax.train.loop import train
@@ -17,6 +18,7 @@ from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import make_phase_step, traced_scalars
 from tests.conftest import SLOW
+from tests.oracles.collectives import check_collectives
 from tests.oracles.lowering import accelerator_programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -91,8 +93,6 @@ def test_a_run_is_finite_and_compiles_once_per_stage(unbroken):
 def test_a_crashed_run_goes_on_bit_for_bit(unbroken, tmp_path, monkeypatch):
     name, folder, result = unbroken
     config, system = smoke(name)
-    from facejax.train import loop
-
     real = loop._Run.train_step
 
     def crashing(self, plan, batch):
@@ -115,8 +115,23 @@ def test_a_crashed_run_goes_on_bit_for_bit(unbroken, tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.fixture
+def programs(monkeypatch):
+    """{phase: text of the compiled step} of what is trained in a test."""
+    texts, real = {}, loop._Run._compile
+
+    def compile_and_keep(self, stage, arguments):
+        real(self, stage, arguments)
+        texts.update({phase: step.as_text() for phase, step in self.programs[stage].items()})
+
+    monkeypatch.setattr(loop._Run, "_compile", compile_and_keep)
+    return texts
+
+
 @pytest.mark.parametrize("mode,devices", [("shard_map", 4), ("pmap", 4)])
-def test_devices_do_not_change_the_losses(unbroken, tmp_path, mode, devices):
+def test_devices_change_no_loss_and_add_up_gradients_only(
+    unbroken, tmp_path, mode, devices, programs, monkeypatch
+):
     name, folder, _ = unbroken
     if mode == "pmap" and name not in QUICK and not SLOW:
         pytest.skip("slow: FACEJAX_SLOW=1 runs it")
@@ -135,6 +150,12 @@ def test_devices_do_not_change_the_losses(unbroken, tmp_path, mode, devices):
                 np.testing.assert_allclose(
                     found[step][key], value, rtol=2e-3, atol=2e-5, err_msg=key
                 )
+    if mode == "shard_map":
+        plan = system.plan(0)
+        phases = {phase.name: phase for phase in system.phases(plan.stage)}
+        assert programs.keys() == phases.keys()
+        for key, text in programs.items():
+            check_collectives(name, system, plan, phases[key], text, devices, monkeypatch)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

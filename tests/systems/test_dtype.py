@@ -17,6 +17,7 @@ from tests.conftest import SLOW
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEMS = [name for name in find_systems() if (ROOT / f"configs/{name}.py").is_file()]
+QUICK = ("idnet", "manifold")  # are computed always, the others with FACEJAX_SLOW=1 only
 
 
 def one_stage(name, dtype):
@@ -50,10 +51,12 @@ def test_losses_hardly_change_and_products_are_short(name):
         )
         short = np.mean([p == "bf16" for p in products])
         assert (short > 0.3) if dtype == "bfloat16" else short == 0
+        if name not in QUICK and not SLOW:
+            continue
         state, metrics = lowered.compile()(*arguments)
         assert all(x.dtype == np.float32 for x in jax.tree.leaves(state.params))
         found[dtype] = {k: float(v) for k, v in metrics.items()}
-    for key, value in found["float32"].items():
+    for key, value in found.get("float32", {}).items():
         np.testing.assert_allclose(found["bfloat16"][key], value, rtol=0.1, atol=0.05, err_msg=key)
 
 

@@ -165,6 +165,7 @@ def _wait_for_line(process, workdir, step):
     raise AssertionError(f"no step {step}: {process.communicate()[0]}")
 
 
+@pytest.mark.slow
 def test_killed_twice_equals_never_killed(finished, tmp_path):
     for step in (6, 15):
         process = _start(tmp_path, sleep_s=0.1)

@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from facejax.geometry.sphere import fit_sphere
 from facejax.morphable.ict.files import read_raw
-from facejax.morphable.ict.paint import IctPainter, eyeball_sphere
-from facejax.morphable.ict.texels import nearest_covered, texel_triangles
+from facejax.morphable.ict.paint import IctPainter
 from facejax.morphable.procedural.build import MM_PER_CM, paint_basis
 from facejax.morphable.procedural.paint import draw_paint
 from facejax.morphable.procedural.regions import MASK_NAMES
 from facejax.morphable.storage import pack_meta
+from facejax.morphable.texels import nearest_covered, texel_triangles
 
 VERSION = 4  # raise it with every change of the result: cached models of other versions are ignored
 _SOURCE = (
@@ -76,7 +77,7 @@ def build_ict(
     uv = raw["uv_atlas"] * np.array([1, -1], np.float32) + np.array([0, 1], np.float32)
     landmark_points = points[raw["landmarks68"]]
     spheres = {
-        name: eyeball_sphere(points[region == i])[0]
+        name: fit_sphere(points[region == i])[0]
         for i, name in enumerate(names)
         if name.startswith("eyeball")
     }

@@ -18,14 +18,6 @@ _CM_PER_RADIAN = 1.36  # eyeball angle -> radius of `eye_color`: its iris then e
 _PINK = np.array([0.80, 0.42, 0.38])
 
 
-def eyeball_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares sphere of points [N, 3]: centre [3] and radius."""
-    system = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1)
-    solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
-    center = solution[:3]
-    return center, float(np.sqrt(solution[3] + center @ center))
-
-
 class WarpedLayout:
     """Canonical coordinates of points on the ICT head, as `CanonicalLayout` has them."""
 

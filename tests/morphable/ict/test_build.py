@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from facejax.geometry.sphere import fit_sphere
 from facejax.morphable import expression_presets, load_morphable
 from facejax.morphable.ict import RAW_KEYS, build_ict, read_raw
-from facejax.morphable.ict.paint import eyeball_sphere
 from facejax.morphable.storage import model_from_arrays
 from tests.morphable.ict import toy
 from tests.parity.golden import ROOT
@@ -56,10 +56,10 @@ def test_impossible_sizes_are_explained(toy_npz, options):
         build_ict(toy_npz[0], **options)
 
 
-def test_eyeball_sphere_is_recovered(rng):
+def test_sphere_is_recovered(rng):
     direction = rng.standard_normal((50, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    center, radius = eyeball_sphere(np.array([3.1, 3.6, 7.9]) + 1.54 * direction)
+    center, radius = fit_sphere(np.array([3.1, 3.6, 7.9]) + 1.54 * direction)
     np.testing.assert_allclose(center, [3.1, 3.6, 7.9], atol=1e-9)
     np.testing.assert_allclose(radius, 1.54)
 

@@ -54,6 +54,7 @@ def picture(model):
     return draw_deg
 
 
+@pytest.mark.slow
 def test_random_neutral_faces_are_found(model, picture, detect, rng):
     found = 0
     for _ in range(50):

@@ -105,6 +105,7 @@ def test_sweep_moves_one_component_only(run, monkeypatch):
         analysis.dimension_sweep(run, 6)
 
 
+@pytest.mark.slow
 def test_fit_recovers_generated_maps_and_faces_are_independent(run):
     gallery = gallery_of(run)
     labels = np.eye(7, dtype=np.float32)[[3] * 8]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from facejax.morphable.ict.texels import nearest_covered, texel_triangles
+from facejax.morphable.texels import nearest_covered, texel_triangles
 
 
 def _oracle(uv, triangles, size):
@@ -35,7 +35,7 @@ def test_rasterises_like_the_loop(rng):
 def test_chunks_change_nothing(rng, monkeypatch):
     uv, triangles = rng.uniform(0, 1, (40, 2)), rng.integers(0, 40, (60, 3))
     whole, _ = texel_triangles(uv, triangles, 24)
-    monkeypatch.setattr("facejax.morphable.ict.texels._CHUNK", 50)
+    monkeypatch.setattr("facejax.morphable.texels._CHUNK", 50)
     parts, _ = texel_triangles(uv, triangles, 24)
     np.testing.assert_array_equal(whole >= 0, parts >= 0)
 
