@@ -47,7 +47,7 @@ def _default() -> ConfigDict:
     )  # fmt: skip
     c.model = ConfigDict(
         dict(
-            image_size=64, texture_size=64, texture_channels=8, latent=64, width=16,
+            image_size=64, texture_size=64, texture_channels=8, latent=64, width=16, blocks=2,
             unet_features=16, unet_levels=4, mask_value=0.0,
         )
     )  # fmt: skip
@@ -58,7 +58,7 @@ def _default() -> ConfigDict:
             kl=0.1, vgg=2.0, segmentation=1.0, rgb_texture=0.0,
         )
     )  # fmt: skip
-    c.vgg = ConfigDict(dict(width=8, weights="", seed=0))  # '': random features
+    c.vgg = ConfigDict(dict(width=8, levels=4, weights="", seed=0))  # '': random features
     c.schedule = ConfigDict(dict(batch_size=8, lr=0.001, lr_discriminator=0.001, total_kimg=24.0))
     c.optim = ConfigDict(dict(b1=0.9, b2=0.999, eps=1e-8))
     c.evaluate = ConfigDict(dict(num=256, yaw_deg=30.0, seed=1))
@@ -78,12 +78,15 @@ def get_config(preset: str | None = None) -> ConfigDict:
         c.data.update(num_examples=32, num_identities=8)
         c.data.model_options.update(rows=32, cols=32, n_id=4, n_alb=2, draws=16, texture_size=8)
         c.model.update(
-            image_size=32, texture_size=32, texture_channels=3, latent=8, width=2,
-            unet_features=2, unet_levels=3,
+            image_size=32, texture_size=32, texture_channels=3, latent=8, width=2, blocks=1,
+            unet_features=2, unet_levels=2,
         )  # fmt: skip
-        c.discriminator.update(width=2, layers=3)
-        c.vgg.width = 2
+        c.discriminator.update(width=2, layers=2)
+        c.vgg.update(width=2, levels=3)
         c.schedule.update(batch_size=8, total_kimg=0.048)
+        # biases in front of batch normalisation have gradients of round-off alone, which Adam would
+        # make steps of: runs on other numbers of devices would part
+        c.optim.eps = 1e-4
         c.log_every = 2
         c.evaluate.update(num=8)
         c.gallery.num = 2
@@ -97,7 +100,7 @@ def get_config(preset: str | None = None) -> ConfigDict:
             unet_features=64, unet_levels=5,
         )  # fmt: skip
         c.discriminator.update(width=64, layers=4)
-        c.vgg.width = 64
+        c.vgg.update(width=64, levels=5)
         # 44 epochs of 59,991 photos
         c.schedule.update(batch_size=7, total_kimg=44 * 59.991)
         c.checkpoint_kimg, c.sample_kimg = 60.0, 7.0

@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Callable
 
 from facejax.host.files import describe_content, is_visible, list_files, read_json, reading
-from facejax.host.hdf5 import SIGNATURE
 from facejax.host.shell import command_line
 
 _IMPORT = "facejax import_weights --system=deep3d --part={} --input={{path}} --out=FILE.npz"
@@ -383,6 +382,8 @@ def _file(path: pathlib.Path) -> Looked:
         return _zip(path)
     if head[:1] == b"\x80":
         return _pickle(path)
+    from facejax.host.hdf5 import SIGNATURE
+
     if head.startswith(SIGNATURE) and path.suffix.lower() != ".mat":
         return _hdf5(path)
     if path.suffix.lower() == ".mat":

@@ -25,7 +25,7 @@ SOURCE_TEXT = (
 )
 # of the face units in the resting face: the sliders' eyes stare, their mouths droop
 REST = {
-    "eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.10, "mouthSmileRight": 0.10,
+    "eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.14, "mouthSmileRight": 0.14,
 }  # fmt: skip
 # importance of a vertex for the components: the face, the rest of the head, the neck
 _FACE, _HEAD, _NECK = 1.0, 0.4, 0.12

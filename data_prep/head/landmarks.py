@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 # from the middle outward to inward, in distances between the outer corners of the eyes
-_BROW_X, _BROW_Y = (0.64, 0.55, 0.42, 0.27, 0.13), (0.125, 0.205, 0.24, 0.23, 0.20)
+_BROW_X, _BROW_Y = (0.64, 0.55, 0.42, 0.27, 0.13), (0.165, 0.225, 0.24, 0.215, 0.175)
 _WING_X = (0.14, 0.07)
 _JAW_AT = (0.0, 0.13, 0.25, 0.37, 0.51, 0.65, 0.78, 0.90)  # shares of its length, from the ear
 _JAW_DIRECTIONS_DEG = (75, 62, 50, 38, 26, 14, 4)  # from straight down to the side

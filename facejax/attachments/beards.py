@@ -77,7 +77,7 @@ class BeardZones:
         front = z - (self.ear_z + 14 * u)
         inside = np.full(len(p), -1e3)
         if "moustache" in zones:
-            droop = self.upper_y - 10 * u * np.clip(x / self.mouth_x, 0, 1.2) ** 2
+            droop = self.upper_y - 6 * u * np.clip(x / self.mouth_x, 0, 1.2) ** 2
             band = np.minimum(self.nose_y - 1.5 * u - 0.12 * x - y, y - droop + 5 * u)
             inside = np.maximum(inside, np.minimum(band, self.mouth_x + 3 * u - x))
         under = y - (self.chin_y - 26 * u)

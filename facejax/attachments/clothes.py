@@ -39,6 +39,7 @@ CLOTHES = (
     ClothesStyle("shirt", 26, 5.0, fold=30),
     ClothesStyle("hood", 16, 18.0, fold=16, shoulders=205),
 )
+WIDEST = 5  # of CLOTHES: hair falls on it whatever is worn
 CLOTHES_NAMES = tuple(style.name for style in CLOTHES)
 
 

@@ -10,6 +10,7 @@ from facejax.attachments.clothes import COLLAR_SHARE
 from facejax.attachments.strands import NODES
 from facejax.attachments.worn import Worn
 from facejax.image.color import linear_to_srgb
+from facejax.morphable.skin.colors import hair_tone
 
 ROWS = 64
 # name: (first column, columns)
@@ -24,17 +25,7 @@ TILES = {
     "metal": (312, 4),
 }
 COLUMNS = sum(width for _, width in TILES.values())
-# Absorption of the pigments per unit of concentration, red, green, blue (d'Eon et al. 2011, as in
-# PBRT 4, section 9.9), and the albedo of hair from it for an azimuthal roughness of 0.3 (Chiang et
-# al. 2016, equation 9).
-_EUMELANIN = (0.419, 0.697, 1.37)
-_PHEOMELANIN = (0.187, 0.4, 1.05)
-_ROUGHNESS = 0.3
-_ALBEDO = float(np.polyval([0.245, 5.574, -10.73, 2.532, -0.215, 5.969], _ROUGHNESS))
-_LIGHTEST, _DARKEST, _REDDEST = 0.025, 2.4, 1.6  # concentrations
-_SURFACE = 0.006  # reflected before any pigment
 _SHADOWED = 0.8  # the shell under the strands, sRGB
-_WHITE = (0.62, 0.61, 0.59)  # grey strands, linear
 
 
 def tile_uv(name: str, uv: np.ndarray) -> np.ndarray:
@@ -43,21 +34,6 @@ def tile_uv(name: str, uv: np.ndarray) -> np.ndarray:
     u = first + 0.5 + np.clip(uv[..., 0], 0, 1) * (width - 1)
     v = 0.5 + np.clip(uv[..., 1], 0, 1) * (ROWS - 1)
     return np.stack([u / COLUMNS, v / ROWS], axis=-1).astype(np.float32)
-
-
-def hair_color(melanin: jax.Array, redness: jax.Array) -> jax.Array:
-    """Albedo [..., 3] of hair, linear; melanin and redness [...] in [0, 1].
-
-    Source: d'Eon et al. 2011 (absorption), Chiang et al. 2016, equation 9 (albedo).
-    """
-    melanin, redness = jnp.broadcast_arrays(melanin, redness)
-    melanin, redness = melanin[..., None], redness[..., None]
-    eumelanin = _LIGHTEST * (_DARKEST / _LIGHTEST) ** melanin * (1 - 0.75 * redness)
-    pheomelanin = _REDDEST * redness * (0.3 + melanin)
-    shape = (1,) * (melanin.ndim - 1) + (3,)
-    absorption = eumelanin * np.reshape(_EUMELANIN, shape)
-    absorption = absorption + pheomelanin * np.reshape(_PHEOMELANIN, shape)
-    return _SURFACE + jnp.exp(-_ALBEDO * jnp.sqrt(absorption))
 
 
 @functools.cache
@@ -91,13 +67,13 @@ def _strand_tile(worn, name, melanin, grey, nodes, roots):
     shade = noise["streak"] + 0.5 * jnp.asarray(noise["lock"])[lock]
     lighter = worn.highlights * jnp.maximum(noise["streak"], 0.0)
     local = jnp.clip(melanin - 0.05 * shade - 0.16 * lighter, 0.0, 1.0)
-    color = hair_color(local, jnp.broadcast_to(worn.redness, local.shape))
+    color = hair_tone(local, worn.redness, 0.0)
     color = color + worn.dyed * (
         _linear(worn.dye)[None, None] * (1 + 0.25 * shade[..., None]) - color
     )
     is_grey = jax.nn.sigmoid((grey * 1.4 - 0.2 - noise["rank"]) * 16.0)[..., None]
     is_grey = is_grey * jnp.minimum(grey * 10.0, 1.0)
-    white = np.reshape(np.array(_WHITE, np.float32), (1, 1, 3)) * (1 + 0.12 * shade[..., None])
+    white = hair_tone(local, worn.redness, 1.0) * (1 + 0.12 * shade[..., None])
     color = color + is_grey * (white - color)
     depth = 1.0 - roots * (1 - jnp.clip(t / 0.45, 0, 1)) ** 1.5
     return linear_to_srgb(jnp.clip(color * depth[..., None], 0.0, 1.0))

@@ -207,12 +207,12 @@ def _quiff(cut: _Cut) -> Strands:
         * (14 * cut.faded(roots) + 36 * on_top + 18 * front)
         * rng.uniform(0.85, 1.1, cut.num),
         lowest_y=np.full(cut.num, _FREE),
-        lift_mm=u * (1.5 + 4 * rng.random(cut.num) + front * rng.uniform(6, 22, cut.num)),
+        lift_mm=u * (1.5 + 4 * rng.random(cut.num) + front * rng.uniform(6, 17, cut.num)),
         gravity=0.15,
-        rise=0.2 + 0.9 * front,
+        rise=0.2 + 0.55 * front,
         inertia=0.6,
         hug=0.25,
-        clump=0.25,
+        clump=0.5,
     )
     return cut.grown(roots, growth)
 
@@ -357,12 +357,12 @@ STYLES = (
         half_width=9.0, cap=38.0, cap_side=1.0, cap_ramp=38.0, cap_bump=3.0, curl=4.0, cycles=1.2,
         volume=25.0,
     ),
-    HairStyle("receding", _cropped(20, 15), half_width=4.2, cap=2.0, cap_ramp=16.0, bare=0.15),
+    HairStyle("receding", _cropped(20, 15), half_width=4.2, cap=2.0, cap_ramp=16.0, bare=0.22),
     HairStyle("horseshoe", _cropped(18, 17), half_width=4.2, cap=2.0, cap_ramp=12.0, bare=1.0),
     HairStyle(
         "messy",
-        _cropped(70, 45, "parted", lift=(1.0, 10.0), top_lift=14.0, rise=0.8, gravity=0.5,
-                 hug=0.1, clump=0.7, jitter_mm=8.0),
+        _cropped(70, 45, "parted", lift=(1.0, 10.0), top_lift=12.0, rise=0.5, gravity=0.5,
+                 hug=0.2, clump=0.6, jitter_mm=4.0),
         nodes=8, parted=True, fringed=True, half_width=6.0, cap=5.0, curl=3.0, cycles=1.0,
     ),
     HairStyle("bob", _long(0.0, 4.0), nodes=16, parted=True, fringed=True, half_width=8.0,
@@ -377,7 +377,7 @@ STYLES = (
         volume=14.0,
     ),
     HairStyle(
-        "long curly", _long(1.5, 16.0, lift=(3.0, 34.0), gravity=0.7),
+        "long curly", _long(1.5, 16.0, lift=(3.0, 24.0), gravity=0.7),
         nodes=16, parted=True, fringed=True, half_width=9.0, cap=10.0, cap_bump=2.0, curl=9.0,
         cycles=2.8, volume=20.0,
     ),

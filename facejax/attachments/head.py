@@ -253,14 +253,21 @@ class HeadSurface:
         degrees = np.degrees(np.abs(self.azimuth(p)))
         return p[..., 1] - np.interp(degrees, _LINE_DEG, self._line_y)
 
+    @functools.cached_property
+    def _hairline_z(self):
+        """z of the middle of the front hairline."""
+        x, y, z = self.points[self.outer].T
+        middle = (np.abs(x) < 12 * self.unit) & (z > self.center[2])
+        return z[middle][np.abs(y[middle] - self._line_y[0]).argmin()]
+
     def recession(self, p: np.ndarray) -> np.ndarray:
         """[...] order in which hair is lost: 0 first (temples, front), 1 last of the top.
 
         Sides and back have more than 1. After the Norwood scale: temples, front, crown.
         """
         q = (p - self.center) / self.unit
-        back = (72.0 - q[..., 2]) / 120.0
-        temple = 0.30 * smoothstep(np.abs(q[..., 0]), 14.0, 46.0) * smoothstep(q[..., 2], 0.0, 60.0)
+        back = 0.12 + (self._hairline_z - p[..., 2]) / (185.0 * self.unit)
+        temple = 0.25 * smoothstep(np.abs(q[..., 0]), 14.0, 46.0) * smoothstep(q[..., 2], 0.0, 60.0)
         side = smoothstep(np.abs(q[..., 0]), 48.0, 66.0)
         low = smoothstep(-q[..., 1], -34.0, -12.0)
         return np.clip(back - temple, 0, None) + np.maximum(side, low)

@@ -113,7 +113,7 @@ def sample_hair(
         length=rng.uniform(0.78, 1.0, n),
         volume=np.clip(rng.normal(0.1, 0.35, n), -0.6, 1),
         curl=np.clip(wavy * rng.uniform(0.2, 1.0, n), 0, 1) * (rng.random(n) < 0.7),
-        receding=np.clip(0.34 * loss * rng.random(n) ** 0.7, 0, 1),
+        receding=np.clip(0.3 * loss * rng.random(n) ** 0.7, 0, 1),
         melanin=melanin,
         redness=redness,
         grey=grey,

@@ -29,7 +29,7 @@ from facejax.attachments.binding import (
     make_frames,
     place,
 )
-from facejax.attachments.clothes import CLOTHES, CLOTHES_GRID, bust_cloud, make_clothes
+from facejax.attachments.clothes import CLOTHES, CLOTHES_GRID, WIDEST, bust_cloud, make_clothes
 from facejax.attachments.earrings import EARRING_GRID, EARRING_NAMES, make_earrings
 from facejax.attachments.glasses import GLASSES, glasses_mesh, make_glasses
 from facejax.attachments.hairstyles import PARTINGS, STYLES, make_cut
@@ -169,7 +169,7 @@ def build_wardrobe(model: MorphableModel) -> Wardrobe:
     """
     head = HeadSurface(model)
     garments = [make_clothes(head, k) for k in range(len(CLOTHES))]
-    bust = bust_cloud(garments[1])
+    bust = bust_cloud(garments[WIDEST])
     body = Cloud(
         np.concatenate([head.draped.points, bust.points]),
         np.concatenate([head.draped.normals, bust.normals]),
@@ -349,7 +349,7 @@ def _attach_one(wardrobe, vertices, worn):
     numbers = wardrobe.hair_numbers[worn.hair]
     parts = [
         _hair(wardrobe, head, worn, numbers),
-        _cap(wardrobe, head, worn, numbers),
+        _cap(wardrobe, head, worn, numbers, inside),
         _beard(wardrobe, head, worn),
     ]
     *_, lens = glasses_mesh()
@@ -444,7 +444,8 @@ def _hair(wardrobe, head, worn, numbers):
     num = rows[0]["order"].shape[0]
     strand = jnp.arange(num) // nodes.astype(jnp.int32)
     turns = np.random.default_rng(19).uniform(0.25, 0.75, num).astype(np.float32)
-    fringe = jnp.clip((worn.fringe - jnp.asarray(turns)[strand]) / 0.1 + 0.5, 0.0, 1.0)
+    combed_forward = worn.fringe * jnp.clip(1.5 - worn.receding / 0.1, 0.0, 1.0)
+    fringe = jnp.clip((combed_forward - jnp.asarray(turns)[strand]) / 0.03 + 0.5, 0.0, 1.0)
     fringe = fringe[:, None]
     shares = [(1 - part) * (1 - fringe), (1 - part) * fringe, part * (1 - fringe), part * fringe]
     table = {
@@ -468,7 +469,7 @@ def _hair(wardrobe, head, worn, numbers):
     return _strands(table, head, nodes, length, width, curl, cycles, lift, flatten)
 
 
-def _cap(wardrobe, head, worn, numbers):
+def _cap(wardrobe, head, worn, numbers, inside):
     """The shell under the strands, sunk below the skin where no hair grows."""
     vertices, normals, maps = head
     foot = place(wardrobe.cap, vertices, maps)
@@ -481,8 +482,8 @@ def _cap(wardrobe, head, worn, numbers):
     covered = (worn.hat > 0) & (rim > -4.0)
     height = jnp.where(covered, jnp.minimum(height, _HAT_HAIR_MM), height)
     height = _HIDDEN_MM + grown * (height - _HIDDEN_MM)
-    height = jnp.where(worn.hair > 0, height, _HIDDEN_MM)
-    return foot + height[:, None] * normals[wardrobe.cap.guard]
+    shell = foot + height[:, None] * normals[wardrobe.cap.guard]
+    return jnp.where(worn.hair > 0, shell, inside)
 
 
 def _beard(wardrobe, head, worn):

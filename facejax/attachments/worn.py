@@ -18,11 +18,11 @@ class Worn:
       hair: [...] int32.
       parting: [...] in [-1, 1]: on the subject's right, in the middle, on the left.
       fringe: [...] in [0, 1]: how many of the front strands fall over the forehead, to the brows,
-        instead of being combed away.
+        instead of being combed away; fewer where hair recedes.
       length: [...] in (0, 1]: share of the style's full length.
       volume: [...] in [-1, 1]: 0 as the style has it.
       curl: [...] in [0, 1]: on top of the style's own.
-      receding: [...] in [0, 1]: 0 full, 0.3 bare temples, 1 sides and back only.
+      receding: [...] in [0, 1]: 0 full, 0.2 bare temples, 1 sides and back only.
       melanin: [...] in [0, 1]: 0 light blond, 0.35 dark blond, 0.6 brown, 1 black.
       redness: [...] in [0, 1].
       grey: [...] in [0, 1]: share of grey strands.

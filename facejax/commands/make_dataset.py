@@ -54,8 +54,13 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     g.add_argument("--frame_mm", type=_span, default=(260.0, 380.0), metavar="LEAST,MOST",
                    help="height of the picture at the head (260,380)")  # fmt: skip
     g.add_argument("--shift_mm", type=float, default=20.0, help="off the middle (20)")
-    g.add_argument("--background", default="plain", help="plain, gradient, or a folder of images")
-    g.add_argument("--supersample", type=int, default=2, choices=(1, 2), help="per axis (2)")
+    g.add_argument("--background", default="scene",
+                   help="scene, plain, gradient, or a folder of images (scene)")  # fmt: skip
+    g.add_argument("--camera", choices=("photo", "ideal"), default="photo",
+                   help="ideal: no blur, noise, compression or things before the face")  # fmt: skip
+    g.add_argument("--look", choices=("auto", "people", "head"), default="auto",
+                   help="people: skin, hair, clothes; head: the model alone (auto)")  # fmt: skip
+    g.add_argument("--supersample", type=int, default=1, choices=(1, 2), help="per axis (1)")
 
     g.add_argument("--skip_bad", action="store_true",
                    help="do without backgrounds that cannot be read")  # fmt: skip
@@ -113,6 +118,8 @@ def _run(args) -> int:
         frame_mm=args.frame_mm,
         shift_mm=args.shift_mm,
         background=args.background,
+        camera=args.camera,
+        look=args.look,
         supersample=args.supersample,
         seed=args.seed,
     )

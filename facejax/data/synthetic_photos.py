@@ -1,52 +1,57 @@
 """Photo crops of random faces of a morphable model, rendered on the device while training.
 
-The crops are those of the Deep3D family (`facejax.recon.decoder`): identity, expression,
-albedo, pose and light are drawn at random, everything behind the face is smooth noise, and patches
-of noise may cover its border as hair, ears and collars do.
+The crops are those of the Deep3D family (`facejax.recon.decoder`). Everything that makes a render a
+photograph (lamps with shadows, shine, scenes, occluders, lens, noise, compression) is that of
+`facejax.data.photographs`; every number of it is drawn at random and kept with the example.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.data.photographs import (
+    Look,
+    PictureRanges,
+    choose_look,
+    draw_picture,
+    stored_light,
+    take_picture,
+)
 from facejax.data.source import Source, check_indices
-from facejax.morphable import Coefficients, MorphableModel, sample_coefficients
+from facejax.geometry.camera import Camera
+from facejax.morphable import Coefficients, MorphableModel, decode_shape
 from facejax.nn.keys import example_keys
 from facejax.recon.decoder import (
+    MM_PER_DM,
     Deep3DCamera,
-    clip,
+    canonical_center,
     decode,
     join,
     num_coefficients,
-    skin_weights,
+    rotation,
 )
-from facejax.render import interpolate, rasterize
+from facejax.render import Lamps, platform, render
 
 HELD_OUT = 1_000_003  # seed of the photos that training does not see, beside that of the run
 _IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
-_BACKGROUND_GRIDS = (2, 6)  # cells along a side of the two layers of noise
-_COVER_GRIDS = (4, 16)  # of the border's shape and of its texture
-_FACE_HALF_SIZE = (0.62, 0.8)  # of the ellipse around a face, in halves of the crop
+_TEXTURE = 128  # texels of painted skin along a side
+_SHADOW_SIZE = 48  # pixels of the shadow map
 
 
 @dataclasses.dataclass(frozen=True)
-class PhotoRanges:
-    """How far photos differ; uniform unless said.
+class PhotoRanges(PictureRanges):
+    """How far photos differ; uniform unless said. What it has from `PictureRanges`, and:
 
     Attributes:
       yaw_deg, pitch_deg, roll_deg: up to so many degrees to either side.
       shift_px: of the face in the crop, to either side along x and y, in pixels of 224.
       depth_dm: toward and from the camera.
       id_scale, exp_scale, alb_scale: factors on the coefficients of `sample_coefficients`.
-      brightness: of the ambient light around 1.25 times the original's default, as a share.
-      tint: of a channel's light around the others, standard deviation as a share.
-      contrast: largest strength of the light that depends on direction.
-      noise: standard deviation of each colour value.
-      covered: share of the photos in which something covers parts of the face's border.
     """
 
     yaw_deg: float = 40.0
@@ -57,76 +62,55 @@ class PhotoRanges:
     id_scale: float = 1.0
     exp_scale: float = 1.0
     alb_scale: float = 1.0
-    brightness: float = 0.3
-    tint: float = 0.05
-    contrast: float = 0.3
-    noise: float = 0.01
-    covered: float = 0.0
 
 
-def random_light(rng: np.random.Generator, ranges: Any) -> np.ndarray:
-    """[27] coefficients of the decoder's spherical harmonics: nearly white, from one side.
-
-    Args:
-      rng: the generator.
-      ranges: its brightness, tint and contrast, or another object's that has them.
-    """
-    gamma = np.zeros((3, 9))
-    ambient = 1.25 * (1 + ranges.brightness * rng.uniform(-1, 1))
-    gamma[:, 0] = 0.8 * (ambient - 1)  # the decoder adds 0.8
-    toward = np.array([rng.uniform(-1, 1), rng.uniform(-0.4, 1), rng.uniform(0.2, 1)])
-    toward *= ranges.contrast * rng.uniform() / np.linalg.norm(toward)
-    x, y, z = toward
-    gamma[:, 1:4] = [-y, z, -x]  # signs of the basis
-    gamma[:, 4:] = 0.1 * ranges.contrast * rng.standard_normal(5)
-    tint = 1 + ranges.tint * rng.standard_normal((3, 1))
-    gamma[:, 0] += 0.8
-    gamma *= tint
-    gamma[:, 0] -= 0.8
-    return gamma.reshape(-1)
-
-
-@functools.partial(jax.jit, static_argnames="camera")
-def _photos(model, skin, coeffs, indices, seed, noise, covered, *, camera):
-    """Images, landmarks and skin masks of a batch; compiled once for all sources of a model."""
-    mesh, size = model.topology.mesh, camera.size
-    face = decode(model, coeffs, camera)
-    fragments = rasterize(clip(face.vertices, camera), mesh, (size, size))
-    skin = jnp.broadcast_to(skin, (*face.color.shape[:-1], 1))
-    drawn = interpolate(jnp.concatenate([face.color, skin], axis=-1), mesh, fragments)
+@functools.partial(jax.jit, static_argnames=("look", "camera"))
+def _photos(model, tables, coeffs, looks, numbers, indices, seed, *, look, camera):
+    """'image', 'landmarks', 'mask' and 'coeffs' of a batch; compiled once for a look."""
+    size = camera.size
+    vertices = decode_shape(model, coeffs.id, coeffs.exp)
+    surface = look.surface(tables, looks, vertices)
+    view = _camera(model, coeffs, camera)
+    lamps = Lamps(numbers["sky"], numbers["lamp_directions"], numbers["lamp_colors"])
+    key_lamp = jnp.einsum(
+        "...ji,...j->...i", view.rotation, numbers["lamp_directions"][:, 0], precision="highest"
+    )
+    seen = render(
+        surface.mesh, view, lamps, (size, size),
+        background=np.zeros(3, np.float32), silhouette="antialias", color_space="raw",
+        clip_colors=False, attributes=surface.skin[..., None],
+        material=surface.material(key_lamp, numbers["shadow_mm"], _SHADOW_SIZE),
+    )  # fmt: skip
+    head = jnp.concatenate([seen.image, seen.mask[..., None]], axis=-1)
     keys = example_keys(jax.random.key(seed), indices)
-    behind, grain = jax.vmap(lambda key: background_and_grain(key, size))(keys)
-    cover, cloth = jax.vmap(lambda key: _cover(jax.random.fold_in(key, 1), size, covered))(keys)
-    hit = (fragments.triangle_id >= 0)[..., None]
-    image = jnp.where(cover, cloth, jnp.where(hit, drawn[..., :3], behind)) + noise * grain
-    mask = jnp.where(cover[..., 0], 0.0, drawn[..., 3])
-    return jnp.clip(image, 0.0, 1.0), face.landmarks_px, mask
+    ranks = (3, jax.tree.map(lambda x: x.ndim - 1, numbers), 0)
+    photo = platform.map_images(take_picture, (head, numbers, keys), ranks, platform.on_cpu())
+    mask = seen.attributes[..., 0] * (1.0 - photo.covered)
+    if surface.alb is not None:
+        coeffs = coeffs.replace(alb=surface.alb)
+    return {
+        "image": photo.image,
+        "landmarks": decode(model, coeffs, camera).landmarks_px,
+        "mask": mask,
+        "coeffs": join(coeffs),
+    }
 
 
-def background_and_grain(key, size):
-    """A smooth coloured background and white noise of variance 1, [S, S, 3] each."""
-    for_level, for_noise, *for_layers = jax.random.split(key, 2 + len(_BACKGROUND_GRIDS))
-    behind = jax.random.uniform(for_level, (1, 1, 3), minval=0.1, maxval=0.9)
-    for layer_key, cells in zip(for_layers, _BACKGROUND_GRIDS, strict=True):
-        layer = jax.random.uniform(layer_key, (cells, cells, 3), minval=-0.2, maxval=0.2)
-        behind = behind + jax.image.resize(layer, (size, size, 3), "cubic")
-    return behind, jax.random.normal(for_noise, (size, size, 3))
-
-
-def _cover(key, size, share):
-    """What hides the outside of a wobbly ellipse: where [S, S, 1], and its colours [S, S, 3]."""
-    for_one, for_reach, for_shape, for_color, for_texture = jax.random.split(key, 5)
-    x = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2 / size) - 1
-    wide, high = _FACE_HALF_SIZE
-    radius = jnp.sqrt((x[None, :] / wide) ** 2 + (x[:, None] / high) ** 2)[..., None]
-    cells, fine = _COVER_GRIDS
-    wobble = jax.random.uniform(for_shape, (cells, cells, 1), minval=-0.35, maxval=0.35)
-    radius = radius + jax.image.resize(wobble, (size, size, 1), "cubic")
-    reach = jax.random.uniform(for_reach, minval=1.0, maxval=1.5)
-    here = jax.random.uniform(for_one) < share
-    color = jax.random.uniform(for_color, (1, 1, 3), maxval=0.9)
-    texture = jax.random.uniform(for_texture, (fine, fine, 1), minval=-0.2, maxval=0.2)
-    return here & (radius > reach), color + jax.image.resize(texture, (size, size, 1), "cubic")
+def _camera(model, coeffs, camera) -> Camera:
+    """The decoder's fixed camera before posed faces, as one around faces in the model's frame."""
+    turn = jnp.swapaxes(rotation(coeffs.angles), -1, -2)
+    away = MM_PER_DM * (coeffs.trans - jnp.array([[0.0, 0.0, camera.distance]], jnp.float32))
+    center = jnp.matmul(turn, canonical_center(model)[:, None], precision="highest")[..., 0]
+    half = camera.size / 2
+    batch = coeffs.trans.shape[:-1]
+    return Camera(
+        rotation=turn,
+        translation=away - center,
+        focal=jnp.full((*batch, 2), camera.focal / half, jnp.float32),
+        center=jnp.full((*batch, 2), camera.center / half - 1, jnp.float32),
+        near=jnp.full(batch, MM_PER_DM * camera.near, jnp.float32),
+        far=jnp.full(batch, MM_PER_DM * camera.far, jnp.float32),
+    )
 
 
 def example_shapes(
@@ -152,7 +136,8 @@ class SyntheticPhotoSource(Source):
     """A `Source` of rendered photo crops with everything that made them.
 
     Example i is a pure function of (seed, i). With `num_identities`, example i shows person
-    i % num_identities: identity and albedo are the person's, the rest is the photo's.
+    i % num_identities: identity and albedo are the person's, the rest is the photo's. The light
+    among the coefficients is the nearest that the decoder can say (`photographs.stored_light`).
 
     Attributes:
       camera: of the crops.
@@ -169,6 +154,7 @@ class SyntheticPhotoSource(Source):
         *,
         num_identities: int | None = None,
         ranges: PhotoRanges = PhotoRanges(),
+        look: str | Callable[[MorphableModel, PhotoRanges], Look] = "head",
     ):
         """Nothing is rendered yet.
 
@@ -179,6 +165,8 @@ class SyntheticPhotoSource(Source):
           seed: chooses the set, >= 0; sets of different seeds share no person.
           num_identities: how many people there are.
           ranges: how far photos differ.
+          look: what people look like, by name (`photographs.choose_look`), or what makes a look of
+            the model and the ranges.
         """
         if min(size, num_examples) < 1 or seed < 0:
             raise ValueError(
@@ -189,16 +177,26 @@ class SyntheticPhotoSource(Source):
         self._num_examples, self._seed = int(num_examples), int(seed)
         self.num_identities = int(num_identities or num_examples)
         self.camera = Deep3DCamera().resized(size)
-        self._skin = skin_weights(model.topology)[:, None]
+        if callable(look):
+            self._look = look(model, ranges)
+        else:  # colours of vertices are as fine as the crops
+            self._look = choose_look(
+                look, model, id_scale=ranges.id_scale, exp_scale=ranges.exp_scale,
+                alb_scale=ranges.alb_scale, texture_size=_TEXTURE, textured=False,
+            )  # fmt: skip
         self.meta: dict[str, Any] = {
             "source": "synthetic_photos",
             "size": size,
             "num_examples": self._num_examples,
             "num_identities": self.num_identities,
             "seed": self._seed,
+            "look": type(self._look).__name__,
             "model": model.topology.name,
             "model_digest": model.topology.digest,
-            "ranges": dataclasses.asdict(ranges),
+            "ranges": {
+                k: list(v) if isinstance(v, tuple) else v
+                for k, v in dataclasses.asdict(ranges).items()
+            },
         }
 
     def __len__(self) -> int:
@@ -218,22 +216,29 @@ class SyntheticPhotoSource(Source):
         Args:
           indices: [B] int64.
         """
-        r, rows = self._ranges, []
+        return self._drawn(indices)[0]
+
+    def _drawn(self, indices: np.ndarray) -> tuple[Coefficients, dict, dict]:
+        """Coefficients, what the look drew, and the numbers of pictures; each [B, ...]."""
+        r, rows, looks, numbers = self._ranges, [], [], []
+        dm_per_px = Deep3DCamera().distance / Deep3DCamera().focal
+        reach = np.array([r.shift_px * dm_per_px, r.shift_px * dm_per_px, r.depth_dm])
         for index in indices:
-            who = self._generator(_IDENTITY_STREAM, index % self.num_identities)
-            person = sample_coefficients(
-                self._model, who, 1, id_scale=r.id_scale, exp_scale=0.0, alb_scale=r.alb_scale
+            person = self._look.person(
+                self._generator(_IDENTITY_STREAM, index % self.num_identities)
             )
             rng = self._generator(_PHOTO_STREAM, index)
-            photo = sample_coefficients(self._model, rng, 1, exp_scale=r.exp_scale)
+            seen = person | self._look.photo(rng, person)
             angles = np.deg2rad([r.pitch_deg, r.yaw_deg, r.roll_deg]) * rng.uniform(-1, 1, 3)
-            dm_per_px = Deep3DCamera().distance / Deep3DCamera().focal
-            reach = np.array([r.shift_px * dm_per_px, r.shift_px * dm_per_px, r.depth_dm])
             trans = reach * rng.uniform(-1, 1, 3)
-            light = random_light(rng, r)
-            rows.append((person.id[0], photo.exp[0], person.alb[0], angles, light, trans))
+            picture = draw_picture(rng, r)
+            light = stored_light(picture)
+            rows.append((seen["id"], seen["exp"], seen["alb"], angles, light, trans))
+            looks.append(seen)
+            numbers.append(picture)
         columns = zip(*rows, strict=True)
-        return Coefficients(*(np.stack(c).astype(np.float32) for c in columns))
+        coeffs = Coefficients(*(np.stack(c).astype(np.float32) for c in columns))
+        return coeffs, _stacked(looks), _stacked(numbers)
 
     def draw(self, indices: np.ndarray) -> dict[str, Any]:
         """What was drawn for examples, by number.
@@ -242,18 +247,22 @@ class SyntheticPhotoSource(Source):
           indices: [B] int64.
 
         Returns:
-          'coeffs' (`draws`), 'example' and 'identity' [B] int32.
+          'coeffs' (`draws`), 'look' and 'picture' (dicts of [B, ...]), 'example' and 'identity' [B]
+          int32.
         """
         indices = check_indices(indices, len(self))
+        coeffs, looks, numbers = self._drawn(indices)
         return {
-            "coeffs": self.draws(indices),
+            "coeffs": coeffs,
+            "look": looks,
+            "picture": numbers,
             "example": indices.astype(np.int32),
             "identity": self.identities(indices),
         }
 
     def tables(self) -> Any:
-        """The face model, and its skin [V, 1]."""
-        return self._model, self._skin
+        """The face model, and what its look reads."""
+        return self._model, self._look.tables()
 
     def make(self, tables: Any, drawn: dict[str, Any]) -> dict[str, Any]:
         """Renders photos.
@@ -266,14 +275,12 @@ class SyntheticPhotoSource(Source):
           'image' [B, S, S, 3] in [0, 1], 'landmarks' [B, 68, 2] pixels with y UP, 'mask' [B, S, S]
           (visible skin, in [0, 1]), 'coeffs' [B, n] (`decoder.join`), 'identity' [B] int32.
         """
-        image, landmarks, mask = _photos(
-            *tables, drawn["coeffs"], drawn["example"], np.int32(self._seed),
-            np.float32(self._ranges.noise), np.float32(self._ranges.covered), camera=self.camera,
+        photos = _photos(
+            *tables, drawn["coeffs"], drawn["look"], drawn["picture"], drawn["example"],
+            np.int32(self._seed), look=self._look, camera=self.camera,
         )  # fmt: skip
-        return {
-            "image": image,
-            "landmarks": landmarks,
-            "mask": mask,
-            "coeffs": join(drawn["coeffs"]),
-            "identity": drawn["identity"],
-        }
+        return photos | {"identity": drawn["identity"]}
+
+
+def _stacked(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {k: np.stack([row[k] for row in rows]) for k in rows[0]}

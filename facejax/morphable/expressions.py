@@ -11,8 +11,8 @@ from facejax.morphable.model import Coefficients, MorphableModel
 PRESETS = {
     "neutral": {},
     "happy": {
-        "mouthSmile": 1.0, "cheekSquint": 0.8, "mouthUpperUp": 0.4, "mouthLowerDown": 0.25,
-        "jawOpen": 0.06, "mouthDimple": 0.3, "eyeSquint": 0.25,
+        "mouthSmile": 1.0, "cheekSquint": 1.0, "mouthUpperUp": 0.6, "mouthLowerDown": 0.4,
+        "jawOpen": 0.12, "mouthDimple": 0.3, "eyeSquint": 0.3,
     },
     "sad": {
         "mouthFrown": 1.0, "browInnerUp": 1.0, "browDown": 0.25, "mouthShrugLower": 0.6,
@@ -24,12 +24,26 @@ PRESETS = {
         "mouthStretch": 0.9, "mouthLowerDown": 0.5, "mouthFrown": 0.2,
     },
     "disgust": {
-        "noseSneer": 1.0, "mouthUpperUp": 0.6, "cheekSquint": 0.9, "eyeSquint": 0.8,
-        "browDown": 0.45, "mouthShrugLower": 0.5, "mouthFrown": 0.4,
+        "noseSneer": 1.0, "mouthUpperUp": 1.0, "cheekSquint": 1.0, "eyeSquint": 0.8,
+        "browDown": 0.6, "mouthFrown": 0.5, "jawOpen": 0.12,
     },
-    "anger": {
-        "browDown": 1.0, "eyeSquint": 0.3, "eyeWide": 0.3, "noseSneer": 0.6, "mouthUpperUp": 0.35,
-        "mouthLowerDown": 0.45, "mouthStretch": 0.35, "jawOpen": 0.10,
+    "anger": {  # with pressed lips it is taken for sadness
+        "browDown": 1.0, "noseSneer": 0.8, "eyeWide": 0.2, "jawOpen": 0.45, "mouthUpperUp": 0.7,
+        "mouthLowerDown": 0.8, "mouthStretch": 0.5,
+    },
+}  # fmt: skip
+# mixes that read better on the simpler blendshapes of a model, by its name: an open mouth with
+# lowered brows is fear on the procedural head
+_OWN = {
+    "procedural": {
+        "disgust": {
+            "noseSneer": 1.0, "mouthUpperUp": 0.6, "cheekSquint": 0.9, "eyeSquint": 0.8,
+            "browDown": 0.45, "mouthShrugLower": 0.5, "mouthFrown": 0.4,
+        },
+        "anger": {
+            "browDown": 1.0, "eyeSquint": 0.3, "eyeWide": 0.3, "noseSneer": 0.6,
+            "mouthUpperUp": 0.35, "mouthLowerDown": 0.45, "mouthStretch": 0.35, "jawOpen": 0.10,
+        },
     },
 }  # fmt: skip
 _SIDE = re.compile(r"(_L|_R|Left|Right)$")
@@ -39,6 +53,11 @@ _DETAILS = (
     "mouthPress", "mouthShrugLower", "cheekPuff", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
     "browDown", "browInnerUp", "browOuterUp", "noseSneer", "jawLeft", "jawRight",
 )  # fmt: skip
+
+
+def _mixes(model: MorphableModel) -> dict[str, dict[str, float]]:
+    """`PRESETS`, with what a model has of its own."""
+    return PRESETS | _OWN.get(model.topology.name, {})
 
 
 def _members(model: MorphableModel, name: str) -> list[int]:
@@ -63,7 +82,7 @@ def expression_presets(model: MorphableModel) -> tuple[tuple[str, ...], np.ndarr
     """
     weights = np.zeros((len(PRESETS), model.num_exp), np.float32)
     missing = set()
-    for row, mix in enumerate(PRESETS.values()):
+    for row, mix in enumerate(_mixes(model).values()):
         for name, weight in mix.items():
             members = _members(model, name)
             weights[row, members] = weight
@@ -124,7 +143,7 @@ def _random_expression(model, rng):
     kind, strength = rng.integers(3), rng.uniform(0.3, 1.0)
     if kind == 1:
         mix = rng.choice(list(PRESETS)[1:])
-        for name, weight in PRESETS[mix].items():
+        for name, weight in _mixes(model)[mix].items():
             weights[_members(model, name)] = strength * weight
     elif kind == 2:
         for name in rng.choice(_DETAILS, size=rng.integers(1, 4), replace=False):

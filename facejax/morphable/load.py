@@ -17,7 +17,7 @@ from facejax.host.matlab import read_mat
 from facejax.morphable import bfm, bfm09, bfm17, ict, makehuman, procedural
 from facejax.morphable.foreign import describe_foreign, describe_models_in
 from facejax.morphable.model import MorphableModel
-from facejax.morphable.storage import FORMAT, cached_model, load_npz, model_from_arrays
+from facejax.morphable.storage import FORMAT, cached_model, load_npz
 
 _NAMES = ("makehuman", "procedural", "ict", "bfm17")
 _REFERENCE = dict(rows=64, cols=64, n_id=1, n_alb=1, draws=4, texture_size=8)
@@ -36,7 +36,7 @@ def load_morphable(
         or a path: a file written by `save_npz`, a checkout of ICT-FaceKit, an .npz converted from
         it, face3d's `BFM.mat`, Deep3D's `BFM_model_front.mat` or a Basel model of 2017 or 2019
         (.h5).
-      **options: of `build_makehuman`, `build_procedural` or `build_ict` (sizes, number of
+      **options: of `load_makehuman`, `build_procedural` or `build_ict` (sizes, number of
         components, seed) or of `load_bfm17` (layout, landmarks, components); none for files written
         by `save_npz` and for .mat files.
       on_host: numpy arrays; no device is touched.
@@ -52,10 +52,8 @@ def load_morphable(
 
 
 def _load(name: str, options: dict) -> MorphableModel:
-    if name == "makehuman":  # built faster than a cached file is read
-        return model_from_arrays(
-            makehuman.build_makehuman(**_arguments(name, makehuman.build_makehuman, options))
-        )
+    if name == "makehuman":
+        return makehuman.load_makehuman(**_arguments(name, makehuman.load_makehuman, options))
     if name == "procedural":
         values = _arguments("procedural", procedural.build_procedural, options)
         key = dict(version=procedural.VERSION, **values)

@@ -19,17 +19,19 @@ class VGG19(nn.Module):
 
     Attributes:
       width: channels of the first stage; 64 as published.
+      levels: how many of the five feature maps; what lies behind the last one is left out.
     """
 
     width: int = 64
+    levels: int = 5
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
-        """Five feature maps [B, H / 2^k, W / 2^k, C_k].
+        """`levels` feature maps [B, H / 2^k, W / 2^k, C_k].
 
         Args:
           x: [B, H, W, 3], less ImageNet's mean colour and divided by its deviation for published
-            weights; H and W at least 16.
+            weights; H and W at least 2^(levels - 1).
         """
         found = []
         for layer in LAYERS:
@@ -41,6 +43,8 @@ class VGG19(nn.Module):
             x = nn.relu(x)
             if place in TAPS:
                 found.append(x)
+                if len(found) == self.levels:
+                    break
         return tuple(found)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from facejax.nn.init import init_params
 from facejax.nn.vgg import VGG19
 from facejax.pretrained.importer import load_weights
+from facejax.pretrained.published import abstract_variables
 from facejax.train.system import Frozen
 
 
@@ -35,9 +36,12 @@ def vgg_weights(net: VGG19, path: str, seed: int) -> Frozen:
         params = init_params(net.init, seed, _rule, image)
         return Frozen({"params": params}, f"an untrained VGG19 of seed {seed}")
     found, variables, meta = load_weights(path, "vgg19")
-    if found != net:
+    if found.width != net.width:
         raise ValueError(
             f"{path}: a VGG19 of width {found.width}, but vgg.width is {net.width}: set it to the "
             "file's"
         )
-    return Frozen({"params": variables["params"]}, f"{path} ({meta['origin']})")
+    used = abstract_variables(net, (1, 32, 32, 3))["params"]
+    return Frozen(
+        {"params": {k: variables["params"][k] for k in used}}, f"{path} ({meta['origin']})"
+    )

@@ -2,6 +2,7 @@
 
 from facejax.render.antialias import antialias
 from facejax.render.interpolate import interpolate
+from facejax.render.materials import Lamps, Material
 from facejax.render.overlay import draw_points, draw_wireframe
 from facejax.render.rasterize import Fragments, rasterize
 from facejax.render.renderer import RenderOutput, render
@@ -18,11 +19,14 @@ from facejax.render.shading import (
 from facejax.render.silhouette import boundary_grad
 from facejax.render.texture import texture
 from facejax.render.uv import UVAtlas, bake, unbake, uv_atlas
+from facejax.render.visibility import lit_share, openness
 
 __all__ = [
     "AmbientLight",
     "DirectionalLight",
     "Fragments",
+    "Lamps",
+    "Material",
     "PointLight",
     "RenderOutput",
     "SphericalHarmonics",
@@ -35,6 +39,8 @@ __all__ = [
     "draw_points",
     "draw_wireframe",
     "interpolate",
+    "lit_share",
+    "openness",
     "rasterize",
     "region_labels",
     "render",

@@ -9,6 +9,7 @@ from facejax.geometry.mesh import MeshTopology, vertex_normals
 from facejax.image.color import srgb_to_linear
 from facejax.render import shading
 from facejax.render.interpolate import interpolate_planes
+from facejax.render.materials import Lamps, Material
 from facejax.render.platform import live, pin, planes, sum_products, take
 from facejax.render.rasterize import barycentrics
 from facejax.render.scene import PLAIN_ALBEDO
@@ -45,10 +46,16 @@ class DeferredShader:
         """
         vertices = jnp.asarray(surface["vertices"], jnp.float32)
         attributes = dict(normal=planes(vertex_normals(vertices, self.topology)))
+        material = surface.get("material")
         if "texture" not in surface and "vertex_colors" in surface:
             attributes["albedo"] = planes(surface["vertex_colors"])
-        if any(isinstance(x, shading.DirectionalLight | shading.PointLight) for x in lights):
+        lamps = shading.DirectionalLight | shading.PointLight | Lamps
+        if any(isinstance(x, lamps) for x in lights):
             attributes["position"] = planes(vertices)
+        if material is not None:
+            attributes["material"] = jax.tree.leaves(material)
+        if "attributes" in surface:
+            attributes["attributes"] = planes(surface["attributes"])
         images = {k: surface[k] for k in ("texture", "normal_map") if k in surface}
         out = dict(clip=clip, attributes=attributes, images=images, camera=camera, lights=lights)
         if "normal_map" in images and self.normal_map_space == "tangent":
@@ -65,7 +72,7 @@ class DeferredShader:
 
         Returns:
           Lists of planes [R, W]: color, R G B over the backdrop and the mask; ndc_z; normal, unit,
-          object space; uv for meshes with a UV layout.
+          object space; uv for meshes with a UV layout; attributes, where there are some.
         """
         bary, ndc_z = barycentrics(arrays["clip"], self.tri, ids, self.cpu)
         values = self._interpolated(arrays["attributes"], self.tri, ids, bary)
@@ -75,11 +82,14 @@ class DeferredShader:
             values |= self._interpolated(attributes, triangles, ids, bary)
         uv = values.get("uv")
         normal = self._normal(arrays, values["normal"], ids, bary, uv)
+        material = Material(*values["material"]) if "material" in values else None
         albedo = self._albedo(arrays["images"], values, ids, uv)
-        color = self._reflect(arrays, albedo, normal, values.get("position"))
+        color = self._reflect(arrays, albedo, normal, values.get("position"), material)
         hit = ids >= 0
         color = [jnp.where(hit, c, b) for c, b in zip(color, planes(backdrop), strict=True)]
         out = dict(color=[*color, hit.astype(jnp.float32)], ndc_z=[ndc_z], normal=normal)
+        if "attributes" in values:
+            out["attributes"] = values["attributes"]
         return out if uv is None else out | dict(uv=uv)
 
     def _interpolated(self, attributes, tri, ids, bary):
@@ -124,7 +134,7 @@ class DeferredShader:
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         return np.where(area > 0, -1.0, 1.0).astype(np.float32)
 
-    def _reflect(self, arrays, albedo, normal, position):
+    def _reflect(self, arrays, albedo, normal, position, material):
         camera = arrays["camera"]
         rotation = [planes(row) for row in camera.rotation]
         shift = planes(camera.translation)
@@ -139,7 +149,8 @@ class DeferredShader:
             else:
                 n, p = normal, position
                 view = _toward_camera_object(camera, rotation, shift, p)
-            new = light.reflect(albedo, n, p, view)
+            more = (material,) if isinstance(light, Lamps) else ()
+            new = light.reflect(albedo, n, p, view, *more)
             total = new if total is None else [a + b for a, b in zip(total, new, strict=True)]
         return total
 

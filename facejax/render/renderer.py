@@ -14,6 +14,7 @@ from facejax.image.color import linear_to_srgb, srgb_to_linear
 from facejax.render import platform, shading
 from facejax.render.antialias import antialias_planes
 from facejax.render.deferred import DeferredShader
+from facejax.render.materials import Lamps, Material
 from facejax.render.platform import live, map_images, pin, planes, take, zero_cotangent
 from facejax.render.rasterize import image_clip, triangle_ids
 from facejax.render.silhouette import DEPTH_GAP, OUTSIDE, boundary_images
@@ -41,6 +42,7 @@ class RenderOutput:
       triangle_id: [..., H, W] int32, -1 where nothing is hit.
       uv: [..., H, W, 2], or None for meshes without a UV layout.
       label: [..., H, W] int32, the segmentation by `labels`, -1 where nothing is hit; or None.
+      attributes: [..., H, W, C], those of the vertices; 0 where nothing is hit; or None.
     """
 
     image: jax.Array
@@ -50,6 +52,7 @@ class RenderOutput:
     triangle_id: jax.Array
     uv: jax.Array | None = None
     label: jax.Array | None = None
+    attributes: jax.Array | None = None
 
 
 @struct.dataclass
@@ -76,6 +79,8 @@ def render(
     *,
     background: tuple | jax.Array = BACKGROUND,
     labels: np.ndarray | jax.Array | None = None,
+    material: Material | None = None,
+    attributes: jax.Array | None = None,
     supersample: int = 1,
     silhouette: str = "boundary",
     depth_gap: float = DEPTH_GAP,
@@ -100,6 +105,8 @@ def render(
       background: [3] colour or [..., H, W, 3] image, in [0, 1], encoded like the albedo.
       labels: [F] int32, what each triangle is (`region_labels`, the material ids of
         `concatenate_meshes`), for the `label` output.
+      material: how the surface reflects, for `Lamps`; batch dims [...].
+      attributes: [..., V, C] of the vertices, for the `attributes` output.
       supersample: samples per pixel along each axis, for pictures.
       silhouette: 'boundary' for the gradient of moving silhouettes without touching the image,
         'antialias' to blend the pixels that silhouette edges cut, 'none'.
@@ -133,10 +140,10 @@ def render(
         band_pixels=band_pixels or (_BAND_PIXELS_CPU if cpu else _BAND_PIXELS_ACCELERATOR),
         cpu=cpu,
     )
-    _check(mesh, options)
     lights = shading.as_lights(light)
+    _check(mesh, options, lights, material)
     background = jnp.asarray(background, jnp.float32)
-    out = _render(mesh, camera, lights, background, options)
+    out = _render(mesh, camera, lights, background, material, attributes, options)
     if labels is None:
         return out
     return out.replace(label=_pixel_labels(labels, out.triangle_id, mesh.topology))
@@ -152,7 +159,7 @@ def _pixel_labels(labels, ids, topology):
     return jnp.where(ids >= 0, take(labels, jnp.maximum(ids, 0)), -1)
 
 
-def _check(mesh, options):
+def _check(mesh, options, lights, material):
     for name, allowed in (
         ("silhouette", tuple(_REACH)),
         ("cull", ("none", "back", "front")),
@@ -168,14 +175,24 @@ def _check(mesh, options):
             "the mesh has a texture or a normal map but its topology has no UV layout; build "
             "MeshTopology with uv, or use vertex_colors."
         )
+    if material is None and any(isinstance(x, Lamps) for x in lights):
+        raise ValueError(
+            "Lamps need to know how the surface reflects; give material=Material(...)."
+        )
 
 
 @jax.jit
-def _render(mesh, camera, lights, background, options):
+def _render(mesh, camera, lights, background, material, attributes, options):
     topology = mesh.topology
     surface = {k: getattr(mesh, k) for k in _MESH_RANKS if getattr(mesh, k) is not None}
+    surface_ranks = {k: _MESH_RANKS[k] for k in surface}
+    if material is not None:
+        surface["material"] = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), material)
+        surface_ranks["material"] = jax.tree.map(lambda _: 1, material)
+    if attributes is not None:
+        surface["attributes"], surface_ranks["attributes"] = jnp.asarray(attributes), 2
     ranks = (
-        {k: _MESH_RANKS[k] for k in surface},
+        surface_ranks,
         camera.replace(**_CAMERA_RANKS),
         tuple(x.replace(**x.ranks) for x in lights),
         1 if background.ndim == 1 else 3,
@@ -202,6 +219,7 @@ def _render_image(surface, camera, lights, background, *, topology, options):
         normal=jnp.stack(buffers["normal"], axis=-1),
         triangle_id=_one_sample(ids, options.supersample),
         uv=jnp.stack(buffers["uv"], axis=-1) if "uv" in buffers else None,
+        attributes=jnp.stack(buffers["attributes"], axis=-1) if "attributes" in buffers else None,
     )
 
 

@@ -47,7 +47,9 @@ COMPUTE = {
         LAUNCH["reconstruct"], "--method=fit", "--steps=1", "--input={photo}", "--out={new}",
         "--no_check", "--texture_size=32",
     ],
-    "make_dataset": [LAUNCH["make_dataset"], "--num=1", "--resolution=32", "--out={new}"],
+    "make_dataset": [
+        LAUNCH["make_dataset"], "--num=1", "--resolution=32", "--look=head", "--out={new}",
+    ],
     "import_weights": [LAUNCH["import_weights"], "--system=tbgan", "--input=x", "--out={new}"],
     "compare_shapes": [LAUNCH["compare_shapes"], "{mesh}", "{mesh}", "--same_vertices"],
     "import_bfm": [PREP["import_bfm"], "{empty}", "--out={new}/x.npz"],

@@ -561,7 +561,7 @@ def _make_varitex(folder):
     from facejax.systems.varitex.networks import Generator
     from facejax.systems.varitex.published import generator_format, wanted_variables
 
-    net = Generator(32, 32, 2, 4, 1, 2, 2)
+    net = Generator(32, 32, 2, 4, 1, 1, 2, 2)
     draw = _rng()
     variables = jax.tree.map(
         lambda leaf: draw.normal(size=leaf.shape).astype(np.float32), wanted_variables(net)

@@ -37,7 +37,7 @@ class Headless:
         self._system, self._crash_at = system, crash_at
 
     def __getattr__(self, name):
-        if name in ("samples", "histograms", "real_samples", "finish"):
+        if name in ("samples", "histograms", "validation", "real_samples", "finish"):
             raise AttributeError(name)
         return getattr(self._system, name)
 

@@ -7,6 +7,7 @@ coefficient has mean 0 and variance 1, and coefficients are uncorrelated, as in 
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -92,17 +93,24 @@ def sample_identity(
     Raises:
       ValueError: see `sample_people`.
     """
-    head = read_head()
-    weights = head["attribute_weights"].astype(np.float64)  # [D_id, F]
+    mean, weights, root = _regression()
     if not 0 <= num_id <= len(weights):
         raise ValueError(f"found num_id={num_id}, wanted 0..{len(weights)}")
-    x = features(age_years, masculinity, ancestry) - head["attribute_mean"]
+    x = features(age_years, masculinity, ancestry) - mean
     known = x @ weights.T
+    noise = rng.standard_normal((len(x), len(weights)))
+    return (known + noise @ root)[:, :num_id].astype(np.float32)
+
+
+@functools.cache
+def _regression() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of the features, weights [D_id, F], and the root of the covariance that is left."""
+    head = read_head()
+    weights = head["attribute_weights"].astype(np.float64)
     left = np.eye(len(weights)) - weights @ head["attribute_covariance"] @ weights.T
     variance, directions = np.linalg.eigh(left)
     root = directions * np.sqrt(np.maximum(variance, 0)) @ directions.T  # symmetric: no free signs
-    noise = rng.standard_normal((len(x), len(weights)))
-    return (known + noise @ root)[:, :num_id].astype(np.float32)
+    return head["attribute_mean"], weights, root
 
 
 def age_shares(age_years: np.ndarray) -> dict[str, np.ndarray]:

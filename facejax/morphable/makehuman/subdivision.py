@@ -75,7 +75,7 @@ class Refinement:
         values = np.asarray(values)
         flat = np.moveaxis(values, -2, 0)
         fine = self.matrix.astype(values.dtype) @ flat.reshape(flat.shape[0], -1)
-        return np.moveaxis(fine.reshape(-1, *flat.shape[1:]), 0, -2)
+        return np.moveaxis(fine.reshape(fine.shape[0], *flat.shape[1:]), 0, -2)
 
 
 def refine_flat(values: np.ndarray, quads: np.ndarray, edges: np.ndarray) -> np.ndarray:

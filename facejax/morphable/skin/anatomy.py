@@ -106,12 +106,13 @@ def _normals(vertices, triangles):
 
 def _parts(topology, shape):
     """Part [V] and connected component [V], from `topology.parts` or from masks and components."""
-    from scipy import sparse
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
 
     triangles = topology.mesh.triangles
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]]])
-    graph = sparse.coo_matrix((np.ones(len(edges)), tuple(edges.T)), (len(shape),) * 2)
-    component = sparse.csgraph.connected_components(graph, directed=False)[1]
+    graph = coo_matrix((np.ones(len(edges)), tuple(edges.T)), (len(shape),) * 2)
+    component = connected_components(graph, directed=False)[1]
     part = np.zeros(len(shape), np.int32)
     none = np.zeros(len(shape), np.float32)
     eye, mouth, inner = (
@@ -135,9 +136,9 @@ def _parts(topology, shape):
         behind = (np.abs(x) < 5) & (z < z.max() - 0.45 * np.ptp(z))
         name = "upper_teeth" if y.mean() + points[[62, 66], 1].mean() > lip_line else "lower_teeth"
         part[own] = PARTS.index("tongue" if behind.mean() > 0.03 else name)
-    for name, where in (getattr(topology, "parts", None) or {}).items():
-        if name in PARTS:
-            part[np.unique(triangles[where])] = PARTS.index(name)
+    for number, name in enumerate(PARTS):  # skin first: the others' borders are theirs
+        if name in topology.parts:
+            part[np.unique(triangles[topology.parts[name]])] = number
     return part, component
 
 

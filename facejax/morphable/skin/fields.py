@@ -23,7 +23,7 @@ from facejax.morphable.skin.occlusion import ambient_occlusion
 from facejax.morphable.storage import write_arrays
 from facejax.morphable.texels import nearest_covered, texel_triangles
 
-VERSION = 1  # raise it with every change of the result: cached canvases of others are ignored
+VERSION = 2  # raise it with every change of the result: cached canvases of others are ignored
 IRIS_MM = 5.9  # radius of the iris in canonical millimetres
 FINE = 1024
 # fields of either sign are stored as value / limit in 8 bits; all others lie in [0, 1]
@@ -233,6 +233,13 @@ class _Texels:
         part, bary = part[mixed], self.bary[mixed]
         share = ((part[:, :, None] == part[:, None, :]) * bary[:, None, :]).sum(axis=-1)
         out[mixed] = part[np.arange(len(mixed)), share.argmax(axis=1)]
+        # masks know borders inside the skin better than the vertices that they were cut at
+        skin = (part == PARTS.index("skin")).any(axis=1)
+        for name, mask in (("eye", "eye"), ("mouth", "mouth_inside")):
+            number = PARTS.index(name)
+            own = mixed[skin & (part == number).any(axis=1)]
+            inside = self.mask(mask)[own] > 0.5
+            out[own] = np.where(inside, number, PARTS.index("skin"))
         return out
 
     def _frames(self, mesh):

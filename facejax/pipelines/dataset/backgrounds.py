@@ -1,4 +1,4 @@
-"""What is behind a face: one colour, a gradient, or a crop of one of the user's images."""
+"""What is behind a face: a drawn scene, one colour, a gradient, or a crop of a user's image."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from facejax.host.files import list_files, some_names
 from facejax.io.images import IMAGE_SUFFIXES, read_image, to_uint8
 
 _log = logging.getLogger(__name__)
-KINDS = ("plain", "gradient")
+KINDS = ("scene", "plain", "gradient")
 _UNKNOWN = -1  # bytes of an image
 _LEAST_SHARE = 0.5  # of the shorter side: how far a crop zooms into an image
 
@@ -25,7 +25,8 @@ class Backgrounds:
     begun with, and `resume` takes it up, whatever has become of the folder.
 
     Args:
-      kind: 'plain', 'gradient', or a folder, searched with its subfolders.
+      kind: 'scene' (the renderer's, `facejax.data.photographs.scene`), 'plain', 'gradient', or a
+        folder, searched with its subfolders.
       size: pixels on a side.
 
     Attributes:
@@ -47,8 +48,8 @@ class Backgrounds:
         """{name: bytes} of the images that are in the folder now."""
         if not self._folder.is_dir():
             raise ValueError(
-                f"background {self.kind!r}: no such folder; wanted 'plain', 'gradient' or a folder "
-                "of images"
+                f"background {self.kind!r}: no such folder; wanted 'scene', 'plain', 'gradient' or "
+                "a folder of images"
             )
         files = list_files(self._folder, IMAGE_SUFFIXES, recursive=True)
         if not files:
@@ -157,13 +158,15 @@ class Backgrounds:
             f"({some_names(problems)}): {next(iter(problems.values()))}"
         )
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """([size, size, 3] uint8, number of the image or -1).
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray | None, int]:
+        """([size, size, 3] uint8, or None for a scene; number of the image or -1).
 
         Raises:
           ValueError: an image cannot be read.
         """
         n = self.size
+        if self.kind == "scene":
+            return None, -1
         if self.kind == "plain":
             color = rng.uniform(0.05, 0.95, 3)
             return np.broadcast_to(to_uint8(color), (n, n, 3)).copy(), -1

@@ -1,13 +1,19 @@
-"""Random faces as numbers: coefficients, pose, camera, light and background, on the host."""
+"""Random faces as numbers: coefficients, pose, camera, light and scene, on the host."""
 
 import pathlib
 
 import numpy as np
 
+from facejax.data.photographs import (
+    Look,
+    PictureRanges,
+    choose_look,
+    diffuse_harmonics,
+    draw_picture,
+)
 from facejax.morphable import MorphableModel, sample_coefficients
 from facejax.pipelines.dataset.backgrounds import Backgrounds
 from facejax.pipelines.dataset.options import Options
-from facejax.render.shading import SH_CONVENTIONS
 from facejax.systems.manifold.data import TARGETS
 from facejax.systems.manifold.denoise import Denoisers, denoisers_of
 from facejax.systems.manifold.system import ManifoldSystem
@@ -45,6 +51,7 @@ class Drawer:
       options: what to draw.
       run: a trained Face Manifold. 'manifold' sampling needs it; 'uniform' takes mean and standard
         deviation of its training rows, and those of 2048 normal faces without it.
+      look: what people look like; None for the one that the options name.
 
     Attributes:
       backgrounds: where backgrounds come from.
@@ -53,8 +60,17 @@ class Drawer:
       ValueError: the run is missing, lacks a denoiser or was trained for another face model.
     """
 
-    def __init__(self, model: MorphableModel, options: Options, run: Denoisers | None = None):
+    def __init__(
+        self,
+        model: MorphableModel,
+        options: Options,
+        run: Denoisers | None = None,
+        look: Look | None = None,
+    ):
         self.model, self.options = model, options
+        self._look = look or choose_look(options.look, model)
+        ranges = PictureRanges()
+        self._ranges = ranges.ideal() if options.camera == "ideal" else ranges
         self.backgrounds = Backgrounds(options.background, options.size)
         self._moments = {}
         if options.sampling == "manifold":
@@ -67,17 +83,20 @@ class Drawer:
 
         Returns:
           float32 arrays: id, exp, alb (before denoising); yaw_rad, pitch_rad, roll_rad,
-          distance_mm, frame_mm; target_mm [3], the point in the middle of the picture; sh_light
-          [9, 3]. Also background [H, W, 3] uint8 and background_image, its number in the folder
-          or -1.
+          distance_mm, frame_mm; target_mm [3], the point in the middle of the picture; sh_light,
+          sky_light [9, 3], lamp_directions, lamp_colors [3, 3], as exposed. 'look', what the look
+          drew, and 'picture', the numbers of `draw_picture`, are dicts. Also background [H, W, 3]
+          uint8 where it is an image, background_image, its number in the folder or -1, and
+          noise_seed int32.
 
         Raises:
           ValueError: an image of the background folder cannot be read.
         """
         o = self.options
         rng = np.random.default_rng([o.seed, index])
-        faces = sample_coefficients(self.model, rng, 1)
-        out = {k: np.asarray(getattr(faces, k)[0], np.float32) for k in ("id", "exp", "alb")}
+        look = self._look.person(rng)
+        look |= self._look.photo(rng, look)
+        out = {k: look.pop(k) for k in ("id", "exp", "alb")}
         ranges = {"id": o.shape_range, "exp": o.exp_range}
         for key in o.wide:
             mean, std = self._moments[key]
@@ -89,33 +108,21 @@ class Drawer:
         out["distance_mm"] = np.float32(rng.uniform(*o.distance_mm))
         out["frame_mm"] = np.float32(rng.uniform(*o.frame_mm))
         out["target_mm"] = np.array([*rng.uniform(-o.shift_mm, o.shift_mm, 2), 0.0], np.float32)
-        out["sh_light"] = draw_light(rng)
+        picture = draw_picture(rng, self._ranges)
+        gain = picture["gain"]
+        out |= {
+            "sh_light": diffuse_harmonics(picture) * gain,
+            "sky_light": picture["sky"] * gain,
+            "lamp_directions": picture["lamp_directions"],
+            "lamp_colors": picture["lamp_colors"] * gain,
+            "look": look,
+            "picture": picture,
+            "noise_seed": np.int32(rng.integers(2**31)),
+        }
         image, number = self.backgrounds.draw(rng)
-        return out | {"background": image, "background_image": np.int32(number)}
-
-
-def draw_light(rng: np.random.Generator) -> np.ndarray:
-    """[9, 3] float32 for `SphericalHarmonics`: ambient light, a key lamp and a weaker fill lamp.
-
-    The diffuse response to distant lamps up to the second band (Ramamoorthi and Hanrahan 2001), in
-    the camera frame; the lamps stand before the face.
-    """
-    factors = SH_CONVENTIONS["lambert"].astype(np.float64)
-    light = np.zeros((9, 3))
-    light[0] = rng.uniform(0.25, 0.55) * _tint(rng, 0.08) / SH_CONVENTIONS["real"][0]
-    for strength in (rng.uniform(0.3, 0.8), rng.uniform(0.0, 0.25)):
-        azimuth, height = rng.uniform(-1.5, 1.5), rng.uniform(-0.3, 1.1)
-        x, y, z = np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)
-        basis = np.array([1, y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y])
-        light += strength * (factors * basis)[:, None] * _tint(rng, 0.15)
-    return light.astype(np.float32)
-
-
-def _tint(rng, amount):
-    """A colour of mean 1, warm or cold."""
-    warm, green = rng.uniform(-amount, amount), rng.uniform(-amount, amount) / 4
-    color = np.array([1 + warm, 1 + green, 1 - warm])
-    return color / color.mean()
+        if image is not None:
+            out["background"] = image
+        return out | {"background_image": np.int32(number)}
 
 
 def _check_run(run, options) -> None:

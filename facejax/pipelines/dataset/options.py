@@ -3,9 +3,12 @@
 import dataclasses
 from typing import Any
 
+from facejax.data.photographs import LOOKS
+
 SAMPLING = ("normal", "uniform", "manifold")
+CAMERAS = ("photo", "ideal")
 MODES = {"shape": ("id",), "exp": ("exp",), "both": ("id", "exp")}
-_RECIPE = 2  # goes up when the same options give other faces
+_RECIPE = 3  # goes up when the same options give other faces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +27,14 @@ class Options:
       distance_mm: (least, most), from the camera to the middle of the head.
       frame_mm: (least, most) height of the picture at the head.
       shift_mm: largest offset of the head from the middle of the picture, to either side.
-      background: 'plain', 'gradient', or a folder of images.
-      supersample: samples per pixel along each axis, of the picture and its mask: 1, or 2 for
-        smooth edges.
+      background: 'scene' (drawn: studios, rooms, lights, gardens, patterns), 'plain', 'gradient',
+        or a folder of images.
+      camera: 'photo' (lens, noise, compression, things before the face, see
+        `facejax.data.photographs.PictureRanges`), or 'ideal': the same light, and none of these.
+      look: 'people' (painted skin, hair, clothes, glasses and hats), 'head' (the face model as it
+        is), or 'auto': people where the face model has what they need.
+      supersample: samples per pixel along each axis, of the picture and its mask: 1, which blends
+        the pixels that silhouettes cut, or 2.
       seed: >= 0.
     """
 
@@ -41,8 +49,10 @@ class Options:
     distance_mm: tuple[float, float] = (500.0, 1500.0)
     frame_mm: tuple[float, float] = (260.0, 380.0)
     shift_mm: float = 20.0
-    background: str = "plain"
-    supersample: int = 2
+    background: str = "scene"
+    camera: str = "photo"
+    look: str = "auto"
+    supersample: int = 1
     seed: int = 0
 
     def __post_init__(self):
@@ -59,7 +69,9 @@ class Options:
             ("distance_mm", _span(self.distance_mm, 400.0), "LEAST,MOST with 400 <= LEAST <= MOST"),
             ("frame_mm", _span(self.frame_mm, 20.0), "LEAST,MOST with 20 <= LEAST <= MOST"),
             ("shift_mm", 0 <= self.shift_mm <= 200, "0 to 200"),
-            ("background", bool(self.background), "'plain', 'gradient' or a folder of images"),
+            ("background", bool(self.background), "'scene', 'plain', 'gradient' or a folder"),
+            ("look", self.look in LOOKS, f"one of {LOOKS}"),
+            ("camera", self.camera in CAMERAS, f"one of {CAMERAS}"),
             ("supersample", self.supersample in (1, 2), "1 or 2"),
             ("seed", self.seed >= 0, "0 or more"),
         )

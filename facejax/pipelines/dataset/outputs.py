@@ -11,9 +11,10 @@ IMAGES = ("image", "mask", "regions")  # PNG
 MAPS = ("depth_mm", "normal", "uv")
 OUTPUTS = {
     "image": "RGB, sRGB",
-    "mask": "share of the pixel that the head covers, 255 is all",
+    "mask": "share of the pixel that shows the head and what it wears, 255 is all",
     "regions": "what the centre of the pixel shows, see 'regions' of dataset.json; 0 is background",
-    "depth_mm": "along the viewing axis, at the centre of the pixel; 0 where there is no head",
+    "depth_mm": "along the viewing axis, at the centre of the pixel; 0 where there is no head; "
+    "this and the next two also behind occluders",
     "normal": "unit, object space, outward; 0 where there is no head",
     "uv": "texture coordinates, v down; 0 where there is no head; only of models with UV",
     "id": "identity coefficients of the face model, unit variance",
@@ -33,11 +34,15 @@ OUTPUTS = {
     "camera_center": "half picture heights, image of the optical axis",
     "camera_near": "mm",
     "camera_far": "mm",
-    "sh_light": "SphericalHarmonics(coeffs), camera frame, linear light",
+    "sh_light": "SphericalHarmonics(coeffs), camera frame, linear light as exposed: sky and lamps "
+    "without shadows and shine",
+    "sky_light": "SphericalHarmonics(coeffs) without the lamps",
+    "lamp_directions": "toward the lamps (key, fill, rim), unit, camera frame",
+    "lamp_colors": "what a white surface facing each lamp reflects, linear light as exposed",
     "background_image": "number in 'background_images' of dataset.json, or -1",
     "landmarks68_mm": "object space, iBUG order",
     "landmarks68_px": "x, y; the first pixel's centre is (.5, .5)",
-    "landmarks68_visible": "in the picture, and not hidden by a nearer surface",
+    "landmarks68_visible": "in the picture, and not hidden by a nearer surface or an occluder",
     "landmarks5_mm": "eyes, nose tip, mouth corners; image left first",
     "landmarks5_px": "as landmarks68_px",
     "landmarks5_visible": "as landmarks68_visible",

@@ -15,33 +15,35 @@ from flax import struct
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from facejax.data.photographs import Look, choose_look, take_picture
 from facejax.geometry import rotations
 from facejax.geometry.camera import Camera, camera_from_object, project
-from facejax.geometry.mesh import Mesh
-from facejax.image.color import linear_to_srgb, srgb_to_linear
-from facejax.morphable import (
-    MorphableModel,
-    decode_albedo,
-    decode_shape,
-    decode_texture,
-    landmarks,
-)
+from facejax.image.sensor import undevelop
+from facejax.morphable import MorphableModel, decode_shape, landmarks
 from facejax.pipelines.dataset.draw import KEYS, coefficient_units
 from facejax.pipelines.dataset.options import Options
+from facejax.render.materials import Lamps
 from facejax.render.renderer import render
 from facejax.render.scene import region_labels
-from facejax.render.shading import SphericalHarmonics
 from facejax.systems.manifold import networks
 from facejax.systems.manifold.denoise import Denoisers
 
 HIDDEN_MM = 3.0  # a landmark is hidden if the surface is nearer than it by more than this
 _AXIS = "faces"
+_SHADOW_SHARE = 0.5  # pixels of the shadow map along a side, per pixel of the picture
+_SHADOW_LEAST, _SHADOW_MOST = 32, 192
 
 
-def region_names(model: MorphableModel) -> tuple[str, ...]:
-    """What the numbers in `regions` mean: 0 'background', 1 'other', then masks, small to large."""
+def region_names(model: MorphableModel, look: Look | None = None) -> tuple[str, ...]:
+    """What the numbers in `regions` mean.
+
+    0 'background', 1 'other', then masks, small to large, then what a look adds to the head, and
+    last 'occluder'.
+    """
     masks = model.topology.masks
-    return ("background", "other", *sorted(masks, key=lambda name: float(masks[name].sum())))
+    worn = () if look is None else look.materials[1:]
+    by_size = sorted(masks, key=lambda name: float(masks[name].sum()))
+    return ("background", "other", *by_size, *worn, "occluder")
 
 
 def model_denoisers(model: MorphableModel, options: Options, run: Denoisers | None):
@@ -59,14 +61,18 @@ def model_denoisers(model: MorphableModel, options: Options, run: Denoisers | No
     return nets, denoisers
 
 
-def triangle_regions(model: MorphableModel) -> np.ndarray:
+def triangle_regions(model: MorphableModel, look: Look | None = None) -> np.ndarray:
     """[F] int32, numbers of `region_names`; of masks that overlap (lips, face) the smallest."""
     topology = model.topology
     labels = np.ones(len(topology.mesh.triangles), np.int32)
-    for number, name in reversed(list(enumerate(region_names(model)))[2:]):
+    last = 2 + len(topology.masks)
+    for number, name in reversed(list(enumerate(region_names(model)))[2:last]):
         inside = region_labels({name: topology.masks[name]}, topology.mesh) == 0
         labels[inside] = number
-    return labels
+    if look is None:
+        return labels
+    worn = look.triangle_material[len(labels) :]
+    return np.concatenate([labels, last - 1 + worn]).astype(np.int32)
 
 
 @struct.dataclass
@@ -75,7 +81,9 @@ class _Static:
 
     size: int
     supersample: int
+    num_regions: int
     nets: tuple  # (coefficients' key, network) of the denoisers
+    look: Look
 
 
 class FaceRenderer:
@@ -86,6 +94,7 @@ class FaceRenderer:
       options: as for the `Drawer`.
       run: for 'manifold' sampling.
       devices: that share a batch; all local ones by default.
+      look: as for the `Drawer`.
 
     Attributes:
       num_devices: how many there are.
@@ -98,18 +107,21 @@ class FaceRenderer:
         options: Options,
         run: Denoisers | None = None,
         devices: Sequence[jax.Device] | None = None,
+        look: Look | None = None,
     ):
         devices = list(devices or jax.local_devices())
+        look = look or choose_look(options.look, model)
         self.num_devices = len(devices)
-        self.regions = region_names(model)
+        self.regions = region_names(model, look)
         nets, denoisers = model_denoisers(model, options, run)
-        static = _Static(options.size, options.supersample, nets)
+        static = _Static(options.size, options.supersample, len(self.regions), nets, look)
         mesh = jax.make_mesh(
             (len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices
         )
         self._split = NamedSharding(mesh, P(_AXIS))
         everywhere = NamedSharding(mesh, P())
-        self._fixed = jax.device_put((model, triangle_regions(model), denoisers), everywhere)
+        labels = triangle_regions(model, look)
+        self._fixed = jax.device_put((model, look.tables(), labels, denoisers), everywhere)
         self._program = jax.jit(
             jax.shard_map(
                 functools.partial(_render_faces, static),
@@ -134,7 +146,7 @@ class FaceRenderer:
 
 
 def _stack(drawn):
-    return {k: np.stack([d[k] for d in drawn]) for k in drawn[0]}
+    return jax.tree.map(lambda *rows: np.stack(rows), *drawn)
 
 
 def _render_faces(static: _Static, fixed: Any, drawn: dict[str, jax.Array]):
@@ -143,20 +155,29 @@ def _render_faces(static: _Static, fixed: Any, drawn: dict[str, jax.Array]):
 
 def _render_face(static, fixed, drawn):
     """One face; no batch dims."""
-    model, labels, denoisers = fixed
+    model, tables, labels, denoisers = fixed
     out = dict(drawn)
-    background = out.pop("background").astype(jnp.float32) / 255.0
+    picture, look, seed = (out.pop(k) for k in ("picture", "look", "noise_seed"))
+    behind = out.pop("background", None)
     out |= denoised(static.nets, denoisers, drawn)
-    mesh, vertices = _decode(model, out)
+    vertices = decode_shape(model, out["id"], out["exp"])
+    surface = static.look.surface(
+        tables, look | {k: out[k] for k in ("id", "exp", "alb")}, vertices
+    )
+    if surface.alb is not None:
+        out["alb"] = surface.alb
     camera = _camera(out)
     size = (static.size, static.size)
-    maps, color, mask = _look(mesh, camera, SphericalHarmonics(out["sh_light"]), labels, static)
-    hit = maps.triangle_id >= 0
-    image = color + (1.0 - mask)[..., None] * srgb_to_linear(background)
+    maps, head = _look(surface, camera, picture, labels, static)
+    if behind is not None:
+        behind = undevelop(behind.astype(jnp.float32) / 255.0)
+    photo = take_picture(head, picture, jax.random.key(seed), behind)
+    hit, hidden = maps.triangle_id >= 0, photo.covered > 0.5
+    seen = jnp.where(hidden, static.num_regions - 1, jnp.where(hit, maps.label, 0))
     out |= {
-        "image": jnp.rint(255.0 * linear_to_srgb(image)).astype(jnp.uint8),
-        "mask": jnp.rint(255.0 * mask).astype(jnp.uint8),
-        "regions": jnp.where(hit, maps.label, 0).astype(jnp.uint8),
+        "image": jnp.rint(255.0 * photo.image).astype(jnp.uint8),
+        "mask": jnp.rint(255.0 * head[..., 3] * (1.0 - photo.covered)).astype(jnp.uint8),
+        "regions": seen.astype(jnp.uint8),
         "depth_mm": jnp.where(hit, maps.depth, 0.0),
         "normal": maps.normal.astype(jnp.float16),
     }
@@ -170,35 +191,38 @@ def _render_face(static, fixed, drawn):
         far = -camera_from_object(camera, points)[..., 2]
         out[f"landmarks{kind}_mm"] = points
         out[f"landmarks{kind}_px"] = pixels
-        out[f"landmarks{kind}_visible"] = _visible(pixels, far, maps.depth)
+        out[f"landmarks{kind}_visible"] = _visible(pixels, far, maps.depth, hidden)
     return out
 
 
-def _look(mesh, camera, light, labels, static):
-    """(RenderOutput at the centres of pixels, linear colour [N, N, 3] over black, mask [N, N]).
+def _look(surface, camera, picture, labels, static):
+    """(RenderOutput at the centres of pixels, linear light over black and coverage [N, N, 4]).
 
-    With two samples per pixel and axis, the mesh is rendered once, on the grid of all points half a
-    pixel apart, which contains the centres. The picture is then the average with the weights 1/4,
-    1/2, 1/4 around a centre, along both axes.
+    With one sample per pixel, those that silhouettes cut are blended. With two per axis, the mesh
+    is rendered once, on the grid of all points half a pixel apart, which contains the centres. The
+    picture is then the average with the weights 1/4, 1/2, 1/4 around a centre, along both axes.
     """
     n = static.size
-    fine = 2 * n + 1 if static.supersample == 2 else n
+    lamps = Lamps(picture["sky"], picture["lamp_directions"], picture["lamp_colors"])
+    key_lamp = jnp.matmul(picture["lamp_directions"][0], camera.rotation, precision="highest")
+    shadow = int(np.clip(_SHADOW_SHARE * n, _SHADOW_LEAST, _SHADOW_MOST))
+    fine, silhouette = (n, "antialias") if static.supersample == 1 else (2 * n + 1, "none")
     if static.supersample == 2:  # a pixel more, of half the size
         zoom = 2 * n / fine
         camera = camera.replace(focal=zoom * camera.focal, center=zoom * camera.center)
     seen = render(
-        mesh, camera, light, (fine, fine),
-        background=np.zeros(3, np.float32), labels=labels, silhouette="none", color_space="raw",
+        surface.mesh, camera, lamps, (fine, fine),
+        background=np.zeros(3, np.float32), labels=labels, silhouette=silhouette, color_space="raw",
+        clip_colors=False, material=surface.material(key_lamp, picture["shadow_mm"], shadow),
     )  # fmt: skip
-    mask = (seen.triangle_id >= 0).astype(jnp.float32)
+    head = jnp.concatenate([seen.image, seen.mask[..., None]], axis=-1)
     if static.supersample == 1:
-        return seen, seen.image, mask
-    picture = jnp.concatenate([seen.image, mask[..., None]], axis=-1)
+        return seen, head
     for axis in (0, 1):
-        picture = jnp.swapaxes(picture, 0, axis)
-        picture = 0.25 * (picture[:-2:2] + picture[2::2]) + 0.5 * picture[1::2]
-        picture = jnp.swapaxes(picture, 0, axis)
-    return jax.tree.map(lambda x: x[1::2, 1::2], seen), picture[..., :3], picture[..., 3]
+        head = jnp.swapaxes(head, 0, axis)
+        head = 0.25 * (head[:-2:2] + head[2::2]) + 0.5 * head[1::2]
+        head = jnp.swapaxes(head, 0, axis)
+    return jax.tree.map(lambda x: x[1::2, 1::2], seen), head
 
 
 def denoised(nets, denoisers, drawn):
@@ -216,17 +240,6 @@ def denoised(nets, denoisers, drawn):
     return out
 
 
-def _decode(model, coefficients):
-    """The mesh with linear colours, and its vertices [V, 3] mm."""
-    vertices = decode_shape(model, coefficients["id"], coefficients["exp"])
-    mesh = Mesh(vertices, model.topology.mesh)
-    if model.mean_texture is not None:
-        texture = decode_texture(model, coefficients["alb"])
-        return mesh.replace(texture=srgb_to_linear(jnp.clip(texture, 0.0, 1.0))), vertices
-    colors = decode_albedo(model, coefficients["alb"])
-    return mesh.replace(vertex_colors=srgb_to_linear(jnp.clip(colors, 0.0, 1.0))), vertices
-
-
 def _camera(drawn):
     """Yaw, then pitch, then roll of the head; the picture is frame_mm high at the target."""
     fov = 2.0 * jnp.arctan(0.5 * drawn["frame_mm"] / drawn["distance_mm"])
@@ -239,8 +252,8 @@ def _camera(drawn):
     return camera.replace(rotation=rotation, translation=shift)
 
 
-def _visible(pixels, point_depth, depth):
-    """Whether points [K, 2] of depth [K] are in the picture, and no nearer surface hides them.
+def _visible(pixels, point_depth, depth, hidden):
+    """Whether points [K, 2] of depth [K] are in the picture, and nothing hides them.
 
     A visible point is no farther than the farthest of the four pixel centres around it: the
     surface between them is nearly plane.
@@ -255,4 +268,6 @@ def _visible(pixels, point_depth, depth):
         for i in (0, 1)
         for j in (0, 1)
     ]
+    row, column = (jnp.floor(v).astype(jnp.int32) for v in (y, x))
+    inside &= ~hidden[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
     return inside & (point_depth <= functools.reduce(jnp.maximum, around) + HIDDEN_MM)

@@ -101,7 +101,7 @@ class Statistics:
             "roll, degrees": (-o.roll_deg, o.roll_deg),
             "distance of the camera, mm": o.distance_mm,
             "height of the picture at the head, mm": o.frame_mm,
-            "light: mean level": (0.0, 1.2),
+            "light: mean level": (0.0, 2.0),
             "light: from the left (-) or right (+), degrees": (-180.0, 180.0),
             "light: from below (-) or above (+), degrees": (-90.0, 90.0),
             "identity coefficients": (-wide, wide),

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from facejax.data.photographs import Look, choose_look
 from facejax.host.files import atomic_path, read_json
 from facejax.host.locks import LockError, folder_lock
 from facejax.morphable import MorphableModel
@@ -32,6 +33,7 @@ from facejax.pipelines.dataset.report import Statistics, write_sheets
 from facejax.pipelines.dataset.tables import TableWriter, column_names, row, write_coco
 from facejax.systems.manifold.denoise import Denoisers
 
+_LEAST_TEXTURE = 256  # texels of painted skin; twice that for larger pictures
 _LAST = "statistics.png"
 _REPORT = "report"  # the lock of who writes the tables
 _log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class FaceMaker:
       options: what to draw.
       run: a trained Face Manifold, for 'manifold' sampling.
       devices: that share a batch; all local ones by default.
+      look: what people look like; None for the one that the options name.
 
     Attributes:
       draw: number -> drawn values, see `Drawer`.
@@ -58,10 +61,14 @@ class FaceMaker:
         options: Options,
         run: Denoisers | None = None,
         devices: Sequence[jax.Device] | None = None,
+        look: Look | None = None,
     ):
         self.model, self.options, self.run = model, options, run
-        self.draw = Drawer(model, options, run)
-        self.render = FaceRenderer(model, options, run, devices)
+        if look is None:
+            texture = _LEAST_TEXTURE if options.size <= _LEAST_TEXTURE else 2 * _LEAST_TEXTURE
+            look = choose_look(options.look, model, texture_size=texture)
+        self.draw = Drawer(model, options, run, look)
+        self.render = FaceRenderer(model, options, run, devices, look)
 
     def __call__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
         """Faces, each a dict of all `OUTPUTS`."""

@@ -19,7 +19,12 @@ def synthetic_photos(config, model, num_examples: int, seed: int) -> SyntheticPh
     """
     c = config.data
     return SyntheticPhotoSource(
-        model, c.image_size, num_examples, seed, ranges=PhotoRanges(**c.ranges)
+        model,
+        c.image_size,
+        num_examples,
+        seed,
+        ranges=PhotoRanges(**c.ranges),
+        look=c.get("look", "head"),
     )
 
 

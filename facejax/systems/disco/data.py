@@ -17,7 +17,6 @@ from facejax.data.synthetic_photos import (
     HELD_OUT,
     PhotoRanges,
     SyntheticPhotoSource,
-    background_and_grain,
 )
 from facejax.host.arrays import read_npy
 from facejax.host.files import list_files
@@ -33,6 +32,7 @@ from facejax.systems.disco.factors import FactorSizes, from_recon, join_coeffici
 from facejax.systems.disco.render import camera_of
 
 SOURCES = ("synthetic", "tfrecords")
+_BACKGROUND_GRIDS = (2, 6)  # cells along a side of the two layers of noise
 _GLASSES_SHARE = 0.25
 _EYES = (slice(36, 42), slice(42, 48))
 _CHIN, _BROWS = 8, slice(17, 27)
@@ -50,9 +50,19 @@ class _Extras(NamedTuple):
     grain: jax.Array  # [S, S, 3] of variance 1
 
 
+def _background_and_grain(key, size):
+    """A smooth coloured background and white noise of variance 1, [S, S, 3] each."""
+    for_level, for_noise, *for_layers = jax.random.split(key, 2 + len(_BACKGROUND_GRIDS))
+    behind = jax.random.uniform(for_level, (1, 1, 3), minval=0.1, maxval=0.9)
+    for layer_key, cells in zip(for_layers, _BACKGROUND_GRIDS, strict=True):
+        layer = jax.random.uniform(layer_key, (cells, cells, 3), minval=-0.2, maxval=0.2)
+        behind = behind + jax.image.resize(layer, (size, size, 3), "cubic")
+    return behind, jax.random.normal(for_noise, (size, size, 3))
+
+
 def _draw_extras(key, size) -> _Extras:
     keys = jax.random.split(key, 6)
-    behind, grain = background_and_grain(keys[0], size)
+    behind, grain = _background_and_grain(keys[0], size)
     shade = jax.random.uniform(keys[1], minval=0.03, maxval=0.75)
     warmth = jax.random.uniform(keys[2], minval=0.45, maxval=1.0)
     hair = shade * jnp.stack([jnp.ones(()), 0.35 + 0.6 * warmth, warmth**2])

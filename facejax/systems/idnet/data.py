@@ -19,7 +19,7 @@ def photos(
     c = config.data
     return SyntheticPhotoSource(
         model, c.image_size, num_examples, seed, num_identities=num_identities,
-        ranges=PhotoRanges(**c.ranges),
+        ranges=PhotoRanges(**c.ranges), look=c.get("look", "head"),
     )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.data.photographs import random_light
 from facejax.data.source import Source, check_indices
-from facejax.data.synthetic_photos import HELD_OUT, random_light
+from facejax.data.synthetic_photos import HELD_OUT
 from facejax.geometry.mesh import vertex_normals
 from facejax.host.arrays import describe_array, read_npy, read_npz
 from facejax.io.images import read_image, to_uint8
@@ -40,7 +41,7 @@ class HeadRanges:
       depth: of the head's middle from the camera, in the camera's unit (centimetres).
       shift, depth_shift: to either side of the middle, and of the depth; same unit.
       id_scale, exp_scale, alb_scale: see `sample_coefficients`.
-      brightness, tint, contrast: of the light, see `facejax.data.synthetic_photos.PhotoRanges`.
+      brightness, tint, contrast: of the light, see `facejax.data.photographs.random_light`.
     """
 
     yaw_deg: float = 35.0

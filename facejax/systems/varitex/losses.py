@@ -22,7 +22,7 @@ _GAN = {
 }
 GAN_MODES = tuple(_GAN)
 KL_DIRECTIONS = ("prior_posterior", "posterior_prior")
-VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of the features of `VGG19`, as published
+VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of the levels of `VGG19`, as published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def vgg_distance(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Ar
     """
     return sum(
         weight * jnp.mean(jnp.abs(f - jax.lax.stop_gradient(r)))
-        for weight, f, r in zip(VGG_WEIGHTS, fake, real, strict=True)
+        for weight, f, r in zip(VGG_WEIGHTS[: len(fake)], fake, real, strict=True)
     )
 
 

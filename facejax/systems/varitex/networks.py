@@ -26,6 +26,7 @@ _BASE = 4  # side of what the decoders start from
 # Stages of a decoder and their channels in units of the width. Smaller outputs than the published
 # 128 and 256 leave out stages in the middle.
 _STAGES = {"initial": 4, "layer0": 4, "layer1": 4, "layer2": 2, "layer3": 1, "layer4": 1}
+_ENCODER_DEPTHS = {1: 10, 2: 18}  # by blocks of a stage
 _LEFT_OUT = {32: ("layer0", "layer1"), 64: ("layer1",), 128: (), 256: ()}
 
 
@@ -120,11 +121,13 @@ class TextureDecoder(nn.Module):
       size: side of the texture, one of SIZES.
       channels: of the texture.
       width: channels of the last stages; 64 as published.
+      blocks: of a stage, the first of which enlarges; 2 as published.
     """
 
     size: int
     channels: int
     width: int
+    blocks: int = 2
 
     @nn.compact
     def __call__(self, latent: jax.Array, train: bool = False) -> jax.Array:
@@ -133,8 +136,9 @@ class TextureDecoder(nn.Module):
         x = nn.Dense(8 * self.width * _BASE**2, name="linear")(latent)
         x = x.reshape(-1, _BASE, _BASE, 8 * self.width)
         for name, factor, scale in stages:
-            x = DecoderBlock(factor * self.width, scale, name=f"{name}_0")(x, train)
-            x = DecoderBlock(factor * self.width, name=f"{name}_1")(x, train)
+            for k in range(self.blocks):
+                block = DecoderBlock(factor * self.width, 1 if k else scale, name=f"{name}_{k}")
+                x = block(x, train)
         return Conv(self.channels, padding=1, name="conv1")(x)
 
 
@@ -147,6 +151,7 @@ class AdditiveDecoder(nn.Module):
     size: int
     channels: int
     width: int
+    blocks: int = 2
 
     @nn.compact
     def __call__(self, latent: jax.Array, face: jax.Array, train: bool = False) -> jax.Array:
@@ -164,8 +169,9 @@ class AdditiveDecoder(nn.Module):
         x = jnp.broadcast_to(x[:, None, None], (len(x), _BASE, _BASE, x.shape[-1]))
         for name, factor, scale in stages:
             features = (8 if name == "initial" else factor) * self.width
-            x = DecoderBlock(features, scale, name=f"{name}_0")(x, train, face)
-            x = DecoderBlock(features, name=f"{name}_1")(x, train, face)
+            for k in range(self.blocks):
+                block = DecoderBlock(features, 1 if k else scale, name=f"{name}_{k}")
+                x = block(x, train, face)
         return Conv(self.channels, padding=1, name="conv1")(x)
 
 
@@ -298,6 +304,7 @@ class Generator(nn.Module):
       texture_channels: of neural textures.
       latent: length of a code: half for the face (interior), half for the rest (exterior).
       width: channels of the first stage of the encoder and the last of the decoders.
+      blocks: of each stage of encoder and decoders, 2 as published, or 1.
       unet_features, unet_levels: see `UNet`.
       mask_value: of the face features where there is no face.
     """
@@ -307,6 +314,7 @@ class Generator(nn.Module):
     texture_channels: int = 16
     latent: int = 256
     width: int = 64
+    blocks: int = 2
     unet_features: int = 64
     unet_levels: int = 5
     mask_value: float = 0.0
@@ -314,10 +322,12 @@ class Generator(nn.Module):
     def setup(self):
         if self.latent % 2:
             raise ValueError(f"latent must be even (two halves), found {self.latent}")
-        self.encoder = ResNet(18, self.width, small_stem=True)
+        if self.blocks not in _ENCODER_DEPTHS:
+            raise ValueError(f"blocks must be 1 or 2, found {self.blocks}")
+        self.encoder = ResNet(_ENCODER_DEPTHS[self.blocks], self.width, small_stem=True)
         self.fc_mu = nn.Dense(self.latent)
         self.fc_var = nn.Dense(self.latent)
-        shape = (self.texture_channels, self.width)
+        shape = (self.texture_channels, self.width, self.blocks)
         self.decoder = TextureDecoder(self.texture_size, *shape)
         self.decoder_exterior = AdditiveDecoder(self.image_size, *shape)
         self.texture2image = UNet(4, self.unet_features, self.unet_levels)

@@ -271,6 +271,7 @@ def _generator_of(arrays: Mapping[str, np.ndarray], mask_value: float) -> Genera
         texture_channels=_axis(arrays, "generator.decoder.decoder.conv1.weight", 0, 4),
         latent=_axis(arrays, "generator.fc_mu.weight", 0, 2),
         width=_axis(arrays, "generator.encoder.encoder.conv1.weight", 0, 4),
+        blocks=2 if "generator.encoder.encoder.layer1.1.conv1.weight" in arrays else 1,
         unet_features=_axis(arrays, f"{unet}0.net.0.weight", 0, 4),
         unet_levels=(max(numbers, default=1) + 1) // 2,
         mask_value=mask_value,

@@ -48,7 +48,7 @@ class VariTexSystem:
         self.nets = losses.Networks(
             Generator(**m),
             Discriminator(d.width, d.layers, d.scales),
-            VGG19(config.vgg.width) if config.loss.vgg else None,
+            VGG19(config.vgg.width, config.vgg.levels) if config.loss.vgg else None,
         )
         self.total_images = round(1000 * config.schedule.total_kimg)
 

@@ -10,17 +10,20 @@ from facejax.morphable import decode_shape, load_morphable, load_npz, save_npz
 from facejax.morphable.makehuman.file import read_head
 from facejax.morphable.storage import content_digest
 
-DIGEST = "f06ef207df76dea0b0a3ece61b07c745"
+DIGEST = "fba70d7ba26ed591eeede4d34d520a86"
+
+
+PLAIN = dict(on_host=True, texture_size=0)
 
 
 @pytest.fixture(scope="module")
 def head():
-    return load_morphable("makehuman", on_host=True)
+    return load_morphable("makehuman", **PLAIN)
 
 
 @pytest.fixture(scope="module")
 def cage():
-    return load_morphable("makehuman", on_host=True, subdivide=0)
+    return load_morphable("makehuman", **PLAIN, subdivide=0)
 
 
 def _face(model, **weights):
@@ -39,13 +42,15 @@ def test_the_file_is_the_one_that_was_built():
 
 def test_it_loads_fast():
     start = time.perf_counter()
-    load_morphable("makehuman", on_host=True)
+    load_morphable("makehuman", **PLAIN)
     assert time.perf_counter() - start < 5  # a loose bound: it takes half a second
 
 
 def test_sizes_are_options(cage):
     assert cage.mean_shape.shape == (4826, 3)
-    small = load_morphable("makehuman", on_host=True, subdivide=0, num_id=7, num_exp=3)
+    small = load_morphable(
+        "makehuman", texture_size=0, on_host=True, subdivide=0, num_id=7, num_exp=3
+    )
     assert small.num_id == 7 and small.num_exp == 3 and len(small.topology.exp_names) == 3
     np.testing.assert_array_equal(small.id_basis, cage.id_basis[:7])
     for option in (dict(subdivide=2), dict(num_id=0), dict(num_id=1000), dict(num_exp=53)):
@@ -85,7 +90,9 @@ def test_parts_partition_the_triangles_and_survive_a_file(head, tmp_path):
     assert list(parts) == names and all(len(ids) for ids in parts.values())
     every = np.concatenate(list(parts.values()))
     np.testing.assert_array_equal(np.sort(every), np.arange(len(head.topology.mesh.triangles)))
-    small = load_morphable("makehuman", on_host=True, subdivide=0, num_id=2, num_exp=2)
+    small = load_morphable(
+        "makehuman", texture_size=0, on_host=True, subdivide=0, num_id=2, num_exp=2
+    )
     save_npz(tmp_path / "head.npz", small)
     again = load_npz(tmp_path / "head.npz").topology
     assert list(again.parts) == names and again.digest == small.topology.digest
@@ -117,7 +124,7 @@ def test_the_layout_does_not_overlap(cage):
 
 @pytest.mark.parametrize("subdivide", [0, 1])
 def test_landmarks_lie_where_they_are_called(subdivide):
-    model = load_morphable("makehuman", on_host=True, subdivide=subdivide, num_id=1)
+    model = load_morphable("makehuman", **PLAIN, subdivide=subdivide, num_id=1)
     p, t = model.mean_shape, model.topology
     q = p[t.landmarks68]
     mirrored = q[[*range(16, -1, -1), *range(26, 16, -1)]] * [-1, 1, 1]

@@ -27,7 +27,7 @@ def test_parts_are_told_apart_by_masks_and_components(anatomy):
 
 def test_a_topology_that_names_its_parts_is_believed(head, monkeypatch):
     last = np.flatnonzero(head.topology.mesh.triangles.min(axis=1) > head.num_vertices - 64)
-    monkeypatch.setattr(head.topology, "parts", {"mouth": last}, raising=False)
+    monkeypatch.setattr(head.topology, "parts", {"mouth": last})
     assert (make_head(head).part[-60:] == PARTS.index("mouth")).all()
 
 

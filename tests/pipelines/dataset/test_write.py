@@ -1,5 +1,6 @@
 """Rendering and writing, in one file: every program compiled costs seconds."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -30,7 +31,7 @@ from tests.disks import leftovers, short_files, small_disk
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SIZE, NUM, BATCH = 40, 9, 32
-OPTIONS = Options(size=SIZE, seed=5, background="gradient")
+OPTIONS = Options(size=SIZE, seed=5, background="gradient", look="head")
 
 
 @pytest.fixture(scope="module")
@@ -143,19 +144,49 @@ def test_regions_cover_the_mask(maker, model, faces):
     assert names[:2] == ("background", "other") and "lips" in names
     seen = set()
     for face in faces:
-        assert (face["regions"][face["mask"] == 255] > 0).all()
-        assert (face["regions"][face["mask"] == 0] == 0).all()
-        assert 0.2 < (face["mask"] == 255).mean() < 0.9
-        np.testing.assert_array_equal(face["regions"] > 0, face["depth_mm"] > 0)
+        before = face["regions"] == len(names) - 1
+        shown = (face["regions"] > 0) & ~before
+        assert shown[face["mask"] == 255].all()
+        assert not shown[(face["mask"] == 0)].any()
+        assert 0.2 < ((face["mask"] == 255) | before).mean() < 0.95
+        np.testing.assert_array_equal(shown, (face["depth_mm"] > 0) & ~before)
         seen |= {names[k] for k in np.unique(face["regions"])}
-    assert {"background", "face", "skin", "hair"} <= seen
+    assert {"background", "face", "skin", "hair"} <= seen and names[-1] == "occluder"
     labels, masks = triangle_regions(model), model.topology.masks
     for name in ("lips", "hair"):  # keep their names though they are skin too
         inside = masks[name][model.topology.mesh.triangles].mean(axis=1) >= 0.55
         assert inside.any() and (labels[inside] < names.index("face")).all()
-    background = maker.draw(3)["background"].astype(int)
-    outside = faces[3]["mask"] == 0
-    assert np.abs(faces[3]["image"].astype(int) - background)[outside].max() <= 1
+
+
+def test_an_ideal_camera_changes_the_picture_alone(model, faces):
+    ideal = FaceMaker(model, dataclasses.replace(OPTIONS, camera="ideal"))
+    many = made(ideal, range(NUM))
+    for face, real in zip(many, faces, strict=True):
+        for key in ("id", "alb", "depth_mm", "normal", "landmarks68_px", "yaw_rad"):
+            np.testing.assert_array_equal(face[key], real[key], err_msg=key)
+        assert not np.array_equal(face["image"], real["image"])
+        assert face["regions"].max() < len(ideal.render.regions) - 1
+        background = ideal.draw(0)["background"] if face is many[0] else None
+        if background is not None:
+            outside = face["mask"] == 0
+            off = face["image"].astype(int) - background.astype(int)
+            assert np.abs(off)[outside].max() <= 1
+
+
+def test_occluders_are_no_face(maker):
+    """Of many faces some are behind things; these are a region, and landmarks there are hidden."""
+    number, found = len(maker.render.regions) - 1, 0
+    for face in made(maker, range(2 * BATCH)):
+        before = face["regions"] == number
+        if not before.any():
+            continue
+        found += 1
+        assert face["mask"][before].max() <= 128
+        column, row = np.floor(face["landmarks68_px"]).astype(int).T
+        inside = (column >= 0) & (column < SIZE) & (row >= 0) & (row < SIZE)
+        hidden = before[row.clip(0, SIZE - 1), column.clip(0, SIZE - 1)] & inside
+        assert not face["landmarks68_visible"][hidden].any()
+    assert found > 2
 
 
 def test_hidden_landmarks(maker):
@@ -166,6 +197,8 @@ def test_hidden_landmarks(maker):
         seen = face["landmarks68_visible"]
         inside = ((face["landmarks68_px"] >= 0) & (face["landmarks68_px"] <= SIZE)).all(1)
         assert not seen[~inside].any()
+        if (face["regions"] == len(maker.render.regions) - 1).any():
+            continue  # something before the face hides others
         turned = np.degrees(face["yaw_rad"])
         if abs(turned) > 45:  # towards the image's right: the left side is hidden
             hidden, shown = (left, right) if turned > 0 else (right, left)
@@ -231,7 +264,7 @@ def test_after_kill_9_the_set_is_the_same(maker, model, tmp_path):
     command = [
         sys.executable, str(ROOT / "launch/make_dataset.py"), f"--model={tmp_path / 'model.npz'}",
         f"--num={num}", f"--out={out}", f"--resolution={SIZE}", "--seed=5",
-        "--background=gradient", f"--batch_size={BATCH}",
+        "--background=gradient", "--look=head", f"--batch_size={BATCH}",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.time() + 120
@@ -299,7 +332,7 @@ def test_a_background_that_goes_bad_loses_no_face(model, tmp_path):
     for k in range(4):
         write_image(folder / f"{k}.png", np.full((30, 30, 3), 0.2 * k))
     (folder / "bad.png").write_bytes(b"no image")
-    options = Options(size=SIZE, seed=5, background=str(folder))
+    options = Options(size=SIZE, seed=5, background=str(folder), look="head")
     maker = FaceMaker(model, options)
     with pytest.raises(ValueError, match=r"1 of 5 .*\(bad.png\).*--skip_bad"):
         write_dataset(maker, out, 8, batch_size=BATCH)
@@ -375,8 +408,8 @@ def test_a_packed_set_that_will_not_fit_is_refused_first(maker, tmp_path, monkey
 
 def test_a_folder_of_something_else_is_refused(maker, model, tmp_path):
     write_dataset(maker, tmp_path / "a", 1, batch_size=BATCH)
-    other = FaceMaker(model, Options(size=SIZE, seed=6))
-    with pytest.raises(ValueError, match="background 'gradient', now 'plain', seed 5, now 6"):
+    other = FaceMaker(model, Options(size=SIZE, seed=6, look="head"))
+    with pytest.raises(ValueError, match="background 'gradient', now 'scene', seed 5, now 6"):
         write_dataset(other, tmp_path / "a", 1)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").write_text("x")

@@ -16,7 +16,7 @@ from facejax.train.runs import load_run
 from tests.oracles import torch_files as torch
 
 NETS = (
-    Generator(32, 64, 3, 8, 2, 3, 3),
+    Generator(32, 64, 3, 8, 2, 2, 3, 3),
     Discriminator(width=2, layers=3, scales=2),
     VGG19(2),
 )
@@ -67,7 +67,7 @@ def test_a_checkpoint_becomes_a_run(checkpoint, tmp_path, capsys):
     assert (c.schedule.lr, c.loss.kl, c.model.mask_value) == (0.002, 0.5, 0.25)
     assert (c.loss.gan_mode, c.data.background, c.data.transforms) == ("hinge", "gray", "ds")
     assert tuple(c.data.regions) == (1, 2) and c.data.split == "all"
-    assert run.system.generator == Generator(32, 64, 3, 8, 2, 3, 3, 0.25)
+    assert run.system.generator == Generator(32, 64, 3, 8, 2, 2, 3, 3, 0.25)
 
 
 def test_the_features_of_a_checkpoint(checkpoint, tmp_path):
