@@ -2,12 +2,16 @@
 
     python data_prep/preprocess_images.py --img_path=input --save_path=processed_data
     python data_prep/preprocess_images.py --data_root=datasets --img_folder A B --mode=train
+    python data_prep/preprocess_images.py --img_path=input --save_path=gan --regressor=runs/deep3d
 
 The first (Deep3DFaceReconstruction) writes crops of 224 px: NAME.png, lm/, lm_bin/, mask/, and in
 transform/ the way back to the photo (facejax.data.photo_folders.read_transform). The second
 (Deep3DFaceRecon_pytorch) leaves the photos where they are, adds landmarks/, mask/ and vis/, and
 writes datalist/MODE/{images,landmarks,masks}.txt. Train with either:
---config.data.source=folder --config.data.path=processed_data (or datalist/train).
+--config.data.source=folder --config.data.path=processed_data (or datalist/train). The third
+(DiscoFaceGAN's preprocess_data.py) writes img/NAME.png, pictures of 256 px whose face stands at the
+centre, for data_prep/dataset_tool.py create_from_images, and coeff/NAME.mat, what the regressor (a
+run of deep3d or imported weights) found, for --config.data.coefficients; five points will do.
 
 Landmarks of a photo are looked for in --landmarks, beside the photo, in detections/ (all y down,
 five or 68 points) and in landmarks/, lm/, lm_bin/ (68 points, y up, as prepared folders hold them):
@@ -38,7 +42,16 @@ from facejax.host.files import atomic_path  # noqa: E402
 from facejax.host.locks import folder_lock  # noqa: E402
 
 _DOWN, _UP = ("", "detections"), ("landmarks", "lm", "lm_bin")
-_OTHERS = ("mask", "vis", "check", "remove", "transform", *_UP)  # sub-folders without photos
+_OTHERS = (
+    "mask",
+    "vis",
+    "check",
+    "remove",
+    "transform",
+    "img",
+    "coeff",
+    *_UP,
+)  # sub-folders without photos
 _LEFT_OUT = ("error", "not done")  # states of photos that were left out
 _SHOWN = 5  # messages printed at the end
 
@@ -50,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--img_path", help="folder of photos (or of sub-folders of photos), for crops")
     p.add_argument("--save_path", default="processed_data", help="for crops (processed_data)")
+    p.add_argument("--regressor", default="", help="for training pictures of disco: run or .npz")
+    p.add_argument("--model", help="face model of imported weights")
     p.add_argument("--data_root", default="datasets", help="holds the folders (datasets)")
     p.add_argument("--img_folder", nargs="+", help="folders of photos, to be labelled in place")
     p.add_argument("--mode", choices=("train", "val"), default="train", help="of the lists (train)")
@@ -193,6 +208,46 @@ def make_crop(job, args, out):
     return points.all68 is not None
 
 
+class TrainingPictures:
+    """One photo of layout 'gan', and the network that finds its face.
+
+    Args:
+      weights, model: see `facejax.pipelines.regressors.load_regressor`.
+    """
+
+    def __init__(self, weights: str, model: str | None):
+        from facejax.pipelines.regressors import load_regressor
+
+        self.regressor = load_regressor(weights, model)
+
+    def __call__(self, job, args, out):
+        import numpy as np
+        from scipy.io import savemat
+
+        from facejax.image.resample import resize
+        from facejax.io.images import write_image
+        from facejax.recon.decoder import split
+        from facejax.systems.disco import alignment
+        from facejax.systems.disco.factors import from_recon, join_coefficients
+
+        pixels, points = checked_photo(job, args, out)
+        crop = alignment.cut_crop(pixels, points.five).crop
+        seen = alignment.regressor_input(crop).astype(np.float32)[None] / 255
+        size = (self.regressor.size,) * 2
+        vector = self.regressor.predict(np.asarray(resize(seen, size))).coeffs
+        found = split(vector, self.regressor.model)
+        picture = alignment.training_picture(crop, np.asarray(found.trans)[0])
+        row = [join_coefficients(from_recon(found)), found.trans]
+        write_image(out / "img" / f"{job.name}.png", picture)
+        (out / "coeff").mkdir(exist_ok=True)
+        with (
+            atomic_path(out / "coeff" / f"{job.name}.mat") as target,
+            target.open("wb") as file,
+        ):
+            savemat(file, {"coeff": np.concatenate(row, axis=-1).astype(np.float32)})
+        return True
+
+
 def label_photo(job, args, out):
     """One photo of layout 'photos'."""
     from facejax.data.alignment import align
@@ -288,14 +343,17 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.jobs < 1:
         raise ValueError(f"found --jobs={args.jobs}, wanted at least 1")
+    if args.regressor and not args.img_path:
+        raise ValueError("--regressor makes training pictures of --img_path, not of --img_folder")
     reports = []
     if args.img_path:
         out = pathlib.Path(args.save_path)
         if out.resolve() == pathlib.Path(args.img_path).resolve():
             raise ValueError(f"--save_path is the folder of the photos, {out}; name another one")
         jobs = jobs_of(find_images(args.img_path, _OTHERS), pathlib.Path(args.img_path))
+        work = TrainingPictures(args.regressor, args.model) if args.regressor else make_crop
         with folder_lock(out, "preparing photos"):
-            reports.append(process(jobs, make_crop, args, out))
+            reports.append(process(jobs, work, args, out))
     else:
         reports = label_folders(args)
     if all(state.startswith(_LEFT_OUT) for report in reports for state in report.values()):

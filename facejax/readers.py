@@ -141,8 +141,13 @@ READERS = {
         "facejax denoise --workdir=RUN --input={path}",
     ),
     "tbgan": Reader(
-        "weights", "TBGAN's network pickle", "facejax.systems.tbgan.importer:load_network_pickle",
+        "weights", "TBGAN's network pickle", "facejax.io.network_pickles:load_network_pickle",
         "facejax import_weights --system=tbgan --input={path} --out=FOLDER",
+    ),
+    "disco": Reader(
+        "weights", "DiscoFaceGAN's network pickle",
+        "facejax.io.network_pickles:load_network_pickle",
+        "facejax import_weights --system=disco --input={path} --out=FOLDER",
     ),
     "varitex": Reader(
         "weights", "VariTex's Lightning checkpoint, with its opt.json",
@@ -476,6 +481,8 @@ def _pickle(path: pathlib.Path) -> Looked:
     with path.open("rb") as file:
         for _ in range(5):  # PyTorch's old format is five pickles in a row
             texts |= texts_of(file)
+    if {"static_kwargs", "variables", "dlatent_avg"} <= texts:
+        return [("disco", "networks of DiscoFaceGAN or StyleGAN, pickled")]
     if {"static_kwargs", "variables"} <= texts:
         return [("tbgan", "networks of TBGAN or Progressive GAN, pickled")]
     if any(text.startswith("pandas.") for text in texts):

@@ -97,6 +97,46 @@ def resize_weights(
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
+def resize_legacy(image: jax.Array, size: tuple[int, int], repeat: int = 1) -> jax.Array:
+    """Bilinear resampling as TensorFlow 1 did it: source = target * scale, no antialiasing.
+
+    The first pixels coincide and the last ones do not; networks trained behind it want it so.
+
+    Args:
+      image: [..., H, W, C] float.
+      size: (height, width) of the result, known at trace time.
+      repeat: every pixel counts as so many in both directions: equals enlarging the image by
+        nearest neighbours first.
+
+    Returns:
+      [..., size[0], size[1], C] of the dtype of `image`.
+    """
+    for axis, out_size in ((-3, size[0]), (-2, size[1])):
+        in_size = image.shape[axis]
+        if in_size * repeat == out_size and repeat == 1:
+            continue
+        weights = _legacy_weights(in_size * repeat, out_size).reshape(out_size, in_size, repeat)
+        letters = "oh,...hwc->...owc" if axis == -3 else "ow,...hwc->...hoc"
+        image = jnp.einsum(
+            letters,
+            weights.sum(axis=-1).astype(image.dtype),
+            image,
+            precision=jax.lax.Precision.HIGHEST,
+        )
+    return image
+
+
+def _legacy_weights(in_size: int, out_size: int) -> np.ndarray:
+    """[out_size, in_size], float64."""
+    source = np.arange(out_size) * (in_size / out_size)
+    low = np.floor(source).astype(int)
+    high = np.minimum(low + 1, in_size - 1)
+    matrix, rows = np.zeros((out_size, in_size)), np.arange(out_size)
+    np.add.at(matrix, (rows, low), 1 - (source - low))
+    np.add.at(matrix, (rows, high), source - low)
+    return matrix
+
+
 def _triangle(x: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, 1.0 - x)
 

@@ -27,6 +27,10 @@ _KINDS = (  # variables of a file, its kind if facejax reads it as it is, what i
         "bfm_front", "Deep3D's BFM_model_front.mat",
     ),
     (
+        {"meanshape", "meantex", "idBase", "exBase", "texBase", "tri", "keypoints", "gan_mask"},
+        "bfm_front", "DiscoFaceGAN's BFM_model_front_gan.mat",
+    ),
+    (
         {"Shape_Para", "Exp_Para"},
         "parameters", "the parameters of one picture (300W-LP, 300W-3D, AFLW2000-3D)",
     ),

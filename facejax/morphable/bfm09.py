@@ -12,6 +12,9 @@ front of the Basel Face Model 2009 with the expressions of Guo et al.:
 | frontmask2_idx, tri_mask2 | [Vf, 1], [Ff, 3] | photometric region, and its triangles inside it |
 | skinmask, keypoints | [1, V], [1, 68] | skin region; 1-based landmarks |
 
+DiscoFaceGAN's `BFM_model_front_gan.mat` is the same model with gan_mask [Vf, 1] (the region that is
+rendered) and gan_tl (its triangles) instead of the last two masks; all of it counts as skin.
+
 All of it is licensed by the University of Basel: the user's own download.
 """
 
@@ -95,9 +98,10 @@ def _front_arrays(path, variables) -> dict[str, np.ndarray]:
             "again with data_prep/import_bfm.py"
         )
     out["front"] = np.zeros(num, np.float32)
-    front = _indices(path, "frontmask2_idx", variables["frontmask2_idx"], num)
-    out["front"][front] = 1
-    out["skin"] = np.asarray(variables["skinmask"], np.float32).reshape(-1)
+    region = "frontmask2_idx" if "frontmask2_idx" in variables else "gan_mask"
+    out["front"][_indices(path, region, variables[region], num)] = 1
+    skin = variables.get("skinmask", np.ones(num))
+    out["skin"] = np.asarray(skin, np.float32).reshape(-1)
     if len(out["skin"]) != num or len(out["meantex"]) != num:
         raise ValueError(
             f"{path}: skinmask has {len(out['skin'])} and meantex {len(out['meantex'])} vertices, "

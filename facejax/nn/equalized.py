@@ -27,6 +27,11 @@ def pixel_norm(x: jax.Array, eps: float = 1e-8) -> jax.Array:
     return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)).astype(x.dtype)
 
 
+def fade_reals(images: jax.Array, alpha: jax.Array) -> jax.Array:
+    """Real images [N, H, W, C] as they enter a fading stage: lerp(them, their 2x2 means, alpha)."""
+    return images + (upsample2(downsample2(images)) - images) * alpha
+
+
 def minibatch_stddev(x: jax.Array, group_size: int, strided: bool = False) -> jax.Array:
     """Appends one channel: the mean standard deviation of the features within a group.
 
@@ -122,18 +127,27 @@ class EqualizedDense(nn.Module):
       features: output size (an int, or a shape that the output is reshaped to).
       gain: of the equalised learning rate.
       equalized: as in EqualizedConv.
+      lrmul: factor on the learning rate of this layer; weights should start at N(0, 1 / lrmul)
+        (Karras et al. 2019, appendix C).
+      flat_bias: one bias for every output, also where `features` is a shape.
     """
 
     features: int | tuple[int, ...]
     gain: float = SQRT2
     equalized: bool = True
+    lrmul: float = 1.0
+    flat_bias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.features,) if isinstance(self.features, int) else self.features
         std = self.gain / math.sqrt(x.shape[-1])
-        init = nn.initializers.normal(1.0 if self.equalized else std)
+        init = nn.initializers.normal((1.0 if self.equalized else std) / self.lrmul)
         w = self.param("weight", init, (x.shape[-1], math.prod(shape)), jnp.float32)
-        b = self.param("bias", nn.initializers.zeros, (shape[-1],), jnp.float32)
-        w = (w * std if self.equalized else w).astype(x.dtype)
-        return _add_bias((x @ w).reshape(*x.shape[:-1], *shape), b)
+        size = math.prod(shape) if self.flat_bias else shape[-1]
+        b = self.param("bias", nn.initializers.zeros, (size,), jnp.float32) * self.lrmul
+        w = (w * (std if self.equalized else 1.0) * self.lrmul).astype(x.dtype)
+        out = x @ w
+        if self.flat_bias:
+            return _add_bias(out, b).reshape(*x.shape[:-1], *shape)
+        return _add_bias(out.reshape(*x.shape[:-1], *shape), b)

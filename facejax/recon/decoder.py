@@ -300,6 +300,28 @@ def assemble(
     )
 
 
+def decode_landmarks(
+    model: MorphableModel, coeffs: Coefficients, camera: Deep3DCamera = Deep3DCamera()
+) -> jax.Array:
+    """`decode(...).landmarks_px` alone, [..., 68, 2]: 68 vertices instead of all of them.
+
+    For losses of landmarks: a compiler does not move the choice of vertices before the products
+    of their bases.
+    """
+    ids = model.topology.landmarks68
+    few = model.replace(
+        mean_shape=jnp.take(model.mean_shape, ids, axis=0),
+        id_basis=jnp.take(model.id_basis, ids, axis=1),
+        exp_basis=jnp.take(model.exp_basis, ids, axis=1),
+    )
+    with jax.default_matmul_precision("highest"):
+        shape_mm = decode_shape(few, coeffs.id, coeffs.exp)
+    center = canonical_center(model).reshape((1,) * (shape_mm.ndim - 1) + (3,))
+    turned = _turned((shape_mm - center) / MM_PER_DM, rotation(coeffs.angles))
+    vertices = turned + jnp.broadcast_to(coeffs.trans[..., None, :], turned.shape)
+    return project(to_camera(vertices, camera), camera)
+
+
 def _turned(vectors, turn):
     return jnp.einsum("...ni,...ij->...nj", vectors, turn, precision="highest")
 

@@ -4,7 +4,15 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+# thousand images between reports of progressive GANs, published (Karras et al., 'tick_kimg_dict')
+_TICK_KIMG = {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 20, 1024: 10}
+_TICK_KIMG_BASE = 160
 LR_DECAYS = ("constant", "cosine", "linear", "step", "exponential")
+
+
+def tick_kimg(resolution: int) -> int:
+    """Thousand images between the original programs' progress reports at a resolution."""
+    return _TICK_KIMG.get(resolution, _TICK_KIMG_BASE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,14 @@ from data_prep import preprocess_images
 from facejax.data.alignment import STANDARD_POINTS_DM
 from facejax.data.photo_folders import PhotoFolder, find_photos, load_photo
 from facejax.data.source import Source
-from facejax.io.images import read_image, write_image
+from facejax.io.images import read_image, to_uint8, write_image
 from facejax.io.landmarks import read_landmarks, write_landmarks
+from facejax.morphable import load_morphable
+from facejax.pipelines import regressors
+from facejax.recon.decoder import Reconstruction, num_coefficients
+from facejax.systems.disco.alignment import cut_crop, training_picture
+from facejax.systems.disco.data import read_rows
+from facejax.systems.disco.factors import FactorSizes, split_coefficients
 
 SIZE = (150, 170)
 
@@ -205,3 +211,26 @@ def test_wrong_use_ends_with_one_line(photos, tmp_path, capsys):
     (folder / "one.txt").unlink()
     assert preprocess_images.main([f"--img_path={folder}", f"--save_path={tmp_path / 'o'}"]) == 2
     assert "not one photo" in capsys.readouterr().err
+
+
+def test_training_pictures_of_disco(photos, tmp_path, monkeypatch, capsys):
+    """A regressor that finds every face a tenth of a decimetre to the right."""
+    folder, points = photos
+    model = load_morphable("procedural", rows=32, cols=32, n_id=4, n_alb=2, draws=16)
+    vector = np.zeros((1, num_coefficients(model)), np.float32)
+    vector[0, -3:] = 0.1, 0.0, 0.0
+    vector[0, model.num_id] = 0.25  # an expression
+    found = regressors.Regressor(model, 64, lambda image: Reconstruction(vector))
+    monkeypatch.setattr(regressors, "load_regressor", lambda weights, model: found)
+    out = tmp_path / "gan"
+    args = [f"--img_path={folder}", f"--save_path={out}", f"--landmarks={tmp_path / 'marks'}"]
+    assert preprocess_images.main([*args, "--regressor=run"]) == 0
+    assert "3 photos ready" in capsys.readouterr().out  # five points will do
+    sizes = FactorSizes.of_model(model)
+    rows = read_rows(str(out / "coeff"), sizes)
+    assert rows.shape == (3, sizes.num_coefficients)
+    assert split_coefficients(rows, sizes).exp[0, 0] == 0.25
+    picture = read_image(out / "img" / "one.png")
+    crop = cut_crop(to_uint8(read_image(folder / "one.png")), points["one"][1]).crop
+    np.testing.assert_array_equal(to_uint8(picture), training_picture(crop, vector[0, -3:]))
+    assert preprocess_images.main(["--img_folder", "A", "--regressor=run"]) == 2

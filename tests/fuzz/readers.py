@@ -551,7 +551,7 @@ def _make_tbgan(folder):
 
 
 def _read_tbgan(path):
-    from facejax.systems.tbgan.importer import load_network_pickle
+    from facejax.io.network_pickles import load_network_pickle
 
     return load_network_pickle(path)
 

@@ -12,20 +12,19 @@ import pytest
 from facejax.image import color, filters, pyramid, sample
 from facejax.image.resample import downsample2, upsample2
 from facejax.io import images
+from facejax.io.network_pickles import load_network_pickle
 from facejax.io.tfrecord import read_records
 from facejax.io.tfrecord_images import MultiResolutionTFRecords, write_multiresolution
 from facejax.metrics import frechet, ssim, swd
 from facejax.nn import equalized, latents
 from facejax.systems.tbgan.importer import (
     config_from_static_kwargs,
-    load_network_pickle,
     params_from_variables,
     variables_from_params,
 )
 from facejax.systems.tbgan.losses import (
     LossConfig,
     discriminator_loss,
-    fade_reals,
     generator_loss,
 )
 from facejax.systems.tbgan.networks import (
@@ -35,9 +34,9 @@ from facejax.systems.tbgan.networks import (
     init_discriminator,
     init_generator,
 )
-from facejax.systems.tbgan.schedule import MAX_MINIBATCH, PUBLISHED, tick_kimg
+from facejax.systems.tbgan.schedule import MAX_MINIBATCH, PUBLISHED
 from facejax.train.optim import adam
-from facejax.train.schedules import ProgressiveSchedule
+from facejax.train.schedules import ProgressiveSchedule, tick_kimg
 from tests.parity.golden import case_files
 
 TFRECORDS = case_files("tbgan", "tfr_*_source.npz")
@@ -116,7 +115,7 @@ def test_primitives(path):
     for key in (k for k in d.files if k.startswith("process_reals/u8_lod")):
         lod = float(key.removeprefix("process_reals/u8_lod"))
         reals = nhwc(d["process_reals/in"]).astype(np.float32) / 127.5 - 1
-        got = fade_reals(reals, lod - np.floor(lod))
+        got = equalized.fade_reals(reals, lod - np.floor(lod))
         for _ in range(int(lod)):
             got = upsample2(got)
         np.testing.assert_allclose(got, nhwc(d[key]), **tol)
@@ -152,7 +151,7 @@ def test_losses_and_gradients(path):
         stage, alpha = stage_of(cfg, float(key.removeprefix("lod")))
         labels = softmax(d[f"{key}/label_logits"])
         small = f"{key}/reals_small"
-        reals = fade_reals(nhwc(d[small] if small in d.files else nets["images"]), alpha)
+        reals = equalized.fade_reals(nhwc(d[small] if small in d.files else nets["images"]), alpha)
         if f"{key}/reals_processed" in d.files:
             np.testing.assert_allclose(reals, nhwc(d[f"{key}/reals_processed"]), atol=1e-5)
         static = dict(stage=stage, net=cfg, cfg=loss_cfg)

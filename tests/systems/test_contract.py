@@ -22,7 +22,10 @@ from tests.oracles.collectives import check_collectives
 from tests.oracles.lowering import accelerator_programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RENDERED = {("deep3d", "rnet")}  # stages of the presets whose step renders
+RENDERED = {  # stages and phases of the presets that render
+    ("deep3d", "rnet", "rnet"),
+    *(("disco", stage, "gen") for stage in ("8x8", "16x16", "16x16-contrast")),
+}
 QUICK = ("idnet", "manifold")  # every form is compiled always; of the others with FACEJAX_SLOW=1
 SYSTEMS = sorted(p.parent.name for p in (ROOT / "facejax/systems").glob("*/system.py"))
 
@@ -160,13 +163,14 @@ def test_every_step_lowers_for_accelerators(name):
     config, system = smoke(name)
     state = init_state(system, config.seed)
     plans = [system.plan(images) for images in stage_starts(system).values()]
-    rendered = [plan for plan in plans if (name, plan.stage.name) in RENDERED]
-    for plan in plans if SLOW else rendered or plans[-1:]:
+    stages = {stage for system_name, stage, _ in RENDERED if system_name == name}
+    rendered = [plan for plan in plans if plan.stage.name in stages]
+    for plan in plans if SLOW else (rendered or plans)[-1:]:
         stage = plan.stage
         batch = system.source(stage).batch(np.arange(stage.batch_size), **dict(stage.static))
         batch["index"] = np.arange(stage.batch_size, dtype=np.int32)
         arguments = (state, frozen_trees(system), batch, traced_scalars(plan.scalars, 0))
-        renders = (name, stage.name) in RENDERED
         for phase in system.phases(stage):
+            renders = (name, stage.name, phase.name) in RENDERED
             step = make_phase_step(system, stage, phase.name)
             assert all(accelerator_programs(step, *arguments, renders=renders))

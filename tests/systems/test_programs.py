@@ -85,6 +85,7 @@ print(json.dumps(found))
 _SMALLER = {  # as large as the default in everything that a program could hold as a constant
     "deep3d": {"gallery.num": 2, "recognition.kind": "idnet", "graph.target": "shape"},
     "tbgan": {"gallery.texture_size": 128},
+    "disco": {"regression.run": "", "recognition.run": "", "gallery.num": 2},
     "idnet": {},
     "manifold": {},
     "varitex": {},

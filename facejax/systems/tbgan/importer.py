@@ -15,11 +15,10 @@ import numpy as np
 
 from facejax.data.folders import open_dataset
 from facejax.data.packed import PackedSource
-from facejax.host.files import reading
 from facejax.host.locks import check_new, new_folder
 from facejax.host.shell import command_line
 from facejax.io.checkpoints import Checkpoints
-from facejax.io.pickles import restricted_load
+from facejax.io.network_pickles import load_network_pickle
 from facejax.systems.tbgan.data import make_source
 from facejax.systems.tbgan.networks import NetworkConfig, abstract_parameters
 from facejax.train.run_folder import write_config
@@ -35,54 +34,6 @@ _KNOWN_KWARGS = {
     "latent_size", "normalize_latents", "use_wscale", "use_pixelnorm", "use_leakyrelu",
     "pixelnorm_epsilon", "mbstd_group_size", "dtype", "fused_scale", "structure",
 }  # fmt: skip
-
-
-class _Network:
-    """Stands for the original's network class in a pickle; holds its state, runs nothing."""
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.__dict__["state"] = state
-
-
-def load_network_pickle(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The networks of a published `network-*.pkl`; no TensorFlow, and nothing in it is run.
-
-    Args:
-      path: of a pickle with the tuple (G, D, Gs).
-
-    Returns:
-      Three dicts with 'name', 'static_kwargs' and 'variables' (name -> float32 array).
-
-    Raises:
-      ValueError: the file is no such pickle, or asks for anything but arrays and networks.
-    """
-    networks = restricted_load(
-        path, {("*", "Network"): _Network, ("*", "EasyDict"): dict}, "latin1"
-    )
-    if not isinstance(networks, tuple | list) or len(networks) != 3:
-        raise ValueError(f"{path}: found {type(networks).__name__}, wanted the tuple (G, D, Gs)")
-    out = []
-    for network in networks:
-        state = getattr(network, "state", None)
-        if not isinstance(network, _Network) or not isinstance(state, dict):
-            raise ValueError(f"{path}: found {type(network).__name__}, wanted a pickled network")
-        missing = {"name", "static_kwargs", "variables"} - set(state)
-        if missing:
-            raise ValueError(f"{path}: a network lacks {sorted(missing)}: is this a TBGAN pickle?")
-        with reading(path, "a TBGAN pickle"):
-            variables = {str(name): np.asarray(a) for name, a in state["variables"]}
-            out.append(
-                {
-                    "name": str(state["name"]),
-                    "static_kwargs": dict(state["static_kwargs"]),
-                    "variables": variables,
-                }
-            )
-        odd = [name for name, value in variables.items() if value.dtype.kind not in "fiub"]
-        if odd:
-            raise ValueError(f"{path}: the variable {odd[0]!r} of a network holds no numbers")
-    return out
 
 
 def config_from_static_kwargs(kwargs: Mapping) -> NetworkConfig:

@@ -9,7 +9,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from facejax.image.resample import downsample2, upsample2
 from facejax.losses.adversarial import (
     score_drift,
     slope_penalty,
@@ -42,11 +41,6 @@ class LossConfig:
     label_weight_fake: float = 1.0
     label_scale: float = 1.0
     gp_every: int = 1
-
-
-def fade_reals(maps: jax.Array, alpha: jax.Array) -> jax.Array:
-    """Real maps [N, H, W, C] as they enter a fading stage: lerp(maps, their 2x2 means, alpha)."""
-    return maps + (upsample2(downsample2(maps)) - maps) * alpha
 
 
 def generator_loss(

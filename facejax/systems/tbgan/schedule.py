@@ -1,15 +1,5 @@
 """TBGAN's published schedules, for `facejax.train.schedules.ProgressiveSchedule`."""
 
-# thousand images between reports, published (Karras et al., 'tick_kimg_dict')
-TICK_KIMG = {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 20, 1024: 10}
-TICK_KIMG_BASE = 160
-
-
-def tick_kimg(resolution: int) -> int:
-    """Thousand images between the original's progress reports at a resolution."""
-    return TICK_KIMG.get(resolution, TICK_KIMG_BASE)
-
-
 # Published presets (TBGAN's config.py): GPUs, base batch, batches, learning rates, total kimg.
 PUBLISHED = {
     "v1-1gpu": dict(

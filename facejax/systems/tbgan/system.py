@@ -11,12 +11,12 @@ import numpy as np
 import optax
 
 from facejax.host.shell import command_line
+from facejax.nn.equalized import fade_reals
 from facejax.nn.keys import example_normals
 from facejax.nn.precision import check_dtype
 from facejax.systems.tbgan import data, losses, networks
-from facejax.systems.tbgan.schedule import tick_kimg
 from facejax.train.optim import adam
-from facejax.train.schedules import EmaSchedule, ProgressiveSchedule
+from facejax.train.schedules import EmaSchedule, ProgressiveSchedule, tick_kimg
 from facejax.train.system import Phase, Plan, Stage
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class TBGANSystem:
             batch, scalars = inputs.batch, inputs.scalars
             draws = example_normals(inputs.rng, batch["index"], latents + 1)
             mix = jax.scipy.stats.norm.cdf(draws[:, -1])  # uniform, from the same single draw
-            reals = losses.fade_reals(batch["maps"], scalars["alpha"])
+            reals = fade_reals(batch["maps"], scalars["alpha"])
             loss, metrics = losses.discriminator_loss(
                 params["disc"], params["gen"], reals, draws[:, :-1], batch["labels"], mix,
                 scalars["alpha"], **static,

@@ -14,10 +14,10 @@ from facejax.commands.import_weights import main
 from facejax.data.packed import write_packed
 from facejax.data.uvmaps import UVCodec
 from facejax.io.checkpoints import Checkpoints
+from facejax.io.network_pickles import load_network_pickle
 from facejax.systems.tbgan.generate import gallery_of, generate_faces
 from facejax.systems.tbgan.importer import (
     config_from_static_kwargs,
-    load_network_pickle,
     params_from_variables,
     variables_from_params,
 )

@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from facejax.nn.equalized import fade_reals
 from facejax.systems.tbgan.losses import (
     LossConfig,
     discriminator_loss,
-    fade_reals,
 )
 from facejax.systems.tbgan.networks import NetworkConfig, init_discriminator, init_generator
 
