@@ -31,6 +31,7 @@ import pytest  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SLOW = bool(os.environ.get("FACEJAX_SLOW"))  # run what is marked slow, and more of some others
+UNDER_WAY = ("disco", "varitex")  # systems whose smallest presets still compile for minutes
 
 
 def pytest_collection_modifyitems(items):

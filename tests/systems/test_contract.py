@@ -17,7 +17,7 @@ from facejax.train.progress import stage_starts
 from facejax.train.runs import make_system
 from facejax.train.state import init_state
 from facejax.train.step import make_phase_step, traced_scalars
-from tests.conftest import SLOW
+from tests.conftest import SLOW, UNDER_WAY
 from tests.oracles.collectives import check_collectives
 from tests.oracles.lowering import accelerator_programs
 
@@ -27,7 +27,10 @@ RENDERED = {  # stages and phases of the presets that render
     *(("disco", stage, "gen") for stage in ("8x8", "16x16", "16x16-contrast")),
 }
 QUICK = ("idnet", "manifold")  # every form is compiled always; of the others with FACEJAX_SLOW=1
-SYSTEMS = sorted(p.parent.name for p in (ROOT / "facejax/systems").glob("*/system.py"))
+SYSTEMS = [
+    pytest.param(name, marks=pytest.mark.slow if name in UNDER_WAY else ())
+    for name in sorted(p.parent.name for p in (ROOT / "facejax/systems").glob("*/system.py"))
+]
 
 
 class Headless:

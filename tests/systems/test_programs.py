@@ -15,12 +15,16 @@ from facejax.train.memory import abstract_state, step_arguments
 from facejax.train.parallel import Parallel
 from facejax.train.progress import stage_starts
 from facejax.train.runs import find_systems, make_system
-from tests.conftest import QUICK_COMPILER
+from tests.conftest import QUICK_COMPILER, UNDER_WAY
 from tests.oracles.collectives import check_collectives
 from tests.oracles.hlo import largest_constant
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SYSTEMS = [name for name in find_systems() if (ROOT / f"configs/{name}.py").is_file()]
+SYSTEMS = [
+    pytest.param(name, marks=pytest.mark.slow if name in UNDER_WAY else ())
+    for name in find_systems()
+    if (ROOT / f"configs/{name}.py").is_file()
+]
 LARGEST = 2**20
 
 
