@@ -28,10 +28,10 @@ def _default() -> ConfigDict:
             model_path="",
             model_options=dict(rows=64, cols=64, n_id=40, n_alb=20, draws=200, texture_size=64),
             image_size=64,
-            look="head",  # of rendered photos; 'people' have painted skin, hair and clothes
+            look="plain",  # or 'head': photographs; 'people': also painted skin, hair and clothes
             num_examples=262144,
             augment=False,  # shift, scale, turn and mirror; rendered photos vary enough
-            ranges=dict(  # see facejax/data/synthetic_photos.py; wide, for the sake of real photos
+            ranges=dict(  # see facejax/data/plain_photos.py; wide, for the sake of real photos
                 yaw_deg=40.0,
                 pitch_deg=15.0,
                 roll_deg=10.0,

@@ -22,7 +22,7 @@ def _default() -> ConfigDict:
             model_path="",
             model_options=dict(rows=64, cols=64, n_id=40, n_alb=20, draws=200, texture_size=64),
             image_size=64,
-            look="head",  # of rendered photos; 'people' have painted skin, hair and clothes
+            look="plain",  # or 'head': photographs; 'people': also painted skin, hair and clothes
             num_examples=65536,
             num_identities=256,
             ranges=dict(yaw_deg=35.0, pitch_deg=15.0, roll_deg=10.0),

@@ -38,7 +38,7 @@ from facejax.recon.decoder import (
 from facejax.render import Lamps, platform, render
 
 HELD_OUT = 1_000_003  # seed of the photos that training does not see, beside that of the run
-_IDENTITY_STREAM, _PHOTO_STREAM = 0, 1  # of Philox, per seed
+IDENTITY_STREAM, PHOTO_STREAM = 0, 1  # of Philox, per seed
 _TEXTURE = 128  # texels of painted skin along a side
 _SHADOW_SIZE = 48  # pixels of the shadow map
 
@@ -132,17 +132,59 @@ def example_shapes(
     }
 
 
-class SyntheticPhotoSource(Source):
-    """A `Source` of rendered photo crops with everything that made them.
-
-    Example i is a pure function of (seed, i). With `num_identities`, example i shows person
-    i % num_identities: identity and albedo are the person's, the rest is the photo's. The light
-    among the coefficients is the nearest that the decoder can say (`photographs.stored_light`).
+class PhotoSource(Source):
+    """What sources of rendered crops share: sizes, people, streams of random numbers.
 
     Attributes:
       camera: of the crops.
       num_identities: people; as many as examples unless asked for.
       meta: JSON-able description.
+    """
+
+    def __init__(self, model, size, num_examples, seed, num_identities, ranges, look: str):
+        """See `SyntheticPhotoSource`; `look` is a name for `meta`."""
+        if min(size, num_examples) < 1 or seed < 0:
+            raise ValueError(
+                "size and num_examples must be positive and seed not negative, found "
+                f"{size}, {num_examples} and {seed}"
+            )
+        self._model, self._ranges = model, ranges
+        self._num_examples, self._seed = int(num_examples), int(seed)
+        self.num_identities = int(num_identities or num_examples)
+        self.camera = Deep3DCamera().resized(size)
+        self.meta: dict[str, Any] = {
+            "source": "synthetic_photos",
+            "size": size,
+            "num_examples": self._num_examples,
+            "num_identities": self.num_identities,
+            "seed": self._seed,
+            "look": look,
+            "model": model.topology.name,
+            "model_digest": model.topology.digest,
+            "ranges": {
+                k: list(v) if isinstance(v, tuple) else v
+                for k, v in dataclasses.asdict(ranges).items()
+            },
+        }
+
+    def __len__(self) -> int:
+        return self._num_examples
+
+    def _generator(self, stream: int, number: int) -> np.random.Generator:
+        key = [2 * self._seed + stream, int(number)]
+        return np.random.Generator(np.random.Philox(key=key))
+
+    def identities(self, indices: np.ndarray) -> np.ndarray:
+        """[B] int32, the person of each example."""
+        return (indices % self.num_identities).astype(np.int32)
+
+
+class SyntheticPhotoSource(PhotoSource):
+    """A `Source` of rendered photo crops with everything that made them.
+
+    Example i is a pure function of (seed, i). With `num_identities`, example i shows person
+    i % num_identities: identity and albedo are the person's, the rest is the photo's. The light
+    among the coefficients is the nearest that the decoder can say (`photographs.stored_light`).
     """
 
     def __init__(
@@ -168,15 +210,6 @@ class SyntheticPhotoSource(Source):
           look: what people look like, by name (`photographs.choose_look`), or what makes a look of
             the model and the ranges.
         """
-        if min(size, num_examples) < 1 or seed < 0:
-            raise ValueError(
-                "size and num_examples must be positive and seed not negative, found "
-                f"{size}, {num_examples} and {seed}"
-            )
-        self._model, self._ranges = model, ranges
-        self._num_examples, self._seed = int(num_examples), int(seed)
-        self.num_identities = int(num_identities or num_examples)
-        self.camera = Deep3DCamera().resized(size)
         if callable(look):
             self._look = look(model, ranges)
         else:  # colours of vertices are as fine as the crops
@@ -184,31 +217,8 @@ class SyntheticPhotoSource(Source):
                 look, model, id_scale=ranges.id_scale, exp_scale=ranges.exp_scale,
                 alb_scale=ranges.alb_scale, texture_size=_TEXTURE, textured=False,
             )  # fmt: skip
-        self.meta: dict[str, Any] = {
-            "source": "synthetic_photos",
-            "size": size,
-            "num_examples": self._num_examples,
-            "num_identities": self.num_identities,
-            "seed": self._seed,
-            "look": type(self._look).__name__,
-            "model": model.topology.name,
-            "model_digest": model.topology.digest,
-            "ranges": {
-                k: list(v) if isinstance(v, tuple) else v
-                for k, v in dataclasses.asdict(ranges).items()
-            },
-        }
-
-    def __len__(self) -> int:
-        return self._num_examples
-
-    def _generator(self, stream: int, number: int) -> np.random.Generator:
-        key = [2 * self._seed + stream, int(number)]
-        return np.random.Generator(np.random.Philox(key=key))
-
-    def identities(self, indices: np.ndarray) -> np.ndarray:
-        """[B] int32, the person of each example."""
-        return (indices % self.num_identities).astype(np.int32)
+        name = type(self._look).__name__
+        super().__init__(model, size, num_examples, seed, num_identities, ranges, name)
 
     def draws(self, indices: np.ndarray) -> Coefficients:
         """The coefficients of examples, numpy float32.
@@ -225,9 +235,9 @@ class SyntheticPhotoSource(Source):
         reach = np.array([r.shift_px * dm_per_px, r.shift_px * dm_per_px, r.depth_dm])
         for index in indices:
             person = self._look.person(
-                self._generator(_IDENTITY_STREAM, index % self.num_identities)
+                self._generator(IDENTITY_STREAM, index % self.num_identities)
             )
-            rng = self._generator(_PHOTO_STREAM, index)
+            rng = self._generator(PHOTO_STREAM, index)
             seen = person | self._look.photo(rng, person)
             angles = np.deg2rad([r.pitch_deg, r.yaw_deg, r.roll_deg]) * rng.uniform(-1, 1, 3)
             trans = reach * rng.uniform(-1, 1, 3)

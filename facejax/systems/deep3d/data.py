@@ -3,12 +3,13 @@
 import pathlib
 
 from facejax.data.photo_folders import PhotoFolder
-from facejax.data.synthetic_photos import HELD_OUT, PhotoRanges, SyntheticPhotoSource
+from facejax.data.plain_photos import photo_source
+from facejax.data.synthetic_photos import HELD_OUT, PhotoSource
 
 SOURCES = ("synthetic", "folder")
 
 
-def synthetic_photos(config, model, num_examples: int, seed: int) -> SyntheticPhotoSource:
+def synthetic_photos(config, model, num_examples: int, seed: int) -> PhotoSource:
     """Rendered photos of random faces.
 
     Args:
@@ -18,17 +19,12 @@ def synthetic_photos(config, model, num_examples: int, seed: int) -> SyntheticPh
       seed: other seeds are other faces.
     """
     c = config.data
-    return SyntheticPhotoSource(
-        model,
-        c.image_size,
-        num_examples,
-        seed,
-        ranges=PhotoRanges(**c.ranges),
-        look=c.get("look", "head"),
+    return photo_source(
+        c.get("look", "plain"), model, c.image_size, num_examples, seed, ranges=c.ranges
     )
 
 
-def held_out_photos(config, model, num: int) -> SyntheticPhotoSource:
+def held_out_photos(config, model, num: int) -> PhotoSource:
     """Rendered photos of `num` faces that training does not see."""
     return synthetic_photos(config, model, num, config.seed + HELD_OUT)
 

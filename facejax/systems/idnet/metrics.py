@@ -18,7 +18,7 @@ def embeddings(system, trees, source) -> np.ndarray:
     Args:
       system: the IdentitySystem.
       trees: {'idnet', 'idnet_stats'}.
-      source: a `SyntheticPhotoSource`.
+      source: a `PhotoSource`.
     """
     embed = jax.jit(system.predict)
 
