@@ -17,6 +17,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".t
 _NOT_READ = (  # of telephones and cameras
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf",
 )  # fmt: skip
+_DEFLATE = 1032  # of zlib, at most
 _AN_IMAGE = "a readable image"
 _ORIENTATION = 0x0112  # the Exif tag
 
@@ -156,6 +157,14 @@ def _opened(path: pathlib.Path, content: bytes | None = None):
                 "of no kind that is read: damaged, or colour of 16 bits; save it as 8-bit PNG"
             ) from error
     with file:
+        size = path.stat().st_size if content is None else len(content)
+        width, height = file.size
+        # a pixel has a bit or more, and nothing shrinks to less than a 1032nd in a PNG
+        if file.format == "PNG" and width * height > 8 * (_DEFLATE * size + 2**20):
+            raise ValueError(
+                f"{path}: damaged: {size} bytes cannot hold the {width} x {height} pixels that it "
+                f"announces; wanted {_AN_IMAGE}"
+            )
         yield file
 
 

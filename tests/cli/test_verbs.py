@@ -133,7 +133,7 @@ def test_help_of_a_run_is_that_of_its_system(capsys):
         ("analyze", ["gird"], "no system offers 'analyze gird'. Did you mean 'analyze grid'?"),
         ("denoise", [], "facejax train --config=manifold --workdir=runs/manifold"),
         ("evaluate", ["test"], "runs/manifold holds no run"),
-        ("edit", [], "no system offers 'edit'"),
+        ("edit", [], "facejax train --config=disco --workdir=runs/disco"),
         ("evaluate", [], "or the --workdir of an existing run"),
         ("evaluate", ["--workdir=none"], "or the --workdir of an existing run"),
     ],

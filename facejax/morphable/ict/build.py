@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from facejax.geometry.sphere import fit_sphere
+from facejax.host.files import reading
 from facejax.morphable.ict.files import read_raw
 from facejax.morphable.ict.paint import IctPainter
 from facejax.morphable.procedural.build import MM_PER_CM, paint_basis
@@ -72,6 +73,11 @@ def build_ict(
         )
     if not 1 <= n_alb < draws:
         raise ValueError(f"found n_alb={n_alb} and draws={draws}, wanted 1 <= n_alb < draws")
+    with reading(path, "a sound ICT-FaceKit"):  # numbers of a damaged file may make no face
+        return _arrays(raw, n_id, n_alb, draws, seed, texture_size)
+
+
+def _arrays(raw, n_id, n_alb, draws, seed, texture_size):
     points = raw["neutral"].astype(float)
     names, region = [str(n) for n in raw["region_names"]], raw["region"].astype(int)
     uv = raw["uv_atlas"] * np.array([1, -1], np.float32) + np.array([0, 1], np.float32)
