@@ -100,7 +100,7 @@ def test_overrides_and_options(config_file):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "give --config=NAME, one of deep3d, idnet, manifold, tbgan, toy, varitex"),
+        ([], "give --config=NAME, one of deep3d, disco, idnet, manifold, tbgan, toy, varitex"),
         (["--config=configs/toi.py"], "no such file. Did you mean 'configs/toy.py'?"),
         (
             ["--config=configs/toy.py:shrt"],
