@@ -193,7 +193,7 @@ def test_pickles_that_do_not_fit_are_refused(tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
     for arguments, message in (
         (["--system=tbgan", "--input=absent.pkl"], "no such file"),
-        (["--system=nothing", f"--input={path}"], "wanted one of deep3d, tbgan"),
+        (["--system=nothing", f"--input={path}"], "wanted one of deep3d, disco, tbgan, varitex"),
     ):
         assert main([*arguments, f"--out={tmp_path / 'run'}"]) == 2
         assert message in capsys.readouterr().err
