@@ -68,9 +68,9 @@ def smooth_colors(vertices):
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(sphere, id="sphere"),
+        pytest.param(sphere, id="sphere", marks=pytest.mark.slow),
         pytest.param(golden("ict_face_256"), id="ict_face"),
-        pytest.param(golden("bfm_front_224"), id="bfm"),
+        pytest.param(golden("bfm_front_224"), id="bfm", marks=pytest.mark.slow),
     ],
 )
 def test_boundary_gradient_matches_wide_differences(load, size):

@@ -53,7 +53,9 @@ def outcome(workdir):
     return arrays, lines
 
 
-@pytest.mark.parametrize("kind", ["prerequisite", "init_from"])
+@pytest.mark.parametrize(
+    "kind", ["prerequisite", pytest.param("init_from", marks=pytest.mark.slow)]
+)
 def test_killed_at_random_moments(kind, tmp_path):
     if kind == "prerequisite":
         overrides = dict(system="student", sleep_s=0.05)

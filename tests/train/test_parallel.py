@@ -41,7 +41,7 @@ def test_four_devices_equal_one(one_device, tmp_path, mode, accumulate):
     np.testing.assert_allclose(_losses(tmp_path), one_device, rtol=2e-5)
 
 
-@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
+@pytest.mark.parametrize("mode", ["shard_map", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_two_processes_equal_one(one_device, tmp_path, mode):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
