@@ -223,7 +223,7 @@ def test_commands_know_it(facejax):
     "argv, message",
     [
         (["denoise"], "It offers: generate, weigh; systems with it: manifold"),
-        (["edit"], "does not offer 'edit'. It offers: generate, weigh; systems with it: none"),
+        (["edit"], "does not offer 'edit'. It offers: generate, weigh; systems with it: disco"),
         (["evaluate", "scatter"], "which does not offer 'evaluate scatter'"),
         (["wiegh"], "no verb 'wiegh'. Did you mean 'weigh'?"),
     ],
@@ -238,4 +238,6 @@ def test_verbs_that_a_run_lacks(facejax, argv, message):
 
 def test_a_verb_of_two_systems_needs_a_run(facejax):
     code, text = facejax("generate", "--out=x")
-    assert code == 2 and "give --workdir=RUN: pebble, tbgan offer 'generate'" in text
+    assert (
+        code == 2 and "give --workdir=RUN: disco, pebble, tbgan, varitex offer 'generate'" in text
+    )

@@ -550,7 +550,27 @@ def _make_tbgan(folder):
     return folder / "network-snapshot-000140.pkl"
 
 
-def _read_tbgan(path):
+def _make_disco(folder):
+    """The same of the StyleGAN kind: with components and an average of styles."""
+    import pytest
+
+    from tests.systems.tbgan.test_importer import write_pickle
+
+    def complete(networks):
+        for network in networks:
+            variables = [("Dense0/weight", np.ones((4, 3), np.float32))]
+            inner = type(network)(
+                version=4, name="G_mapping", static_kwargs={}, variables=variables
+            )
+            network.components = {"mapping": inner}
+            network.variables.append(("dlatent_avg", np.zeros(4, np.float32)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        write_pickle(folder / "network-snapshot-025000.pkl", patch, change=complete)
+    return folder / "network-snapshot-025000.pkl"
+
+
+def _read_network_pickle(path):
     from facejax.io.network_pickles import load_network_pickle
 
     return load_network_pickle(path)
@@ -833,7 +853,8 @@ CASES = {
         Case("mesh .ply", _mesh("face.ply"), _load_mesh, count=90),
         Case("mesh .ply text", _make_ply_text, _load_mesh),
         Case("surface", _mesh("face.glb"), _read_surface, count=45),
-        Case("tbgan", _make_tbgan, _read_tbgan, count=45),
+        Case("tbgan", _make_tbgan, _read_network_pickle, count=45),
+        Case("disco", _make_disco, _read_network_pickle, count=45),
         Case("varitex", _make_varitex, _read_varitex, count=24),
         Case("latents", _make_latents, _read_latents),
         Case("prepared", _make_prepared, _read_prepared, count=90, pattern="*.np*"),
