@@ -8,6 +8,7 @@ neither looked at nor run, and in StyleGAN networks of its own ('components').
 import os
 from typing import Any
 
+import jax
 import numpy as np
 
 from facejax.host.files import reading
@@ -58,6 +59,36 @@ def load_network_pickle(path: str | os.PathLike) -> list[dict[str, Any]]:
         if odd:
             raise ValueError(f"{path}: the variable {odd[0]!r} of a network holds no numbers")
     return out
+
+
+def check_variables(name: str, found: Any, wanted: Any, path: Any) -> None:
+    """Refuses trees of parameters that are not exactly the wanted ones, in names and shapes.
+
+    Args:
+      name: of the network, for the error.
+      found: tree of arrays, made of its variables.
+      wanted: tree of arrays or shapes, of a network with its options.
+      path: of the pickle, for the error.
+
+    Raises:
+      ValueError: names or shapes differ, or a number is not finite.
+    """
+    shapes, expected = (
+        {jax.tree_util.keystr(k, simple=True, separator="/"): tuple(v.shape) for k, v in leaves}
+        for leaves in (
+            jax.tree_util.tree_flatten_with_path(found)[0],
+            jax.tree_util.tree_flatten_with_path(wanted)[0],
+        )
+    )
+    keys = shapes.keys() | expected.keys()
+    differing = sorted(k for k in keys if shapes.get(k) != expected.get(k))
+    if differing:
+        rows = ", ".join(f"{k} {shapes.get(k)} wanted {expected.get(k)}" for k in differing[:3])
+        raise ValueError(
+            f"{path}: {len(differing)} variable(s) of network {name} do not fit its options: {rows}"
+        )
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(found)):
+        raise ValueError(f"{path}: network {name} holds NaN or infinity")
 
 
 def _state_of(network: Any, path: Any) -> dict[str, Any]:

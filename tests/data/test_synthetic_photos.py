@@ -1,5 +1,4 @@
 import dataclasses
-import os
 
 import jax.numpy as jnp
 import numpy as np
@@ -99,7 +98,7 @@ def test_the_head_lies_where_the_decoder_puts_it(model, source, batch):
     assert (outside > 0.5).mean() < 0.01
 
 
-@pytest.mark.skipif(not os.environ.get("FACEJAX_SLOW"), reason="another program: FACEJAX_SLOW=1")
+@pytest.mark.slow
 def test_a_look_of_ones_own(model):
     """Whatever turns a model into surfaces: here, people of one colour."""
 

@@ -20,7 +20,7 @@ from facejax.host.arrays import read_npz
 from facejax.host.locks import check_new, new_folder
 from facejax.host.shell import command_line
 from facejax.io.checkpoints import Checkpoints
-from facejax.io.network_pickles import load_network_pickle
+from facejax.io.network_pickles import check_variables, load_network_pickle
 from facejax.io.tensorflow_files import load_checkpoint
 from facejax.systems.disco import networks, vae
 from facejax.systems.disco.factors import NAMES, Factors, FactorSizes
@@ -246,21 +246,8 @@ def _checked(network: Mapping[str, Any], wanted: Mapping, path: Any) -> tuple[di
     """The parameters and noise maps of one network, if they are exactly the wanted ones."""
     fused = network["static_kwargs"].get("fused_scale", "auto")
     params, noise = params_from_variables(network["variables"], fused)
-    found, expected = (
-        {jax.tree_util.keystr(k, simple=True, separator="/"): tuple(v.shape) for k, v in leaves}
-        for leaves in (
-            jax.tree_util.tree_flatten_with_path(params)[0],
-            jax.tree_util.tree_flatten_with_path(wanted)[0],
-        )
-    )
-    differing = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
-    if differing:
-        rows = ", ".join(f"{k} {found.get(k)} wanted {expected.get(k)}" for k in differing[:3])
-        raise ValueError(
-            f"{path}: {len(differing)} variable(s) of network {network['name']} do not fit its "
-            f"options: {rows}"
-        )
-    if not all(np.isfinite(x).all() for x in jax.tree.leaves((params, noise))):
+    check_variables(network["name"], params, wanted, path)
+    if not all(np.isfinite(x).all() for x in noise):
         raise ValueError(f"{path}: network {network['name']} holds NaN or infinity")
     return params, noise
 

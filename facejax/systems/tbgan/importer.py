@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from facejax.data.folders import open_dataset
@@ -18,7 +17,7 @@ from facejax.data.packed import PackedSource
 from facejax.host.locks import check_new, new_folder
 from facejax.host.shell import command_line
 from facejax.io.checkpoints import Checkpoints
-from facejax.io.network_pickles import load_network_pickle
+from facejax.io.network_pickles import check_variables, load_network_pickle
 from facejax.systems.tbgan.data import make_source
 from facejax.systems.tbgan.networks import NetworkConfig, abstract_parameters
 from facejax.train.run_folder import write_config
@@ -150,22 +149,7 @@ def variables_from_params(params: Mapping) -> dict[str, np.ndarray]:
 def _checked(network: Mapping[str, Any], wanted: Mapping, path: Any) -> dict:
     """The parameters of one network, if they are exactly the wanted ones."""
     params = params_from_variables(network["variables"])
-    found, expected = (
-        {jax.tree_util.keystr(k, simple=True, separator="/"): tuple(v.shape) for k, v in leaves}
-        for leaves in (
-            jax.tree_util.tree_flatten_with_path(params)[0],
-            jax.tree_util.tree_flatten_with_path(wanted)[0],
-        )
-    )
-    differing = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
-    if differing:
-        rows = ", ".join(f"{k} {found.get(k)} wanted {expected.get(k)}" for k in differing[:3])
-        raise ValueError(
-            f"{path}: {len(differing)} variable(s) of network {network['name']} do not fit its "
-            f"options: {rows}"
-        )
-    if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
-        raise ValueError(f"{path}: network {network['name']} holds NaN or infinity")
+    check_variables(network["name"], params, wanted, path)
     return params
 
 
